@@ -1,0 +1,24 @@
+"""Run an exported digit classifier on a device, prove that it answers as the trained model did, and time it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgedigits.bundle import Bundle
+    from edgedigits.classifier import Classifier
+    from edgedigits.errors import EdgeDigitsError
+
+__version__ = "0.1.0"
+__all__ = ["Bundle", "Classifier", "EdgeDigitsError", "__version__"]
+
+_HOME = {"Bundle": "edgedigits.bundle", "Classifier": "edgedigits.classifier", "EdgeDigitsError": "edgedigits.errors"}
+
+
+def __getattr__(name: str) -> object:
+    # Imported on first use: `edgedigits --version` must not pay for NumPy.
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOME[name]), name)

@@ -1,0 +1,233 @@
+"""The bundle: a directory, or the same as one .zip, that holds all a device needs; read, verified, written whole.
+
+Every file is checked against the manifest's SHA-256 as it is read, and what was checked is what is used: the runtimes
+are given these very bytes, never a path that could change in between.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgedigits.dataset import Labels
+from edgedigits.errors import BundleError, InputError
+from edgedigits.files import sha256
+from edgedigits.tensors import FloatArray, TensorSpec
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+INPUTS = "inputs.npz"
+GOLDEN = "golden.npz"
+DEFAULT_BUNDLE = Path(__file__).parent / "models" / "notebook"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One exported model file and what it takes and gives.
+
+    ``facts`` holds what only inspection needs: the operators of a .tflite, the opset and IR version of an .onnx, how an
+    int8 model was quantized.
+    """
+
+    file: str
+    format: str
+    runtimes: tuple[str, ...]
+    sha256: str
+    bytes: int
+    input: TensorSpec
+    output: TensorSpec
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def quantized(self) -> bool:
+        """Whether the output is int8."""
+        return self.output.scale is not None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a bundle says of itself; ``files`` gives the SHA-256 of the arrays beside the artifacts."""
+
+    name: str
+    artifacts: tuple[Artifact, ...]
+    files: dict[str, str]
+    images: int
+    labels: tuple[str, ...]
+    preprocessing: dict[str, Any]
+    training: dict[str, Any]
+    versions: dict[str, str]
+    data: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The manifest in plain types."""
+        artifacts = [
+            {
+                "file": a.file,
+                "format": a.format,
+                "runtimes": list(a.runtimes),
+                "sha256": a.sha256,
+                "bytes": a.bytes,
+                "input": a.input.to_json(),
+                "output": a.output.to_json(),
+                "facts": a.facts,
+            }
+            for a in self.artifacts
+        ]
+        return {"schema": SCHEMA, **self.__dict__, "artifacts": artifacts, "labels": list(self.labels)}
+
+    def to_json(self) -> str:
+        """The text of manifest.json."""
+        return json.dumps(self.to_dict(), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """Parse manifest.json; ValueError, KeyError or TypeError where it is not one."""
+        facts = json.loads(text)
+        if facts["schema"] != SCHEMA:
+            raise ValueError(f"schema {facts['schema']!r}, this version reads schema {SCHEMA}")
+        artifacts = []
+        for a in facts["artifacts"]:
+            specs = {side: TensorSpec.from_json(a[side]) for side in ("input", "output")}
+            artifacts.append(
+                Artifact(
+                    file=_plain_name(a["file"]),
+                    format=str(a["format"]),
+                    runtimes=tuple(a["runtimes"]),
+                    sha256=str(a["sha256"]),
+                    bytes=int(a["bytes"]),
+                    facts=dict(a["facts"]),
+                    **specs,
+                )
+            )
+        if not artifacts:
+            raise ValueError("no artifacts")
+        return cls(
+            name=str(facts["name"]),
+            artifacts=tuple(artifacts),
+            files={_plain_name(k): str(v) for k, v in facts["files"].items()},
+            images=int(facts["images"]),
+            labels=tuple(str(label) for label in facts["labels"]),
+            preprocessing=dict(facts["preprocessing"]),
+            training=dict(facts["training"]),
+            versions=dict(facts["versions"]),
+            data=dict(facts["data"]),
+        )
+
+
+def _plain_name(name: Any) -> str:
+    """A file name that cannot leave the bundle; ValueError otherwise."""
+    if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name:
+        raise ValueError(f"{name!r} is not a plain file name")
+    return name
+
+
+class Bundle:
+    """A bundle that is open for reading.
+
+    Args:
+        path: a directory or a .zip; None for the bundle inside the package.
+
+    Raises:
+        BundleError: nothing is there, or its manifest cannot be read.
+    """
+
+    def __init__(self, path: Path | str | None = None) -> None:
+        self.path = DEFAULT_BUNDLE if path is None else Path(path)
+        if not self.path.exists():
+            raise BundleError(f"{self.path}: no such bundle; expected a directory or .zip made by `edgedigits export`")
+        try:
+            self.manifest = Manifest.from_json(self._raw(MANIFEST).decode("utf-8"))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as cause:
+            what = f"{cause} is missing" if isinstance(cause, KeyError) else str(cause)
+            raise BundleError(f"{self.path}: {MANIFEST} cannot be read ({what}); export the bundle again") from cause
+
+    def _raw(self, name: str) -> bytes:
+        """A member's bytes, not yet verified."""
+        try:
+            if self.path.is_dir():
+                return (self.path / name).read_bytes()
+            with zipfile.ZipFile(self.path) as archive:
+                return archive.read(name)
+        except (KeyError, FileNotFoundError) as cause:
+            raise BundleError(f"{self.path}: {name} is missing; a bundle is made by `edgedigits export`") from cause
+        except zipfile.BadZipFile as cause:
+            raise BundleError(
+                f"{self.path}: neither a directory nor a whole .zip ({cause}); copy the bundle again"
+            ) from cause
+        except (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error) as cause:
+            raise BundleError(f"{self.path}: {name} cannot be read ({cause}); copy the bundle again") from cause
+
+    def read(self, name: str) -> bytes:
+        """The verified bytes of an artifact or an array file; BundleError if they are not those of the manifest."""
+        expected = {**self.manifest.files, **{a.file: a.sha256 for a in self.manifest.artifacts}}.get(name)
+        if expected is None:
+            raise BundleError(f"{self.path}: {name} is not part of the bundle, which holds {', '.join(self.names)}")
+        content = self._raw(name)
+        if sha256(content) != expected:
+            raise BundleError(
+                f"{self.path}: {name} is damaged (its SHA-256 is not the manifest's); copy or export the bundle again"
+            )
+        return content
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The artifacts' file names."""
+        return tuple(a.file for a in self.manifest.artifacts)
+
+    def artifact(self, name: str) -> Artifact:
+        """The artifact of that file name; the suffix may be left out where that is unambiguous."""
+        found = [a for a in self.manifest.artifacts if a.file == name] or [
+            a for a in self.manifest.artifacts if a.file.rpartition(".")[0] == name
+        ]
+        if len(found) != 1:
+            count = "more than one" if found else "no"
+            raise BundleError(f"{self.path}: {count} artifact {name!r}; choose one of {', '.join(self.names)}")
+        return found[0]
+
+    def verify(self) -> None:
+        """Check every file of the bundle against the manifest; BundleError names the first that differs."""
+        for name in (*self.names, *self.manifest.files):
+            self.read(name)
+
+    def _arrays(self, name: str, *keys: str) -> list[Any]:
+        content = self.read(name)
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                return [arrays[key] for key in keys]
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as cause:
+            raise BundleError(
+                f"{self.path}: {name} does not hold {', '.join(keys)} ({cause}); export the bundle again"
+            ) from cause
+
+    def inputs(self) -> tuple[FloatArray, Labels]:
+        """The inputs X (m, n) float32 and their labels y (m,) int64."""
+        x, y = self._arrays(INPUTS, "X", "y")
+        return x, y.astype(np.int64)
+
+    def golden(self) -> FloatArray:
+        """The trained Keras model's logits on the inputs, (m, classes) float32."""
+        logits: FloatArray = self._arrays(GOLDEN, "logits")[0]
+        return logits
+
+    def input_row(self, index: int) -> FloatArray:
+        """``X[index]``, (n,) float32: unpacked only as far as that row, since the whole is 8 MB."""
+        if not 0 <= index < self.manifest.images:
+            raise InputError(f"--index {index}: the bundle holds images 0 to {self.manifest.images - 1}")
+        content = self.read(INPUTS)
+        with zipfile.ZipFile(io.BytesIO(content)) as archive, archive.open("X.npy") as stream:
+            np.lib.format.read_magic(stream)
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+            if fortran or dtype != np.float32 or len(shape) != 2:
+                raise BundleError(f"{self.path}: {INPUTS} holds X as {shape} {dtype}; export the bundle again")
+            width = shape[1] * dtype.itemsize
+            ahead = index * width
+            while ahead:
+                ahead -= len(stream.read(min(ahead, 1 << 16)))
+            return np.frombuffer(stream.read(width), dtype=np.float32)

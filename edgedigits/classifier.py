@@ -1,0 +1,138 @@
+"""The Python API: a classifier that opens a bundle's artifact and answers with digits, probabilities or logits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from edgedigits.bundle import Artifact, Bundle
+from edgedigits.dataset import SIDE, to_row
+from edgedigits.errors import ModelError, RuntimeUnavailableError
+from edgedigits.runtimes import CHOSEN_ONLY_BY_NAME, RUNTIMES, runtime_info
+from edgedigits.session import Session
+from edgedigits.tensors import AnyArray, FloatArray
+
+
+class Classifier:
+    """A bundle's model, ready to run.
+
+        with Classifier() as classifier:
+            digit = classifier.predict(x)
+
+    Args:
+        bundle: a path, an open :class:`Bundle`, or None for the bundle inside the package.
+        artifact: such as ``"int8.tflite"`` or ``"int8"``; None for the first float32 one that ``runtime`` opens.
+        runtime: such as ``"litert"``; None for the first installed one that opens the artifact, never TensorFlow.
+        threads: how many the runtime may use for one call.
+        kernels: the runtime's kernel set, for comparing them.
+
+    Attributes:
+        artifact: the :class:`Artifact` in use.
+        runtime: the runtime's name.
+
+    Calls from several threads are safe: one at a time runs. Images that are not float32 of the exact shape take a
+    slower, converting path.
+
+    Raises:
+        BundleError, RuntimeUnavailableError, ModelError: see the message, which says what to do.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle | Path | str | None = None,
+        artifact: str | None = None,
+        runtime: str | None = None,
+        threads: int = 1,
+        kernels: str = "default",
+    ) -> None:
+        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
+        self.artifact, self.runtime = choose(self.bundle, artifact, runtime)
+        self.session = open_artifact(self.bundle, self.artifact, self.runtime, threads=threads, kernels=kernels)
+        self._run = self.session.run
+
+    def logits(self, x: AnyArray) -> FloatArray:
+        """The model's logits: (n,) or (20, 20) -> (classes,); (m, n) or (m, 20, 20) -> (m, classes); float32.
+
+        A (20, 20) image is upright, rows from the top. Raises InputError for any other shape or dtype, NaN or
+        infinity, and ClosedError after :meth:`close`.
+        """
+        if (
+            type(x) is np.ndarray
+            and x.ndim > 1
+            and x.shape[-2:] == (SIDE, SIDE)
+            and self.session.input.shape == (SIDE * SIDE,)
+        ):
+            x = to_row(x) if x.ndim == 2 else x.transpose(0, 2, 1).reshape(-1, SIDE * SIDE)
+        return self._run(x)
+
+    def predict(self, x: AnyArray) -> np.int64 | npt.NDArray[np.int64]:
+        """The class of each image, the argmax of :meth:`logits`: one image -> an integer; m images -> (m,) int64."""
+        digits: np.int64 | npt.NDArray[np.int64] = self.logits(x).argmax(axis=-1)
+        return digits
+
+    def probabilities(self, x: AnyArray) -> FloatArray:
+        """The softmax of :meth:`logits`, of the same shape."""
+        return softmax(self.logits(x))
+
+    def close(self) -> None:
+        """Free the model; further calls raise ClosedError."""
+        self.session.close()
+
+    def __enter__(self) -> Classifier:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def softmax(logits: FloatArray) -> FloatArray:
+    """Logits (..., classes) to probabilities of the same shape; shifted by the maximum, so that nothing overflows."""
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probabilities: FloatArray = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return probabilities
+
+
+def open_artifact(bundle: Bundle, artifact: Artifact, runtime: str, *, threads: int, kernels: str) -> Session:
+    """Open a bundle's artifact, verified, and hold what the runtime reports against what the manifest says."""
+    session = Session(bundle.read(artifact.file), artifact.format, runtime, threads=threads, kernels=kernels)
+    for promised, found in ((artifact.input, session.input), (artifact.output, session.output)):
+        if not promised.matches(found):
+            session.close()
+            raise ModelError(
+                f"{artifact.file}: the manifest promises {promised}, {runtime} finds {found}; export the bundle again"
+            )
+    return session
+
+
+def choose(bundle: Bundle, artifact: str | None, runtime: str | None) -> tuple[Artifact, str]:
+    """The artifact and the runtime to use where one or both are left open.
+
+    Raises:
+        RuntimeUnavailableError: nothing that is installed opens it; the message says what to install.
+        BundleError: the bundle has no such artifact.
+    """
+    wanted = [bundle.artifact(artifact)] if artifact else sorted(bundle.manifest.artifacts, key=lambda a: a.quantized)
+    if runtime:
+        info = runtime_info(runtime)
+        info.require()
+        for candidate in wanted:
+            if candidate.format in info.formats:
+                return candidate, runtime
+        raise RuntimeUnavailableError(
+            f"{runtime} opens {' and '.join('.' + f for f in info.formats)}, not {', '.join(a.file for a in wanted)}"
+            "; choose another --artifact or --runtime"
+        )
+    usable = [info for name, info in RUNTIMES.items() if name not in CHOSEN_ONLY_BY_NAME]
+    for info in usable:
+        for candidate in wanted:
+            if candidate.format in info.formats and info.installed:
+                return candidate, info.name
+    remedies = [i.install for i in usable if any(a.format in i.formats for a in wanted)]
+    raise RuntimeUnavailableError(
+        f"no runtime that opens {' or '.join(a.file for a in wanted)} is installed; {' or '.join(remedies)}"
+    )

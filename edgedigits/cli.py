@@ -1,0 +1,297 @@
+"""The command line: parse, call, print. The only place where an exception becomes an exit status.
+
+0: it holds. 1: a check failed. 2: trouble, such as bad input or a missing runtime. Nothing heavier than click is
+imported before a command runs, so that ``--help`` and ``--version`` answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgedigits import __version__
+from edgedigits.errors import EdgeDigitsError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from edgedigits.classifier import Classifier
+    from edgedigits.tensors import FloatArray
+
+ENTRY_POINTS = "edgedigits.commands"
+FAILED, TROUBLE, INTERRUPTED = 1, 2, 130
+
+
+class _Commands(click.Group):
+    """The device's commands, and those that other packages (the workstation side) add through entry points."""
+
+    def _added(self) -> dict[str, EntryPoint]:
+        from importlib.metadata import entry_points
+
+        return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *self._added()})
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        own = super().get_command(ctx, name)
+        if own is not None:
+            return own
+        point = self._added().get(name)
+        if point is None:
+            return None
+        command: click.Command = point.load()
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="edgedigits")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Export a small digit classifier, prove on each device that it answers as it did in training, and time it.
+
+    BUNDLE is a directory or .zip made by `edgedigits export`; without one, the bundle inside the package is used. The
+    exit status is 0 if what was asked for holds, 1 if a check failed, 2 for trouble.
+    """
+
+
+bundle_argument = click.argument("bundle", required=False, type=click.Path(path_type=Path))
+json_option = click.option(
+    "--json",
+    "json_file",
+    metavar="FILE",
+    help="Write the result as JSON; - is standard output, and nothing else goes there.",
+)
+artifact_option = click.option("--artifact", help="Such as int8.tflite, or int8.")
+runtime_option = click.option("--runtime", help="litert, tflite-runtime, onnxruntime or tensorflow.")
+artifacts_option = click.option("--artifact", "artifacts", multiple=True, help="Only this artifact; may be repeated.")
+runtimes_option = click.option("--runtime", "runtimes", multiple=True, help="Only this runtime; may be repeated.")
+timeout_option = click.option("--timeout", default=300.0, show_default=True, help="Seconds for one row.")
+
+
+def emit(facts: Any, text: str, json_file: str | None) -> None:
+    """Print the text, and write the JSON where asked; with ``-`` only the JSON goes to standard output."""
+    from edgedigits.report import to_json
+
+    end_progress()
+    if json_file == "-":
+        click.echo(to_json(facts), nl=False)
+        return
+    if json_file is not None:
+        from edgedigits.files import write_text
+
+        write_text(Path(json_file), to_json(facts))
+    click.echo(text)
+
+
+@cli.command()
+@bundle_argument
+@artifacts_option
+@runtimes_option
+@click.option("--kernels", multiple=True, help="Only this kernel set: default, no-delegates, reference, unoptimized.")
+@click.option("--batch", default=1, show_default=True, help="Images per call.")
+@click.option(
+    "--allow-mismatches", default=0, show_default=True, metavar="N", help="Let int8 rows pass with up to N mismatches."
+)
+@click.option("--workers", type=int, help="Processes at once. [default: one a core]")
+@timeout_option
+@json_option
+def parity(
+    bundle: Path | None,
+    artifacts: Sequence[str],
+    runtimes: Sequence[str],
+    kernels: Sequence[str],
+    batch: int,
+    allow_mismatches: int,
+    workers: int | None,
+    timeout: float,
+    json_file: str | None,
+) -> None:
+    """Hold every artifact, in every runtime and on every kernel set, against the trained model's own answers.
+
+    Each row runs in a process of its own over all images of the bundle. A runtime that is not installed is a row that
+    says so; a float artifact must answer alike on every image.
+    """
+    from edgedigits.bundle import Bundle
+    from edgedigits.parity import check_parity
+    from edgedigits.report import parity_text
+
+    report = check_parity(
+        Bundle(bundle),
+        artifacts=artifacts,
+        runtimes=runtimes,
+        kernels=kernels,
+        allow_mismatches=allow_mismatches,
+        batch=batch,
+        workers=workers or os.cpu_count() or 1,
+        timeout=timeout,
+        on_row=lambda row: progress(f"{row.artifact} in {row.runtime} ({row.kernels}): {row.status}"),
+    )
+    emit(report.to_json(), parity_text(report), json_file)
+    raise SystemExit(0 if report.passed else FAILED)
+
+
+@cli.command()
+@bundle_argument
+@artifacts_option
+@runtimes_option
+@click.option("--threads", default=1, show_default=True, help="Threads that the runtime may use.")
+@click.option("--windows", default=5, show_default=True, help="Fresh processes a row.")
+@click.option("--min-seconds", default=10.0, show_default=True, help="Seconds of each window.")
+@click.option("--quick", is_flag=True, help="5 windows of 1 second.")
+@timeout_option
+@json_option
+def benchmark(
+    bundle: Path | None,
+    artifacts: Sequence[str],
+    runtimes: Sequence[str],
+    threads: int,
+    windows: int,
+    min_seconds: float,
+    quick: bool,
+    timeout: float,
+    json_file: str | None,
+) -> None:
+    """Time one image at a time, in nanoseconds: the whole call from a float image, and the model alone."""
+    from edgedigits.benchmark import measure
+    from edgedigits.bundle import Bundle
+    from edgedigits.report import benchmark_text
+
+    report = measure(
+        Bundle(bundle),
+        artifacts=artifacts,
+        runtimes=runtimes,
+        threads=threads,
+        windows=5 if quick else windows,
+        min_seconds=1.0 if quick else min_seconds,
+        timeout=timeout,
+        on_window=lambda done, of: progress(f"window {done + 1} of {of}") if done < of else None,
+    )
+    emit(report.to_json(), benchmark_text(report), json_file)
+    raise SystemExit(0 if report.passed else FAILED)
+
+
+@cli.command()
+@click.argument("images", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--index", "indices", multiple=True, type=int, metavar="N", help="Image N of the bundle; may be repeated."
+)
+@click.option("--bundle", type=click.Path(path_type=Path), help="A directory or .zip; default: the one in the package.")
+@artifact_option
+@runtime_option
+@click.option("--ascii", "as_ascii", is_flag=True, help="Show what the model saw.")
+@json_option
+def predict(
+    images: Sequence[Path],
+    indices: Sequence[int],
+    bundle: Path | None,
+    artifact: str | None,
+    runtime: str | None,
+    as_ascii: bool,
+    json_file: str | None,
+) -> None:
+    """Read the digit in each picture: PNG, JPEG or BMP of any size, dark on light or light on dark."""
+    if not images and not indices:
+        raise click.UsageError("nothing to read; give one or more pictures, or --index N")
+    from edgedigits.classifier import Classifier
+
+    with Classifier(bundle, artifact, runtime) as classifier:
+        inputs = list(_inputs(classifier, images, indices))
+        results = [_prediction(classifier, source, row) for source, row in inputs]
+    from edgedigits.images import to_ascii
+
+    lines = []
+    for (_, row), found in zip(inputs, results, strict=True):
+        ranked = sorted(range(len(found["probabilities"])), key=lambda c: -found["probabilities"][c])
+        first, second = (f"{c} {found['probabilities'][c]:.1%}" for c in ranked[:2])
+        lines += [to_ascii(row)] if as_ascii else []
+        lines.append(f"{found['source']}: {first} (then {second}; {found['artifact']} in {found['runtime']})")
+    emit(results, "\n".join(lines), json_file)
+
+
+def _inputs(classifier: Classifier, images: Iterable[Path], indices: Iterable[int]) -> Iterable[tuple[str, FloatArray]]:
+    for path in images:
+        from edgedigits.images import read_picture
+
+        yield str(path), read_picture(path)
+    for index in indices:
+        yield f"X[{index}]", classifier.bundle.input_row(index)
+
+
+def _prediction(classifier: Classifier, source: str, row: FloatArray) -> dict[str, Any]:
+    from edgedigits.classifier import softmax
+
+    probabilities = softmax(classifier.logits(row)).tolist()
+    return {
+        "source": source,
+        "digit": probabilities.index(max(probabilities)),
+        "probabilities": probabilities,
+        "artifact": classifier.artifact.file,
+        "runtime": classifier.runtime,
+    }
+
+
+@cli.command()
+@bundle_argument
+@json_option
+def inspect(bundle: Path | None, json_file: str | None) -> None:
+    """Show what a bundle holds: each artifact's input and output, sizes, checksums, provenance."""
+    from edgedigits.bundle import Bundle
+    from edgedigits.report import inspect_text
+
+    opened = Bundle(bundle)
+    opened.verify()
+    emit(opened.manifest.to_dict(), inspect_text(opened), json_file)
+
+
+def progress(line: str) -> None:
+    """One line to standard error, rewritten in place, and only where somebody is watching."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\x1b[K{line[:100]}", nl=False, err=True)
+
+
+def end_progress() -> None:
+    """Take the progress line away before anything else is printed."""
+    progress("")
+
+
+def main(arguments: Sequence[str] | None = None, run: Callable[..., Any] = cli) -> None:
+    """Run a command and end the process with its exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    try:
+        status = run(given, prog_name="edgedigits", standalone_mode=False)
+        raise SystemExit(status if isinstance(status, int) else 0)
+    except click.exceptions.Exit as end:
+        raise SystemExit(end.exit_code) from None
+    except click.ClickException as error:
+        error.show()
+        raise SystemExit(TROUBLE) from None
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted; nothing was left half-written", INTERRUPTED)
+    except EdgeDigitsError as error:
+        if debug:
+            raise
+        _fail(str(error), TROUBLE)
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(TROUBLE) from None
+    except Exception as error:
+        if debug:
+            raise
+        _fail(f"internal error, {type(error).__name__}: {error}; `edgedigits --debug ...` shows where", TROUBLE)
+
+
+def _fail(message: str, status: int) -> None:
+    end_progress()
+    click.echo(f"edgedigits: {' '.join(message.splitlines())}", err=True)
+    raise SystemExit(status)
+
+
+if __name__ == "__main__":
+    main()

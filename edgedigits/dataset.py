@@ -1,0 +1,100 @@
+"""The digits as arrays: X.npy (m, 400) float32, y.npy (m, 1), column by column as the course stored them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgedigits.errors import InputError
+from edgedigits.tensors import AnyArray, FloatArray
+
+Labels = npt.NDArray[np.int64]
+SIDE = 20
+
+
+def to_image(row: AnyArray) -> AnyArray:
+    """(400,) column-major -> (20, 20) upright image, rows from the top; any dtype, no copy."""
+    return row.reshape(SIDE, SIDE).T
+
+
+def to_row(image: AnyArray) -> AnyArray:
+    """(20, 20) upright image -> (400,) column-major; any dtype."""
+    return image.T.reshape(SIDE * SIDE)
+
+
+def load_xy(folder: Path, features: int = SIDE * SIDE, classes: int = 10) -> tuple[FloatArray, Labels]:
+    """Read and check ``X.npy`` and ``y.npy``.
+
+    Takes the course's own files too: float64 values are narrowed to float32; labels may be 0..classes-1, or
+    1..classes where the last stands for 0 (the .mat convention).
+
+    Returns:
+        X (m, features) float32, every value finite; y (m,) int64 in 0..classes-1.
+
+    Raises:
+        InputError: a file is missing, truncated, pickled, of the wrong shape or dtype, holds NaN or infinities, or the
+            two are of different length.
+    """
+    x = _finite_matrix(folder / "X.npy", features)
+    y = _labels(folder / "y.npy", classes)
+    if len(x) != len(y):
+        raise InputError(f"{folder}: X.npy has {len(x)} rows and y.npy has {len(y)}; they must be of the same length")
+    return x, y
+
+
+def read_npy(path: Path) -> npt.NDArray[Any]:
+    """One array from a .npy file, never unpickled; InputError says what is wrong with the file."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected a NumPy .npy array there (see data/README.md)")
+    try:
+        with path.open("rb") as stream:
+            array: npt.NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+            trailing = stream.read(1)
+    except (ValueError, EOFError, OSError, OverflowError, SyntaxError, MemoryError) as cause:
+        reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+        if "allow_pickle" in reason:
+            reason = "it holds pickled objects, which are never loaded"
+        raise InputError(
+            f"{path}: not a readable .npy array ({reason}); write it with numpy.save from a plain array"
+        ) from cause
+    if trailing:
+        raise InputError(f"{path}: bytes follow the end of the array; write the file again with numpy.save")
+    return array
+
+
+def _finite_matrix(path: Path, features: int) -> FloatArray:
+    raw = read_npy(path)
+    if raw.ndim != 2 or raw.shape[1] != features or len(raw) == 0:
+        raise InputError(f"{path}: shape {raw.shape}; expected (m, {features}), one row an image")
+    if raw.dtype.kind not in "fiu":
+        raise InputError(f"{path}: dtype {raw.dtype}; expected float32 or float64")
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused below
+        x = np.ascontiguousarray(raw, dtype=np.float32)
+    bad = ~np.isfinite(x).all(axis=1)
+    if bad.any():
+        raise InputError(
+            f"{path}: NaN or infinity in {bad.sum()} rows, the first is row {bad.argmax()}; remove or repair them"
+        )
+    return x
+
+
+def _labels(path: Path, classes: int) -> Labels:
+    raw = read_npy(path)
+    if not (raw.ndim == 1 or (raw.ndim == 2 and raw.shape[1] == 1)):
+        raise InputError(f"{path}: shape {raw.shape}; expected (m, 1) or (m,), one label an image")
+    if raw.dtype.kind not in "iuf" or not (np.isfinite(raw).all() and (raw == np.floor(raw)).all()):
+        raise InputError(
+            f"{path}: labels of dtype {raw.dtype} that are not whole numbers; expected integers 0..{classes - 1}"
+        )
+    y: Labels = raw.reshape(-1).astype(np.int64)
+    if y.size and y.max() == classes and y.min() >= 1:
+        y = y % classes  # the .mat convention: 10 stands for 0
+    wrong = (y < 0) | (y >= classes)
+    if wrong.any():
+        first = wrong.argmax()
+        expected = f"expected 0..{classes - 1}, or 1..{classes} with {classes} for 0"
+        raise InputError(f"{path}: label {y[first]} in row {first}; {expected}")
+    return y

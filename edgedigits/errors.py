@@ -1,0 +1,31 @@
+"""What can go wrong, as one clear line each: what happened, what was expected, what to do."""
+
+from __future__ import annotations
+
+
+class EdgeDigitsError(Exception):
+    """Base of every error that edgedigits raises on purpose; the message is one line and ends in a remedy."""
+
+
+class InputError(EdgeDigitsError, ValueError):
+    """An array, a data file or a picture is not what was expected."""
+
+
+class BundleError(EdgeDigitsError):
+    """A bundle is missing, damaged, or of another schema."""
+
+
+class ModelError(EdgeDigitsError):
+    """A runtime refused a model file, or the file does not do what its manifest says."""
+
+
+class RuntimeUnavailableError(EdgeDigitsError):
+    """A runtime (or another optional package) is not installed or cannot be used here."""
+
+
+class ClosedError(EdgeDigitsError):
+    """A session or classifier was used after it was closed."""
+
+
+class ExportError(EdgeDigitsError):
+    """A model cannot be exported as asked."""

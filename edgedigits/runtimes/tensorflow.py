@@ -1,0 +1,55 @@
+"""TensorFlow, for the workstation: its own TFLite interpreter, and Keras for .keras files. Only ever by name."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgedigits.runtimes import Adapter
+from edgedigits.runtimes._tflite import TFLiteAdapter
+from edgedigits.tensors import AnyArray, TensorSpec
+
+
+def open_model(model: bytes, model_format: str, threads: int, kernels: str) -> Adapter:
+    """Open the bytes of a .tflite or a .keras file."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its start-up notes are not the user's
+    if model_format == "keras":
+        return KerasAdapter(model, threads)
+    import tensorflow as tf
+
+    return TFLiteAdapter(tf.lite.Interpreter, tf.lite.experimental.OpResolverType, model, threads, kernels)
+
+
+class KerasAdapter:
+    """A .keras file, run by Keras itself: what every export is held against."""
+
+    def __init__(self, model: bytes, threads: int) -> None:
+        import keras
+        import tensorflow as tf
+
+        if tf.config.threading.get_intra_op_parallelism_threads() != threads:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)  # RuntimeError once TensorFlow has started
+        with tempfile.TemporaryDirectory() as folder:  # Keras reads files, not bytes
+            path = Path(folder) / "model.keras"
+            path.write_bytes(model)
+            self._model: Any = keras.models.load_model(path, compile=False)
+        self.inputs = TensorSpec(self._model.inputs[0].name, tuple(self._model.input_shape[1:]), "float32")
+        self.outputs = TensorSpec(self._model.outputs[0].name, tuple(self._model.output_shape[1:]), "float32")
+        self._last: AnyArray | None = None
+
+    def run(self, x: AnyArray) -> AnyArray:
+        """See :class:`edgedigits.runtimes.Adapter`."""
+        self._last = x
+        return np.array(self._model(x, training=False))
+
+    def invoke(self) -> None:
+        """The model called once more on the last input."""
+        self._model(self._last, training=False)
+
+    def close(self) -> None:
+        """Drop the model."""
+        del self._model

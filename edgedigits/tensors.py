@@ -1,0 +1,91 @@
+"""What an artifact takes and gives: name, shape, dtype, and the affine map between float32 and int8."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+AnyArray = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of an artifact.
+
+    Attributes:
+        name: the tensor's name inside the artifact.
+        shape: without the batch axis, such as ``(400,)``.
+        dtype: ``"float32"`` or ``"int8"``.
+        scale, zero_point: of an int8 tensor, ``real = scale * (q - zero_point)``; None for float32.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None = None
+    zero_point: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("float32", "int8"):
+            raise ValueError(f"tensor {self.name!r} has dtype {self.dtype}; float32 and int8 are supported")
+        if (self.dtype == "int8") != (self.scale is not None and self.zero_point is not None):
+            raise ValueError(
+                f"tensor {self.name!r} of dtype {self.dtype} has scale {self.scale} and zero point {self.zero_point}"
+            )
+
+    def quantize(self, real: FloatArray) -> AnyArray:
+        """Real values to what the artifact takes, any shape, float32 -> float32 (unchanged) or int8.
+
+        Rounds to nearest, ties to even, and saturates to [-128, 127]. Source: the affine scheme of Jacob et al.,
+        "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference" (2018), sec. 2.1.
+        """
+        if self.scale is None or self.zero_point is None:
+            return real
+        q = real * np.float32(1.0 / self.scale)
+        np.rint(q, out=q)
+        q += np.float32(self.zero_point)
+        np.minimum(np.maximum(q, -128.0, out=q), 127.0, out=q)
+        return q.astype(np.int8)
+
+    def dequantize(self, stored: AnyArray) -> FloatArray:
+        """What the artifact gives to real values, any shape, float32 (unchanged) or int8 -> float32."""
+        if self.scale is None or self.zero_point is None:
+            return stored
+        return (stored - np.float32(self.zero_point)) * np.float32(self.scale)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain types for the manifest."""
+        return {
+            "name": self.name,
+            "shape": list(self.shape),
+            "dtype": self.dtype,
+            "scale": self.scale,
+            "zero_point": self.zero_point,
+        }
+
+    @classmethod
+    def from_json(cls, facts: dict[str, Any]) -> TensorSpec:
+        """The inverse of :meth:`to_json`; KeyError, TypeError or ValueError if a fact is missing or wrong."""
+        scale, zero_point = facts["scale"], facts["zero_point"]
+        return cls(
+            name=str(facts["name"]),
+            shape=tuple(int(n) for n in facts["shape"]),
+            dtype=str(facts["dtype"]),
+            scale=None if scale is None else float(scale),
+            zero_point=None if zero_point is None else int(zero_point),
+        )
+
+    def matches(self, other: TensorSpec) -> bool:
+        """Whether both describe the same contract; runtimes may name tensors differently, so names are not compared."""
+        same_scale = self.scale == other.scale or (
+            self.scale is not None and other.scale is not None and np.float32(self.scale) == np.float32(other.scale)
+        )
+        return (self.shape, self.dtype, self.zero_point) == (other.shape, other.dtype, other.zero_point) and same_scale
+
+    def __str__(self) -> str:
+        quantized = "" if self.scale is None else f", scale {self.scale:.6g}, zero point {self.zero_point}"
+        return f"{self.name}: {self.dtype} {['n', *self.shape]}{quantized}".replace("'n'", "n")

@@ -1,0 +1,1 @@
+"""The workstation side: train, export, quantize, draw. Needs the extra ``edgedigits[export]``."""

@@ -1,0 +1,250 @@
+"""The workstation's commands.
+
+Only click is imported here, so that ``edgedigits --help`` stays quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from edgedigits import cli
+from edgedigits.errors import InputError, RuntimeUnavailableError
+
+if TYPE_CHECKING:
+    from edgedigits.dataset import Labels
+    from edgedigits.tensors import FloatArray
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+BUILD = Path("build")
+folder = click.Path(path_type=Path, file_okay=False)
+data_option = click.option(
+    "--data", type=folder, help="A folder with X.npy and y.npy. [default: ./data, or the digits inside the package]"
+)
+out_option = click.option(
+    "--out", type=folder, default=BUILD, show_default=True, help="Where the model and figures go."
+)
+seed_option = click.option("--seed", default=1234, show_default=True, help="Of the weights and the shuffles.")
+model_option = click.option(
+    "--model", "model_path", type=click.Path(path_type=Path), default=BUILD / "model.keras", show_default=True
+)
+bundle_option = click.option(
+    "--bundle",
+    type=click.Path(path_type=Path),
+    help="A directory or .zip. [default: build/bundle, or the one inside the package]",
+)
+
+
+def needs(*packages: str) -> Callable[[Function], Function]:
+    """A command that says which extra to install where one of the packages is missing."""
+
+    def decorate(function: Function) -> Function:
+        @wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            missing = [package for package in packages if find_spec(package) is None]
+            if missing:
+                raise RuntimeUnavailableError(
+                    f"this command needs {' and '.join(missing)}, which a device does without; on a workstation: "
+                    "pip install 'edgedigits[export]'"
+                )
+            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+            return function(*args, **kwargs)
+
+        return wrapped  # type: ignore[return-value]
+
+    return decorate
+
+
+def _data(given: Path | None, features: int = 400, classes: int = 10) -> tuple[FloatArray, Labels]:
+    """``--data``, else ./data, else the inputs of the bundle inside the package."""
+    from edgedigits.bundle import Bundle
+    from edgedigits.dataset import load_xy
+
+    if given is None and not Path("data/X.npy").is_file():
+        return Bundle().inputs()
+    return load_xy(given or Path("data"), features, classes)
+
+
+def _unseen(given: Path | None) -> tuple[FloatArray, Labels] | None:
+    """The digits that no training sees, where unseen.npz lies beside the data."""
+    from edgedigits_export.digits import load_28x28, to_rows
+
+    path = (given or Path("data")) / "unseen.npz"
+    if not path.is_file():
+        return None
+    images, labels = load_28x28(path)
+    return to_rows(images), labels
+
+
+@click.command()
+@data_option
+@out_option
+@seed_option
+@click.option("--epochs", default=40, show_default=True, type=click.IntRange(min=1))
+@needs("tensorflow", "matplotlib")
+def train(data: Path | None, out: Path, seed: int, epochs: int) -> None:
+    """Train the 400-25-15-10 network as the notebook does; write model.keras, history.json and the figures."""
+    x, y = _data(data)
+    unseen = _unseen(data)
+    from edgedigits_export.chatter import caught
+
+    with caught():
+        import keras  # noqa: F401 - TensorFlow's start-up notes are printed here, once
+    from edgedigits_export import figures
+    from edgedigits_export.train import save, shapes
+    from edgedigits_export.train import train as fit
+
+    click.echo(f"X {x.shape} {x.dtype}, y {y.shape}, X[0] {x[0].shape}, y[0] {y[0]}")
+
+    def describe(model: Any) -> None:
+        model.summary(print_fn=lambda line: click.echo(line), line_length=78)
+        for name, weights, biases in shapes(model):
+            click.echo(f"{name}: weights {weights}, biases {biases}")
+
+    with click.progressbar(length=epochs, label="training", file=sys.stderr) as bar:
+        result = fit(
+            x, y, unseen=unseen, seed=seed, epochs=epochs, on_start=describe, on_epoch=lambda *_: bar.update(1)
+        )
+    history = result.history
+    for epoch, value in enumerate(history["loss"], start=1):
+        click.echo(f"epoch {epoch:>2}/{epochs}  loss {value:.4f}")
+    click.echo(f"{history['errors']} errors of {len(x)}, loss {history['final_loss']:.4f}, {history['seconds']:.1f} s")
+    if history["unseen_accuracy"] is None:
+        click.echo("accuracy on unseen digits: not measured, there is no unseen.npz beside the data")
+    else:
+        click.echo(f"accuracy on {history['unseen_images']} digits never seen: {history['unseen_accuracy']:.2%}")
+    save(result, out)
+    for name, figure in (
+        ("samples", figures.samples(x, y)),
+        ("loss", figures.loss(history["loss"])),
+        ("mistakes", figures.mistakes(x, y, result.logits)),
+    ):
+        figures.save(figure, out / f"{name}.png")
+    click.echo(f"wrote {out / 'model.keras'}, history.json, samples.png, loss.png, mistakes.png")
+
+
+@click.command()
+@model_option
+@data_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=BUILD / "bundle",
+    show_default=True,
+    help="A directory, or a name ending in .zip.",
+)
+@click.option("--name", default=None, help="The bundle's name. [default: the model's]")
+@click.option("--verbose", is_flag=True, help="Show what the converters say.")
+@needs("tensorflow", "tf2onnx", "onnx")
+def export(model_path: Path, data: Path | None, out: Path, name: str | None, verbose: bool) -> None:
+    """Export a Keras classifier of (n,) inputs to a bundle: TFLite float32 and int8, ONNX, and the golden outputs.
+
+    The parity of each artifact is proven on all of X, so give the data that the model was made for.
+    """
+    from edgedigits_export.export import export_bundle
+    from edgedigits_export.model import load
+    from edgedigits_export.train import history_of
+
+    model = load(model_path)
+    x, y = _data(data, model.input_shape[1], model.output_shape[1])
+    training = {key: value for key, value in history_of(model_path).items() if key != "loss"}
+    report = export_bundle(
+        model, x, y, out, name=name or model.name, training=training, verbose=verbose, on_step=cli.progress
+    )
+    cli.end_progress()
+    for row in report.rows:
+        lead = "" if row.min_lead_quanta is None else f", smallest lead {row.min_lead_quanta} quanta"
+        click.echo(f"{row.artifact}: {row.mismatches} of {row.images} images answer differently in {row.runtime}{lead}")
+    click.echo(f"wrote {out}")
+
+
+@click.command()
+@click.argument("figure", type=click.Choice(["samples", "loss", "prediction", "mistakes"]))
+@bundle_option
+@data_option
+@click.option("--history", type=click.Path(path_type=Path), default=BUILD / "history.json", show_default=True)
+@click.option("--index", default=1015, show_default=True, help="Which image `prediction` shows.")
+@seed_option
+@click.option("--out", type=click.Path(path_type=Path), help="The PNG file. [default: build/FIGURE.png]")
+@click.option("--show", is_flag=True, help="Open a window instead of writing a file.")
+@needs("matplotlib")
+def plot(
+    figure: str,
+    bundle: Path | None,
+    data: Path | None,
+    history: Path,
+    index: int,
+    seed: int,
+    out: Path | None,
+    show: bool,
+) -> None:
+    """Draw one of the notebook's pictures: samples, loss, prediction or mistakes."""
+    from edgedigits_export import figures
+
+    drawn = _draw(figure, bundle, data, history, index, seed)
+    if show:
+        figures.show(drawn)
+        return
+    target = out or BUILD / f"{figure}.png"
+    figures.save(drawn, target)
+    click.echo(f"wrote {target}")
+
+
+def _draw(figure: str, bundle: Path | None, data: Path | None, history: Path, index: int, seed: int) -> Any:
+    import json
+
+    from edgedigits.bundle import Bundle
+    from edgedigits.classifier import Classifier
+    from edgedigits_export import figures
+
+    if figure == "samples":
+        return figures.samples(*_data(data), seed)
+    if figure == "loss":
+        try:
+            losses = [float(value) for value in json.loads(history.read_text(encoding="utf-8"))["loss"]]
+        except (OSError, ValueError, KeyError, TypeError) as cause:
+            raise InputError(f"{history}: no training history to draw ({cause}); run `edgedigits train`") from cause
+        return figures.loss(losses)
+    built = BUILD / "bundle"
+    opened = Bundle(bundle or (built if built.is_dir() else None))
+    if figure == "mistakes":
+        return figures.mistakes(*opened.inputs(), opened.golden())
+    row = opened.input_row(index)
+    with Classifier(opened) as classifier:
+        return figures.prediction(row, classifier.logits(row), f"X[{index}]")
+
+
+@click.command()
+@data_option
+@out_option
+@seed_option
+@click.pass_context
+@needs("tensorflow", "tf2onnx", "onnx", "matplotlib")
+def run(context: click.Context, data: Path | None, out: Path, seed: int) -> None:
+    """Do the main job: train, export, prove parity, benchmark briefly, and read X[1015]."""
+    bundle = out / "bundle"
+    status = 0
+    for title, command, options in (
+        ("Train", train, {"data": data, "out": out, "seed": seed, "epochs": 40}),
+        ("Export", export, {"model_path": out / "model.keras", "data": data, "out": bundle, "name": "notebook"}),
+        ("Parity", cli.parity, {"bundle": bundle, "allow_mismatches": 10}),
+        ("Benchmark", cli.benchmark, {"bundle": bundle, "windows": 2, "min_seconds": 0.5}),
+        ("Predict", cli.predict, {"indices": [1015], "bundle": bundle}),
+    ):
+        click.secho(f"\n{title}", bold=True)
+        if title == "Parity":
+            click.echo("int8 rows may have up to 10 mismatches here; `edgedigits parity` allows none")
+        try:
+            context.invoke(command, **options)
+        except SystemExit as end:
+            status = max(status, int(end.code or 0))
+    click.echo(f"\nThe bundle is {bundle}; try `edgedigits parity {bundle}` on another machine.")
+    raise SystemExit(status)

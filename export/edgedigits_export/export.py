@@ -1,0 +1,174 @@
+"""Keras model to bundle: convert, describe, reopen every artifact in a runtime, compare, and only then put in place."""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgedigits import __version__
+from edgedigits.bundle import GOLDEN, INPUTS, MANIFEST, Artifact, Bundle, Manifest
+from edgedigits.dataset import Labels
+from edgedigits.errors import EdgeDigitsError, ExportError
+from edgedigits.files import sha256, whole_directory, whole_file
+from edgedigits.parity import ParityReport, check_parity
+from edgedigits.runtimes import RUNTIMES, runtimes_for
+from edgedigits.tensors import FloatArray
+from edgedigits_export import int8, onnx, tflite
+from edgedigits_export.chatter import caught
+from edgedigits_export.golden import logits_of
+
+if TYPE_CHECKING:
+    import keras
+
+TOOLS = ("tensorflow", "keras", "tf2onnx", "onnx", "numpy")
+PREPROCESSING = {
+    "input": "one row of pixels an image, float32, column by column: row.reshape(20, 20).T is upright",
+    "range": "0 background, 1 ink; the resize overshoots by up to 0.13",
+    "geometry": "MNIST 28x28 (box 20x20, centered by mass), shrunk to 20x20 bicubic and antialiased",
+}
+
+
+def export_bundle(
+    model: keras.Model,
+    x: FloatArray,
+    y: Labels,
+    out: Path,
+    *,
+    name: str,
+    training: dict[str, Any],
+    verbose: bool = False,
+    on_step: Callable[[str], None] = lambda line: None,
+) -> ParityReport:
+    """Write the bundle to ``out``, a directory or a .zip, whole or not at all.
+
+    Args:
+        model: a Keras classifier of (n,) inputs, as :func:`edgedigits_export.model.load` gives it.
+        x, y: the inputs that parity will be proven on, (m, n) float32, and their labels (m,).
+        training: facts for the manifest.
+        verbose: let the converters talk.
+        on_step: called with one line before each step.
+
+    Returns:
+        The report of the check that the bundle passed: each artifact in one runtime.
+
+    Raises:
+        ExportError: the converter failed, a float artifact answers otherwise than the model, or ``out`` is in the way.
+    """
+    _require_free(out)
+    if x.shape[1] != model.input_shape[1]:
+        raise ExportError(
+            f"the model takes {model.input_shape[1]} values and X has {x.shape[1]}; give the model's own data"
+        )
+    on_step("golden outputs")
+    golden = logits_of(model, x)
+    if not np.isfinite(golden).all():
+        raise ExportError("the model answers NaN or infinity on some inputs; train it again")
+    makers: tuple[tuple[str, Callable[[], bytes]], ...] = (
+        ("float32.tflite", lambda: tflite.convert(model)),
+        ("int8.tflite", lambda: int8.convert(model, x)),
+        ("float32.onnx", lambda: onnx.convert(model)),
+    )
+    contents = {}
+    for file, make in makers:
+        on_step(file)
+        contents[file] = _converted(file, make, verbose)
+
+    def fill(folder: Path) -> ParityReport:
+        for file, content in contents.items():
+            (folder / file).write_bytes(content)
+        np.savez_compressed(folder / INPUTS, X=x, y=y.astype(np.uint8))
+        np.savez_compressed(folder / GOLDEN, logits=golden)
+        with caught(verbose):
+            artifacts = tuple(_describe(file, content) for file, content in contents.items())
+        manifest = Manifest(
+            name=name,
+            artifacts=artifacts,
+            files={file: sha256((folder / file).read_bytes()) for file in (INPUTS, GOLDEN)},
+            images=len(x),
+            labels=tuple(str(c) for c in range(golden.shape[1])),
+            preprocessing=PREPROCESSING if x.shape[1] == 400 else {},
+            training=training,
+            versions={"edgedigits": __version__, **{tool: version(tool) for tool in TOOLS}},
+            data={"X": sha256(x.tobytes()), "y": sha256(y.tobytes())},
+        )
+        (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        on_step("reopening every artifact in a runtime")
+        return _reopen(Bundle(folder))
+
+    if out.suffix == ".zip":
+        with tempfile.TemporaryDirectory(prefix="edgedigits-") as name_of_folder:
+            report = fill(Path(name_of_folder))
+            with whole_file(out) as temporary:
+                _pack(Path(name_of_folder), temporary)
+    else:
+        with whole_directory(out) as folder:
+            report = fill(folder)
+    return report
+
+
+def _require_free(out: Path) -> None:
+    """ExportError if something other than an older bundle stands where the new one is to go."""
+    if out.suffix == ".zip":
+        if out.is_dir():
+            raise ExportError(f"{out} is a directory; give another name for the .zip")
+    elif out.is_file():
+        raise ExportError(f"{out} is a file; give the name of a directory, or one ending in .zip")
+    elif out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
+        raise ExportError(f"{out} holds other files and is not a bundle; give an empty or new directory")
+
+
+def _converted(file: str, make: Callable[[], bytes], verbose: bool) -> bytes:
+    try:
+        with caught(verbose):
+            return make()
+    except EdgeDigitsError:
+        raise
+    except Exception as cause:
+        reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+        raise ExportError(
+            f"{file}: the converter failed ({reason}); --verbose shows all it said. No bundle was written"
+        ) from cause
+
+
+def _describe(file: str, content: bytes) -> Artifact:
+    kind = Path(file).suffix[1:]
+    given, got, facts = {"tflite": tflite.describe, "onnx": onnx.describe}[kind](content)
+    return Artifact(file, kind, runtimes_for(kind), sha256(content), len(content), given, got, facts)
+
+
+def _reopen(bundle: Bundle) -> ParityReport:
+    """Parity in the first installed runtime of each format; ExportError unless every float row is exact."""
+    formats = {artifact.format for artifact in bundle.manifest.artifacts}
+    chosen = {next((n for n in runtimes_for(f) if RUNTIMES[n].installed), None) for f in formats}
+    report = check_parity(
+        bundle, runtimes=sorted(filter(None, chosen)), kernels=("default",), allow_mismatches=len(bundle.golden())
+    )
+    for row in report.rows:
+        if not row.passed:
+            found = row.message or f"{row.mismatches} of {row.images} images answer differently"
+            raise ExportError(
+                f"{row.artifact} in {row.runtime}: {found}. No bundle was written; please report the model"
+            )
+    unopened = {a.file for a in bundle.manifest.artifacts} - {row.artifact for row in report.rows}
+    if unopened:
+        raise ExportError(
+            f"no runtime is installed that opens {', '.join(sorted(unopened))}, so it cannot be checked; "
+            "pip install 'edgedigits[runtimes]'"
+        )
+    return report
+
+
+def _pack(folder: Path, target: Path) -> None:
+    """The same as one .zip, byte for byte repeatable: fixed times, sorted names, nothing compressed twice."""
+    with zipfile.ZipFile(target, "w") as archive:
+        for file in sorted(folder.iterdir()):
+            entry = zipfile.ZipInfo(file.name, date_time=(1980, 1, 1, 0, 0, 0))
+            entry.compress_type = zipfile.ZIP_STORED if file.suffix == ".npz" else zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, file.read_bytes())

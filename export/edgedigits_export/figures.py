@@ -1,0 +1,109 @@
+"""The notebook's pictures, as PNG files or in a window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgedigits.classifier import softmax
+from edgedigits.dataset import Labels, to_image
+from edgedigits.files import whole_file
+from edgedigits.tensors import FloatArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+GRID = 8
+
+
+def samples(x: FloatArray, y: Labels, seed: int = 1234) -> Figure:
+    """An 8x8 grid of random digits, upright, each under its label."""
+    chosen = np.random.default_rng(seed).choice(len(x), size=min(GRID * GRID, len(x)), replace=False)
+    figure = _grid(x[chosen], [str(label) for label in y[chosen]])
+    figure.suptitle(f"{len(chosen)} of {len(x)} digits, with their labels")
+    return figure
+
+
+def loss(losses: Sequence[float]) -> Figure:
+    """The training loss against the epoch, on a logarithmic axis."""
+    figure = _figure(6.4, 4.0)
+    axes = figure.add_subplot()
+    epochs = range(1, len(losses) + 1)
+    axes.plot(epochs, losses, color="#1f5f8b", marker=".", markersize=5)
+    axes.set(xlabel="epoch", ylabel="loss (cross-entropy)", yscale="log", title="Training loss")
+    axes.annotate(
+        f"{losses[-1]:.4f}", (len(losses), losses[-1]), xytext=(0, 10), textcoords="offset points", ha="right"
+    )
+    axes.grid(True, which="both", alpha=0.25)
+    return figure
+
+
+def prediction(row: FloatArray, logits: FloatArray, title: str) -> Figure:
+    """One digit beside the ten probabilities that the model gives it."""
+    figure = _figure(7.2, 3.2)
+    picture, bars = figure.subplots(1, 2, width_ratios=[1, 1.6])
+    _draw(picture, row)
+    probabilities = softmax(logits)
+    best = int(probabilities.argmax())
+    picture.set_title(title)
+    colors = ["#1f5f8b" if c == best else "#b9c7d1" for c in range(len(probabilities))]
+    drawn = bars.bar(range(len(probabilities)), probabilities, color=colors)
+    bars.bar_label(drawn, [f"{p:.1%}" if p >= 0.005 else "" for p in probabilities], fontsize=8)
+    bars.set(
+        xticks=range(len(probabilities)), ylim=(0, 1.1), xlabel="digit", ylabel="probability", title=f"reads {best}"
+    )
+    return figure
+
+
+def mistakes(x: FloatArray, y: Labels, logits: FloatArray, most: int = GRID * GRID) -> Figure:
+    """The misclassified digits, each under ``label -> answer``; at most ``most`` of them are drawn."""
+    answers = logits.argmax(axis=1)
+    wrong = np.flatnonzero(answers != y)
+    shown = wrong[:most]
+    figure = _grid(x[shown], [f"{y[i]} \N{RIGHTWARDS ARROW} {answers[i]}" for i in shown])
+    more = "" if len(shown) == len(wrong) else f", the first {len(shown)} shown"
+    figure.suptitle(f"{len(wrong)} errors of {len(x)} images: label \N{RIGHTWARDS ARROW} answer{more}")
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG, whole or not at all."""
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
+
+
+def show(figure: Figure) -> None:
+    """Open the figure in a window and wait until it is closed."""
+    import matplotlib.pyplot as plt
+
+    manager: Any = plt.figure().canvas.manager
+    manager.canvas.figure = figure
+    figure.set_canvas(manager.canvas)
+    plt.show()
+
+
+def _figure(width: float, height: float) -> Figure:
+    # Figure itself, not pyplot: no global state, and no window system is needed to write a file.
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _draw(axes: Any, row: FloatArray) -> None:
+    axes.imshow(to_image(row), cmap="gray_r", vmin=0.0, vmax=1.0)
+    axes.set_axis_off()
+
+
+def _grid(rows: FloatArray, titles: Sequence[str]) -> Figure:
+    columns = min(GRID, max(1, len(rows)))
+    lines = max(1, -(-len(rows) // columns))
+    figure = _figure(max(4.0, columns), lines * 1.15 + 0.4)
+    for axes in np.ravel(figure.subplots(lines, columns, squeeze=False)):
+        axes.set_axis_off()
+    for axes, row, title in zip(figure.axes, rows, titles, strict=False):
+        _draw(axes, row)
+        axes.set_title(title, fontsize=9, pad=2)
+    return figure

@@ -1,0 +1,58 @@
+"""The notebook's network, and what an exportable Keras model must look like."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgedigits.errors import ExportError
+from edgedigits_export.chatter import caught
+
+if TYPE_CHECKING:
+    import keras
+
+LAYERS = (("L1", 25, "relu"), ("L2", 15, "relu"), ("L3", 10, "linear"))
+
+
+def build(features: int = 400) -> keras.Model:
+    """The 400-25-15-10 network with layers L1, L2, L3 and linear logits: 10,575 parameters."""
+    import keras
+
+    layers: list[Any] = [keras.Input((features,), name="image")]
+    layers += [keras.layers.Dense(units, activation=activation, name=name) for name, units, activation in LAYERS]
+    return keras.Sequential(layers, name="digits")
+
+
+def load(path: Path) -> keras.Model:
+    """Load a .keras (or .h5) classifier of (n,) inputs.
+
+    Raises:
+        ExportError: no such file, not a Keras model, other inputs or outputs, or weights that are not finite.
+    """
+    if not path.is_file():
+        raise ExportError(f"{path}: no such model; make one with `edgedigits train`, or give --model FILE")
+    with caught():
+        import keras
+    try:
+        model: keras.Model = keras.models.load_model(path, compile=False)
+    except (ValueError, TypeError, OSError, KeyError, AttributeError, ImportError) as cause:
+        reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+        raise ExportError(f"{path}: Keras cannot load it ({reason}); save it with model.save('name.keras')") from cause
+    check(model, str(path))
+    return model
+
+
+def check(model: keras.Model, name: str) -> None:
+    """ExportError unless the model takes one (n,) input, gives one (classes,) output and has finite weights."""
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise ExportError(f"{name}: {len(model.inputs)} inputs and {len(model.outputs)} outputs; expected one of each")
+    given, got = model.input_shape, model.output_shape
+    if len(given) != 2 or given[1] is None:
+        raise ExportError(f"{name}: input shape {given}; expected (None, n), so put a Reshape layer first")
+    if len(got) != 2 or got[1] is None or got[1] < 2:
+        raise ExportError(f"{name}: output shape {got}; expected (None, classes) with at least 2 classes")
+    for weight in model.weights:
+        if not np.isfinite(np.asarray(weight)).all():
+            raise ExportError(f"{name}: NaN or infinity in the weights {weight.path}; train the model again")
