@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -51,22 +52,10 @@ class Classifier:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
         self.artifact, self.runtime = choose(self.bundle, artifact, runtime)
         self.session = open_artifact(self.bundle, self.artifact, self.runtime, threads=threads, kernels=kernels)
-        self._run = self.session.run
-
-    def logits(self, x: AnyArray) -> FloatArray:
-        """The model's logits: (n,) or (20, 20) -> (classes,); (m, n) or (m, 20, 20) -> (m, classes); float32.
-
-        A (20, 20) image is upright, rows from the top. Raises InputError for any other shape or dtype, NaN or
-        infinity, and ClosedError after :meth:`close`.
-        """
-        if (
-            type(x) is np.ndarray
-            and x.ndim > 1
-            and x.shape[-2:] == (SIDE, SIDE)
-            and self.session.input.shape == (SIDE * SIDE,)
-        ):
-            x = to_row(x) if x.ndim == 2 else x.transpose(0, 2, 1).reshape(-1, SIDE * SIDE)
-        return self._run(x)
+        #: The model's logits: (n,) or (20, 20) -> (classes,); (m, n) or (m, 20, 20) -> (m, classes); float32.
+        #: A (20, 20) image is upright, rows from the top. InputError for any other shape or dtype, NaN or infinity;
+        #: ClosedError after :meth:`close`. It is the session's own function: nothing stands in between.
+        self.logits: Callable[[AnyArray], FloatArray] = self.session.run
 
     def predict(self, x: AnyArray) -> np.int64 | npt.NDArray[np.int64]:
         """The class of each image, the argmax of :meth:`logits`: one image -> an integer; m images -> (m,) int64."""
@@ -90,6 +79,13 @@ class Classifier:
         self.close()
 
 
+def _flatten(x: AnyArray) -> AnyArray:
+    """Upright images (20, 20) or (m, 20, 20) to rows (400,) or (m, 400); all else is left as it is."""
+    if x.ndim not in (2, 3) or x.shape[-2:] != (SIDE, SIDE):
+        return x
+    return to_row(x) if x.ndim == 2 else x.transpose(0, 2, 1).reshape(len(x), SIDE * SIDE)
+
+
 def softmax(logits: FloatArray) -> FloatArray:
     """Logits (..., classes) to probabilities of the same shape; shifted by the maximum, so that nothing overflows."""
     exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
@@ -99,7 +95,9 @@ def softmax(logits: FloatArray) -> FloatArray:
 
 def open_artifact(bundle: Bundle, artifact: Artifact, runtime: str, *, threads: int, kernels: str) -> Session:
     """Open a bundle's artifact, verified, and hold what the runtime reports against what the manifest says."""
-    session = Session(bundle.read(artifact.file), artifact.format, runtime, threads=threads, kernels=kernels)
+    convert = _flatten if artifact.input.shape == (SIDE * SIDE,) else np.asarray
+    model = bundle.read(artifact.file)
+    session = Session(model, artifact.format, runtime, threads=threads, kernels=kernels, convert=convert)
     for promised, found in ((artifact.input, session.input), (artifact.output, session.output)):
         if not promised.matches(found):
             session.close()

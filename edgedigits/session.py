@@ -6,7 +6,6 @@ import sys
 import threading
 from collections.abc import Callable
 from importlib import import_module
-from math import isfinite
 from types import TracebackType
 from typing import NoReturn
 
@@ -32,6 +31,7 @@ class Session:
         runtime: a name from :data:`edgedigits.runtimes.RUNTIMES`.
         threads: how many the runtime may use for one call.
         kernels: one of the runtime's kernel sets.
+        convert: applied to inputs that are not one float32 image of the exact shape, before they are checked.
 
     Raises:
         RuntimeUnavailableError: the runtime is not installed, cannot be used here, or has no such kernel set.
@@ -39,7 +39,14 @@ class Session:
     """
 
     def __init__(
-        self, model: bytes, model_format: str, runtime: str, *, threads: int = 1, kernels: str = "default"
+        self,
+        model: bytes,
+        model_format: str,
+        runtime: str,
+        *,
+        threads: int = 1,
+        kernels: str = "default",
+        convert: Callable[[AnyArray], AnyArray] = np.asarray,
     ) -> None:
         info = runtime_info(runtime)
         if model_format not in info.formats:
@@ -56,44 +63,33 @@ class Session:
         self._adapter: Adapter | None = _open(model, model_format, runtime, threads, kernels)
         self.input: TensorSpec = self._adapter.inputs
         self.output: TensorSpec = self._adapter.outputs
-        self._shape = self.input.shape
-        self._float = self.input.dtype == self.output.dtype == "float32"
         self._lock = threading.Lock()
-        self._run: Callable[[AnyArray], AnyArray] = self._adapter.run
-        #: Run the model once more on the input of the last call, for timing it alone; nothing stands in between.
-        self.invoke: Callable[[], None] = self._adapter.invoke
-
-    def run(self, x: AnyArray) -> FloatArray:
-        """Infer a batch: (n, *shape) or one (*shape,), float32 or float64 -> logits (n, classes) or (classes,) float32.
-
-        Raises:
-            InputError: another shape or dtype, no image, NaN or infinities.
-            ClosedError: the session is closed.
-        """
-        if type(x) is not np.ndarray or x.dtype is not _FLOAT32 or x.shape != self._shape or x.ndim != 1:
-            return self._run_checked(x)
-        if not isfinite(x.dot(x)):  # cheaper than isfinite(x).all(); huge finite values overflow, hence a second look
-            _require_finite(x)
-        with self._lock:
-            if self._float:
-                return self._run(x[None])[0]  # type: ignore[no-any-return]
-            return self.output.dequantize(self._run(self.input.quantize(x[None])))[0]  # type: ignore[no-any-return]
+        #: Run the model once more on the last single image, for timing it alone; nothing stands in between.
+        self.invoke: Callable[[], object] = self._adapter.invoke
+        #: Infer: (n, *shape) or one (*shape,), float32 or float64 -> logits (n, classes) or (classes,) float32.
+        #: Raises InputError for another shape or dtype, no image, NaN or infinity; ClosedError once closed.
+        self.run: Callable[[AnyArray], FloatArray]
+        self.run, self._stop = _fast_path(self._adapter, self._lock, self._run_checked, self._refuse_closed)
+        self._convert = convert
 
     def _run_checked(self, x: AnyArray) -> FloatArray:
+        """Any input at all: convert it if it can be used, refuse it with what was expected if not."""
+        x = self._convert(np.asarray(x))
         batch = self._as_batch(x)
         with self._lock:
-            logits = self.output.dequantize(self._run(self.input.quantize(batch)))
-        return logits if np.ndim(x) > len(self._shape) else logits[0]
+            if self._adapter is None:
+                self._refuse_closed()
+            logits = self.output.dequantize(self._adapter.run(self.input.quantize(batch)))
+        return logits if x.ndim > len(self.input.shape) else logits[0]
 
     def _as_batch(self, x: AnyArray) -> FloatArray:
         """Whatever the caller gave, as a checked (n, *shape) float32 array."""
-        x = np.asarray(x)
-        expected = f"expected float32 of shape {self._shape} or {('m', *self._shape)}".replace("'m'", "m")
+        expected = f"expected float32 of shape {self.input.shape} or {('m', *self.input.shape)}".replace("'m'", "m")
         if x.dtype.kind != "f":
             raise InputError(f"the input has dtype {x.dtype}; {expected}; convert it with x.astype('float32')")
-        if x.shape == self._shape:
+        if x.shape == self.input.shape:
             x = x[None]
-        if x.shape[1:] != self._shape or x.ndim != len(self._shape) + 1 or len(x) == 0:
+        if x.shape[1:] != self.input.shape or x.ndim != len(self.input.shape) + 1 or len(x) == 0:
             raise InputError(f"the input has shape {x.shape}; {expected}")
         with np.errstate(over="ignore"):
             batch = np.ascontiguousarray(x, dtype=np.float32)
@@ -104,7 +100,8 @@ class Session:
         """Free the model. May be called twice; a call in another thread is let finish first."""
         with self._lock:
             adapter, self._adapter = self._adapter, None
-            self._run = self.invoke = self._refuse_closed
+            self.invoke = self._refuse_closed
+            self._stop()
             if adapter is not None:
                 adapter.close()
 
@@ -118,6 +115,43 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _fast_path(
+    adapter: Adapter,
+    lock: threading.Lock,
+    slow: Callable[[AnyArray], FloatArray],
+    refuse: Callable[[AnyArray], NoReturn],
+) -> tuple[Callable[[AnyArray], FloatArray], Callable[[], None]]:
+    """The call for one float32 image, checks included, and how to stop it; all else goes to ``slow``.
+
+    A closure, because this model takes about two microseconds: attribute look-ups would show. The product with zeros
+    is zero for finite values and NaN for any NaN or infinity among them, in a third of the time of isfinite().all().
+    """
+    single, given, got = adapter.single, adapter.inputs, adapter.outputs
+    array, float32, shape = np.ndarray, _FLOAT32, given.shape
+    zeros = np.zeros(shape, np.float32)
+    quantize, dequantize = given.quantize, got.dequantize
+    if len(shape) != 1:  # a .keras model may take more axes; only rows are worth a path of their own
+        return slow, lambda: None
+
+    def run_float(x: AnyArray) -> FloatArray:
+        if type(x) is array and x.dtype is float32 and x.shape == shape and not x.dot(zeros):
+            with lock:
+                return single(x[None])[0]  # type: ignore[no-any-return]
+        return slow(x)
+
+    def run_quantized(x: AnyArray) -> FloatArray:
+        if type(x) is array and x.dtype is float32 and x.shape == shape and not x.dot(zeros):
+            with lock:
+                return dequantize(single(quantize(x[None])))[0]  # type: ignore[no-any-return]
+        return slow(x)
+
+    def stop() -> None:
+        nonlocal single
+        single = refuse
+
+    return (run_float if given.scale is None and got.scale is None else run_quantized), stop
 
 
 def _require_finite(x: FloatArray) -> None:

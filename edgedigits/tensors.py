@@ -38,7 +38,7 @@ class TensorSpec:
             )
 
     def quantize(self, real: FloatArray) -> AnyArray:
-        """Real values to what the artifact takes, any shape, float32 -> float32 (unchanged) or int8.
+        """Finite real values to what the artifact takes, any shape, float32 -> float32 (unchanged) or int8.
 
         Rounds to nearest, ties to even, and saturates to [-128, 127]. Source: the affine scheme of Jacob et al.,
         "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference" (2018), sec. 2.1.

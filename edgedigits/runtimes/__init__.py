@@ -6,6 +6,7 @@ once, in :class:`edgedigits.session.Session`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Protocol
@@ -20,11 +21,13 @@ class Adapter(Protocol):
     inputs: TensorSpec
     outputs: TensorSpec
 
+    #: As ``run``, for exactly one image: x is (1, *shape). The path that a device takes for each image.
+    single: Callable[[AnyArray], AnyArray]
+    #: Run once more on the last input of ``single``, which stays in place: for timing the model alone.
+    invoke: Callable[[], object]
+
     def run(self, x: AnyArray) -> AnyArray:
         """(n, *shape), C-contiguous, n >= 1 -> (n, classes), a fresh array; each in the artifact's own dtype."""
-
-    def invoke(self) -> None:
-        """Run once more on the last input, which stays in place: for timing the model alone."""
 
     def close(self) -> None:
         """Let go of the model."""

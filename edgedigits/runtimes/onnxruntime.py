@@ -35,6 +35,7 @@ class OnnxAdapter:
         self._names = [got.name]
         self._binding: Any = None
         self._last: AnyArray | None = None
+        self.single = self.run
 
     def run(self, x: AnyArray) -> AnyArray:
         """See :class:`edgedigits.runtimes.Adapter`."""
@@ -51,4 +52,4 @@ class OnnxAdapter:
 
     def close(self) -> None:
         """Drop the session; its memory goes with the last reference."""
-        del self._session, self._binding
+        del self._session, self._binding, self.single

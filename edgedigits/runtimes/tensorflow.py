@@ -40,6 +40,7 @@ class KerasAdapter:
         self.inputs = TensorSpec(self._model.inputs[0].name, tuple(self._model.input_shape[1:]), "float32")
         self.outputs = TensorSpec(self._model.outputs[0].name, tuple(self._model.output_shape[1:]), "float32")
         self._last: AnyArray | None = None
+        self.single = self.run
 
     def run(self, x: AnyArray) -> AnyArray:
         """See :class:`edgedigits.runtimes.Adapter`."""
@@ -52,4 +53,4 @@ class KerasAdapter:
 
     def close(self) -> None:
         """Drop the model."""
-        del self._model
+        del self._model, self.single
