@@ -89,7 +89,7 @@ def emit(facts: Any, text: str, json_file: str | None) -> None:
     click.echo(text)
 
 
-@cli.command()
+@cli.command(short_help="Prove that every artifact answers alike.")
 @bundle_argument
 @artifacts_option
 @runtimes_option
@@ -136,7 +136,7 @@ def parity(
     raise SystemExit(0 if report.passed else FAILED)
 
 
-@cli.command()
+@cli.command(short_help="Time one image at a time.")
 @bundle_argument
 @artifacts_option
 @runtimes_option
@@ -176,7 +176,7 @@ def benchmark(
     raise SystemExit(0 if report.passed else FAILED)
 
 
-@cli.command()
+@cli.command(short_help="Read the digit in each picture.")
 @click.argument("images", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--index", "indices", multiple=True, type=int, metavar="N", help="Image N of the bundle; may be repeated."
@@ -236,7 +236,7 @@ def _prediction(classifier: Classifier, source: str, row: FloatArray) -> dict[st
     }
 
 
-@cli.command()
+@cli.command(short_help="Show what a bundle holds.")
 @bundle_argument
 @json_option
 def inspect(bundle: Path | None, json_file: str | None) -> None:

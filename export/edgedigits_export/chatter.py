@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 
 
@@ -22,7 +24,11 @@ def caught(show: bool = False) -> Iterator[None]:
         try:
             for number in kept:
                 os.dup2(sink.fileno(), number)
-            yield
+            out = io.TextIOWrapper(os.fdopen(os.dup(sink.fileno()), "wb"), errors="replace", write_through=True)
+            # In a notebook or under a test runner sys.stdout is not file descriptor 1, so both are turned away.
+            with out, contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a converter's warning is chatter too, never an error
+                yield
         except BaseException as error:
             _restore(kept)
             if isinstance(error, Exception):

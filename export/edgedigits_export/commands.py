@@ -84,7 +84,7 @@ def _unseen(given: Path | None) -> tuple[FloatArray, Labels] | None:
     return to_rows(images), labels
 
 
-@click.command()
+@click.command(short_help="Train the network as the notebook does.")
 @data_option
 @out_option
 @seed_option
@@ -131,7 +131,7 @@ def train(data: Path | None, out: Path, seed: int, epochs: int) -> None:
     click.echo(f"wrote {out / 'model.keras'}, history.json, samples.png, loss.png, mistakes.png")
 
 
-@click.command()
+@click.command(short_help="Export a Keras classifier to a bundle.")
 @model_option
 @data_option
 @click.option(
@@ -155,7 +155,7 @@ def export(model_path: Path, data: Path | None, out: Path, name: str | None, ver
 
     model = load(model_path)
     x, y = _data(data, model.input_shape[1], model.output_shape[1])
-    training = {key: value for key, value in history_of(model_path).items() if key != "loss"}
+    training = {key: value for key, value in history_of(model_path).items() if key not in ("loss", "seconds")}
     report = export_bundle(
         model, x, y, out, name=name or model.name, training=training, verbose=verbose, on_step=cli.progress
     )
@@ -166,7 +166,7 @@ def export(model_path: Path, data: Path | None, out: Path, name: str | None, ver
     click.echo(f"wrote {out}")
 
 
-@click.command()
+@click.command(short_help="Draw samples, loss, prediction or mistakes.")
 @click.argument("figure", type=click.Choice(["samples", "loss", "prediction", "mistakes"]))
 @bundle_option
 @data_option
@@ -222,7 +222,7 @@ def _draw(figure: str, bundle: Path | None, data: Path | None, history: Path, in
         return figures.prediction(row, classifier.logits(row), f"X[{index}]")
 
 
-@click.command()
+@click.command(short_help="Do the main job, end to end.")
 @data_option
 @out_option
 @seed_option

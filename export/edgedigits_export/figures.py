@@ -28,16 +28,16 @@ def samples(x: FloatArray, y: Labels, seed: int = 1234) -> Figure:
 
 
 def loss(losses: Sequence[float]) -> Figure:
-    """The training loss against the epoch, on a logarithmic axis."""
+    """The training loss against the epoch."""
     figure = _figure(6.4, 4.0)
     axes = figure.add_subplot()
     epochs = range(1, len(losses) + 1)
     axes.plot(epochs, losses, color="#1f5f8b", marker=".", markersize=5)
-    axes.set(xlabel="epoch", ylabel="loss (cross-entropy)", yscale="log", title="Training loss")
+    axes.set(xlabel="epoch", ylabel="loss (cross-entropy)", ylim=(0, None), title="Training loss")
     axes.annotate(
         f"{losses[-1]:.4f}", (len(losses), losses[-1]), xytext=(0, 10), textcoords="offset points", ha="right"
     )
-    axes.grid(True, which="both", alpha=0.25)
+    axes.grid(True, alpha=0.25)
     return figure
 
 

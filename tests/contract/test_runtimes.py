@@ -1,0 +1,62 @@
+"""Every runtime keeps the contract in suite.py, each in a process of its own: two TFLite runtimes cannot share one."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgedigits.runtimes import RUNTIMES
+
+SUITE = Path(__file__).with_name("suite.py")
+
+OPEN_BOTH = """
+import sys
+from edgedigits.bundle import Bundle
+from edgedigits.errors import RuntimeUnavailableError
+from edgedigits.session import Session
+
+model = Bundle().read("float32.tflite")
+with Session(model, "tflite", sys.argv[1]):
+    try:
+        Session(model, "tflite", sys.argv[2])
+    except RuntimeUnavailableError as error:
+        print(error)
+"""
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=SUITE.parents[2])
+
+
+def require(runtime: str) -> None:
+    """Skip, with the line to type, where a runtime is not installed; CI has them all, so there it is a failure."""
+    info = RUNTIMES[runtime]
+    if not info.installed:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{runtime} is not installed; {info.install}")
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_contract(runtime: str) -> None:
+    require(runtime)
+    options = ("-q", "--tb=short", "--color=no", "-p", "no:cacheprovider")
+    done = python("-m", "pytest", str(SUITE), "--runtime", runtime, *options)
+    summary = (done.stdout.strip().splitlines() or [""])[-1]
+    assert done.returncode == 0, f"{runtime} breaks the contract\n{done.stdout}\n{done.stderr}"
+    assert re.fullmatch(r"[1-9]\d* passed in .*", summary), f"not every test ran and passed: {summary}\n{done.stdout}"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("litert", "tflite-runtime"), ("tflite-runtime", "litert"), ("tflite-runtime", "tensorflow")],
+)
+def test_the_second_tflite_runtime_in_a_process_is_refused(first: str, second: str) -> None:
+    require(first)
+    require(second)
+    done = python("-c", OPEN_BOTH, first, second)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith(f"and {second} cannot join it; use a process of its own for each")

@@ -1,0 +1,61 @@
+"""The figures: what they show, and that each is a picture of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgedigits.bundle import Bundle
+from edgedigits.dataset import to_image
+from edgedigits_export import figures
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return Bundle()
+
+
+def test_samples_are_64_upright_digits_under_their_labels(bundle: Bundle) -> None:
+    x, y = bundle.inputs()
+    figure = figures.samples(x, y, seed=3)
+    chosen = np.random.default_rng(3).choice(len(x), size=64, replace=False)
+    assert [axes.get_title() for axes in figure.axes] == [str(label) for label in y[chosen]]
+    np.testing.assert_array_equal(figure.axes[5].images[0].get_array(), to_image(x[chosen[5]]))
+
+
+def test_loss_is_drawn_against_the_epoch() -> None:
+    (axes,) = figures.loss([3.0, 2.0, 1.5]).axes
+    np.testing.assert_array_equal(axes.lines[0].get_xydata(), [[1, 3.0], [2, 2.0], [3, 1.5]])
+    assert axes.get_xlabel() == "epoch"
+
+
+def test_the_prediction_names_the_digit(bundle: Bundle) -> None:
+    figure = figures.prediction(bundle.input_row(1015), bundle.golden()[1015], "X[1015]")
+    assert [axes.get_title() for axes in figure.axes] == ["X[1015]", "reads 2"]
+
+
+def test_mistakes_are_all_there_with_both_labels(bundle: Bundle) -> None:
+    x, y = bundle.inputs()
+    answers = bundle.golden().argmax(axis=1)
+    titles = [axes.get_title() for axes in figures.mistakes(x, y, bundle.golden()).axes]
+    expected = [f"{y[i]} \N{RIGHTWARDS ARROW} {answers[i]}" for i in np.flatnonzero(answers != y)]
+    assert titles[: len(expected)] == expected
+    assert set(titles[len(expected) :]) <= {""}
+
+
+def test_no_mistakes_is_a_figure_too(bundle: Bundle) -> None:
+    x, y = bundle.inputs()
+    perfect = np.eye(10, dtype=np.float32)[y]
+    assert "0 errors of 5000" in str(figures.mistakes(x, y, perfect).get_suptitle())
+
+
+def test_a_figure_is_written_as_png(bundle: Bundle, tmp_path: Path) -> None:
+    target = tmp_path / "new" / "loss.png"
+    figures.save(figures.loss([2.0, 1.0]), target)
+    with Image.open(target) as picture:
+        assert picture.format == "PNG"
+        assert np.asarray(picture.convert("L")).std() > 5
+    assert [p.name for p in target.parent.iterdir()] == ["loss.png"]

@@ -1,0 +1,96 @@
+"""The wheel as a stranger meets it: what it holds, and that it works beside one runtime and nothing else."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageDraw
+
+ROOT = Path(__file__).parents[2]
+DATA_FILES = {
+    f"edgedigits/models/notebook/{name}"
+    for name in ("manifest.json", "inputs.npz", "golden.npz", "float32.tflite", "int8.tflite", "float32.onnx")
+}
+
+
+def test_the_wheel_holds_both_packages_and_the_bundle_and_no_more(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    sources = {p.relative_to(ROOT).as_posix() for p in (ROOT / "edgedigits").rglob("*.py")}
+    sources |= {p.relative_to(ROOT / "export").as_posix() for p in (ROOT / "export").rglob("*.py")}
+    others = {"edgedigits/py.typed", "edgedigits_export/py.typed", "edgedigits/models/README.md"}
+    assert names == sources | DATA_FILES | others
+
+
+def test_the_wheel_is_under_5_mb(wheel: Path) -> None:
+    assert wheel.stat().st_size < 5_000_000
+
+
+def test_the_wheel_names_its_extras_and_commands(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        info = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = archive.read(info).decode()
+        points = archive.read(info.replace("METADATA", "entry_points.txt")).decode()
+    extras = {line.split(": ")[1] for line in metadata.splitlines() if line.startswith("Provides-Extra: ")}
+    assert extras == {"litert", "tflite-runtime", "onnxruntime", "runtimes", "export", "dev"}
+    for command in ("run", "train", "export", "plot"):
+        assert f"{command} = edgedigits_export.commands:{command}" in points
+
+
+@pytest.fixture
+def edgedigits(device: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the installed command, in an empty folder."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([str(device / "edgedigits"), *arguments], capture_output=True, text=True, cwd=tmp_path)
+
+    return run
+
+
+def test_a_device_has_no_tensorflow(device: Path) -> None:
+    listed = subprocess.run(
+        [str(device / "python"), "-m", "pip", "list", "--format=json"], capture_output=True, check=True
+    )
+    names = {package["name"].lower() for package in json.loads(listed.stdout)}
+    assert {"edgedigits", "ai-edge-litert", "numpy", "click", "pillow"} <= names
+    assert not names & {"tensorflow", "keras", "onnx", "tf2onnx", "matplotlib", "onnxruntime", "tflite-runtime"}
+
+
+def test_predict_works_with_no_setting_up(edgedigits: Callable[..., Any], tmp_path: Path) -> None:
+    page = Image.new("L", (120, 160), "white")
+    ImageDraw.Draw(page).line([(60, 20), (60, 140)], fill="black", width=14)
+    page.save(tmp_path / "one.png")
+    done = edgedigits("predict", "one.png", "--index", "1015", "--json", "-")
+    assert done.returncode == 0
+    assert [(found["source"], found["digit"]) for found in json.loads(done.stdout)] == [("one.png", 1), ("X[1015]", 2)]
+
+
+def test_parity_works_and_says_what_is_not_installed(edgedigits: Callable[..., Any]) -> None:
+    done = edgedigits("parity", "--allow-mismatches", "10", "--json", "-")
+    rows = json.loads(done.stdout)["rows"]
+    floats = [row for row in rows if row["artifact"].startswith("float32") and row["status"] == "ok"]
+    assert done.returncode == 0
+    assert [row["mismatches"] for row in floats] == [0, 0, 0]
+    assert {row["runtime"] for row in rows if row["status"] == "missing"} >= {"tflite-runtime", "onnxruntime"}
+
+
+def test_benchmark_and_inspect_work(edgedigits: Callable[..., Any]) -> None:
+    measured = edgedigits("benchmark", "--windows", "1", "--min-seconds", "0.1", "--json", "-")
+    assert measured.returncode == 0
+    assert all(row["p50_ns"] > 0 for row in json.loads(measured.stdout)["rows"] if row["status"] == "ok")
+    assert "float32 [n, 400]" in edgedigits("inspect").stdout
+
+
+@pytest.mark.parametrize("command", ["run", "train", "export", "plot"])
+def test_a_workstation_command_shows_and_names_what_is_missing(command: str, edgedigits: Callable[..., Any]) -> None:
+    assert f"\n  {command} " in edgedigits("--help").stdout
+    done = edgedigits(command, *(["loss"] if command == "plot" else []))
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'edgedigits[export]'" in done.stderr
