@@ -28,7 +28,7 @@ class Classifier:
         artifact: such as ``"int8.tflite"`` or ``"int8"``; None for the first float32 one that ``runtime`` opens.
         runtime: such as ``"litert"``; None for the first installed one that opens the artifact, never TensorFlow.
         threads: how many the runtime may use for one call.
-        kernels: the runtime's kernel set, for comparing them.
+        kernels: the runtime's kernel set; None for its first, which it would choose itself.
 
     Attributes:
         artifact: the :class:`Artifact` in use.
@@ -47,7 +47,7 @@ class Classifier:
         artifact: str | None = None,
         runtime: str | None = None,
         threads: int = 1,
-        kernels: str = "default",
+        kernels: str | None = None,
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
         self.artifact, self.runtime = choose(self.bundle, artifact, runtime)
@@ -93,7 +93,7 @@ def softmax(logits: FloatArray) -> FloatArray:
     return probabilities
 
 
-def open_artifact(bundle: Bundle, artifact: Artifact, runtime: str, *, threads: int, kernels: str) -> Session:
+def open_artifact(bundle: Bundle, artifact: Artifact, runtime: str, *, threads: int, kernels: str | None) -> Session:
     """Open a bundle's artifact, verified, and hold what the runtime reports against what the manifest says."""
     convert = _flatten if artifact.input.shape == (SIDE * SIDE,) else np.asarray
     model = bundle.read(artifact.file)

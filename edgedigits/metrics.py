@@ -48,3 +48,40 @@ def percentile(sorted_samples: npt.NDArray[np.int64], percent: float) -> int:
     """The nearest-rank percentile of ascending samples: a value that was measured, never interpolated."""
     rank = max(1, math.ceil(len(sorted_samples) * percent / 100))
     return int(sorted_samples[rank - 1])
+
+
+def binomial_cdf(k: int, n: int, p: float) -> float:
+    """P(X <= k) of a binomial variable with n trials of probability p, summed term by term in logarithms."""
+    if p <= 0.0 or k >= n:
+        return 1.0
+    if p >= 1.0 or k < 0:
+        return 0.0
+    log_p, log_q, log_n = math.log(p), math.log1p(-p), math.lgamma(n + 1)
+    terms = (log_n - math.lgamma(i + 1) - math.lgamma(n - i + 1) + i * log_p + (n - i) * log_q for i in range(k + 1))
+    return min(1.0, math.fsum(math.exp(term) for term in terms))
+
+
+def rate_upper_bound(events: int, trials: int, confidence: float = 0.95) -> float:
+    """The exact one-sided upper confidence bound of a rate of which ``events`` were seen in ``trials``.
+
+    Source: C. J. Clopper and E. S. Pearson, "The use of confidence or fiducial limits illustrated in the case of the
+    binomial" (1934). The trials must be a fair sample: images that a model was tuned on are not.
+    """
+    low, high = events / trials, 1.0
+    for _ in range(60):  # halves the interval each time, so this ends at the precision of a float
+        middle = (low + high) / 2
+        if binomial_cdf(events, trials, middle) > 1.0 - confidence:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def mcnemar(one_right: npt.NDArray[np.bool_], other_right: npt.NDArray[np.bool_]) -> float:
+    """The p-value of McNemar's exact two-sided test that two classifiers have one accuracy on the same images.
+
+    Only images that one of them gets right and the other wrong count. Source: Q. McNemar, "Note on the sampling error
+    of the difference between correlated proportions or percentages" (1947), with the binomial in place of chi squared.
+    """
+    lost, won = int((one_right & ~other_right).sum()), int((other_right & ~one_right).sum())
+    return min(1.0, 2.0 * binomial_cdf(min(lost, won), lost + won, 0.5))

@@ -143,7 +143,7 @@ def _plan(
             if runtimes and name not in runtimes:
                 continue
             info = RUNTIMES[name]
-            sets = [k for k in info.kernels if not kernels or k in kernels]
+            sets = [k for k in info.kernels_for(artifact.quantized) if not kernels or k in kernels]
             for kernel_set in sets if info.installed else sets[:1]:  # a missing runtime is one row, not three
                 yield artifact, name, kernel_set
 

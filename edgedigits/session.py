@@ -30,7 +30,7 @@ class Session:
         model_format: ``"tflite"``, ``"onnx"`` or ``"keras"``.
         runtime: a name from :data:`edgedigits.runtimes.RUNTIMES`.
         threads: how many the runtime may use for one call.
-        kernels: one of the runtime's kernel sets.
+        kernels: one of the runtime's kernel sets; None for its first.
         convert: applied to inputs that are not one float32 image of the exact shape, before they are checked.
 
     Raises:
@@ -45,13 +45,14 @@ class Session:
         runtime: str,
         *,
         threads: int = 1,
-        kernels: str = "default",
+        kernels: str | None = None,
         convert: Callable[[AnyArray], AnyArray] = np.asarray,
     ) -> None:
         info = runtime_info(runtime)
         if model_format not in info.formats:
             opens = ", ".join(n for n, i in RUNTIMES.items() if model_format in i.formats) or "none"
             raise RuntimeUnavailableError(f"{runtime} does not open .{model_format} files; these runtimes do: {opens}")
+        kernels = kernels or info.kernels[0]
         if kernels not in info.kernels:
             raise RuntimeUnavailableError(
                 f"{runtime} has no kernel set {kernels!r}; choose one of {', '.join(info.kernels)}"

@@ -45,10 +45,12 @@ class TensorSpec:
         """
         if self.scale is None or self.zero_point is None:
             return real
-        q = real * np.float32(1.0 / self.scale)
+        # Saturating first, so that no finite value overflows when it is divided by a small scale.
+        q = np.maximum(real, self.scale * (-128 - self.zero_point))
+        np.minimum(q, self.scale * (127 - self.zero_point), out=q)
+        q *= np.float32(1.0 / self.scale)
         np.rint(q, out=q)
         q += np.float32(self.zero_point)
-        np.minimum(np.maximum(q, -128.0, out=q), 127.0, out=q)
         return q.astype(np.int8)
 
     def dequantize(self, stored: AnyArray) -> FloatArray:

@@ -44,6 +44,11 @@ class RuntimeInfo:
     install: str
     formats: tuple[str, ...]
     kernels: tuple[str, ...] = ("default",)
+    kernels_round_only: bool = False
+
+    def kernels_for(self, quantized: bool) -> tuple[str, ...]:
+        """The kernel sets that can differ on an artifact; where only int8 rounding differs, float needs but one."""
+        return self.kernels if quantized or not self.kernels_round_only else self.kernels[:1]
 
     @property
     def installed(self) -> bool:
@@ -98,6 +103,16 @@ RUNTIMES = {
             "pip install 'edgedigits[onnxruntime]'",
             ("onnx",),
             ("default", "unoptimized"),
+        ),
+        RuntimeInfo(
+            "numpy",
+            "edgedigits.runtimes.oracle",
+            "flatbuffers",
+            "numpy",
+            "pip install edgedigits",
+            ("tflite",),
+            ("reference", "ruy", "xnnpack", "exact"),
+            kernels_round_only=True,
         ),
         RuntimeInfo(
             "tensorflow",

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from edgedigits.errors import RuntimeUnavailableError
 from edgedigits.runtimes import Adapter
 from edgedigits.runtimes._tflite import TFLiteAdapter
 from edgedigits.tensors import AnyArray, TensorSpec
@@ -32,7 +33,13 @@ class KerasAdapter:
         import tensorflow as tf
 
         if tf.config.threading.get_intra_op_parallelism_threads() != threads:
-            tf.config.threading.set_intra_op_parallelism_threads(threads)  # RuntimeError once TensorFlow has started
+            try:
+                tf.config.threading.set_intra_op_parallelism_threads(threads)
+            except RuntimeError as cause:
+                raise RuntimeUnavailableError(
+                    f"TensorFlow has started in this process and cannot change to {threads} threads now; "
+                    "use a process of its own for a .keras file"
+                ) from cause
         with tempfile.TemporaryDirectory() as folder:  # Keras reads files, not bytes
             path = Path(folder) / "model.keras"
             path.write_bytes(model)
