@@ -211,10 +211,29 @@ class Bundle:
         x, y = self._arrays(INPUTS, "X", "y")
         return x, y.astype(np.int64)
 
-    def golden(self) -> FloatArray:
-        """The trained Keras model's logits on the inputs, (m, classes) float32."""
-        logits: FloatArray = self._arrays(GOLDEN, "logits")[0]
+    def golden(self, unseen: bool = False) -> FloatArray:
+        """The trained Keras model's logits on the inputs, or on the unseen digits, (m, classes) float32."""
+        logits: FloatArray = self._arrays(GOLDEN, "unseen_logits" if unseen else "logits")[0]
         return logits
+
+    def unseen(self, folder: Path) -> tuple[FloatArray, Labels]:
+        """The digits that no training and no tuning saw, from ``folder/unseen.npz``: X (m, 400) float32 and y (m,).
+
+        Raises InputError if the file is missing or is not the one that the golden logits were made with.
+        """
+        from edgedigits.dataset import load_28x28
+        from edgedigits.images import to_rows
+
+        if "unseen" not in self.manifest.data:
+            raise InputError(
+                f"{self.path} has no golden outputs on unseen digits; export it with unseen.npz beside X.npy"
+            )
+        images, labels = load_28x28(folder / "unseen.npz")
+        if sha256(images.tobytes()) != self.manifest.data["unseen"]:
+            raise InputError(
+                f"{folder / 'unseen.npz'}: not the digits that {self.path} was exported with; use that file"
+            )
+        return to_rows(images), labels
 
     def input_row(self, index: int) -> FloatArray:
         """``X[index]``, (n,) float32: unpacked only as far as that row, since the whole is 8 MB."""

@@ -99,6 +99,8 @@ def emit(facts: Any, text: str, json_file: str | None) -> None:
     "--allow-mismatches", default=0, show_default=True, metavar="N", help="Let int8 rows pass with up to N mismatches."
 )
 @click.option("--workers", type=int, help="Processes at once. [default: one a core]")
+@click.option("--unseen", is_flag=True, help="Run on DATA/unseen.npz, digits never trained or tuned on; only reported.")
+@click.option("--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True, help="For --unseen.")
 @timeout_option
 @json_option
 def parity(
@@ -109,6 +111,8 @@ def parity(
     batch: int,
     allow_mismatches: int,
     workers: int | None,
+    unseen: bool,
+    data: Path,
     timeout: float,
     json_file: str | None,
 ) -> None:
@@ -129,6 +133,7 @@ def parity(
         allow_mismatches=allow_mismatches,
         batch=batch,
         workers=workers or os.cpu_count() or 1,
+        unseen=data if unseen else None,
         timeout=timeout,
         on_row=lambda row: progress(f"{row.artifact} in {row.runtime} ({row.kernels}): {row.status}"),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,21 @@ def load_xy(folder: Path, features: int = SIDE * SIDE, classes: int = 10) -> tup
     if len(x) != len(y):
         raise InputError(f"{folder}: X.npy has {len(x)} rows and y.npy has {len(y)}; they must be of the same length")
     return x, y
+
+
+def load_28x28(path: Path) -> tuple[AnyArray, Labels]:
+    """Read ``images`` (m, 28, 28) uint8 and ``labels`` (m,) from an .npz; InputError if it does not hold them."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected an .npz with images and labels (see data/README.md)")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            images, labels = arrays["images"], arrays["labels"]
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as cause:
+        raise InputError(f"{path}: cannot be read ({cause}); expected an .npz with images and labels") from cause
+    if images.shape[1:] != (28, 28) or images.dtype != np.uint8 or labels.shape != images.shape[:1] or not len(images):
+        found = f"images {images.dtype} {images.shape}, labels {labels.shape}"
+        raise InputError(f"{path}: {found}; expected uint8 (m, 28, 28) and (m,)")
+    return images, labels.astype(np.int64)
 
 
 def read_npy(path: Path) -> npt.NDArray[Any]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from edgedigits.dataset import SIDE, to_row
 from edgedigits.errors import InputError
-from edgedigits.tensors import FloatArray
+from edgedigits.tensors import AnyArray, FloatArray
 
 Image64 = npt.NDArray[np.float64]
 MNIST_SIDE, BOX = 28, 20
@@ -127,6 +127,12 @@ def shrink(images: Image64) -> Image64:
     """
     weights = resize_weights(MNIST_SIDE, SIDE)
     return weights @ images @ weights.T
+
+
+def to_rows(images: AnyArray) -> FloatArray:
+    """MNIST images (m, 28, 28) uint8 -> the model's inputs (m, 400) float32, each image column by column."""
+    small = shrink(images / 255.0)
+    return np.ascontiguousarray(small.transpose(0, 2, 1)).reshape(len(small), -1).astype(np.float32)
 
 
 @functools.cache

@@ -14,11 +14,32 @@ import numpy as np
 
 from edgedigits import metrics
 from edgedigits.bundle import Artifact, Bundle
-from edgedigits.child import run_in_child
+from edgedigits.child import Outcome, run_in_child
 from edgedigits.dataset import Labels
-from edgedigits.errors import InputError, RuntimeUnavailableError
+from edgedigits.errors import InputError, ModelError, RuntimeUnavailableError
 from edgedigits.runtimes import RUNTIMES, runtime_info, runtimes_for
 from edgedigits.tensors import FloatArray
+
+
+@dataclass(frozen=True)
+class Flip:
+    """An image that an int8 artifact flips, or nearly does.
+
+    Attributes:
+        image: its index.
+        label, int8_label: the trained model's answer and the artifact's.
+        lead_quanta: by how much the trained model's two largest logits differ, in the artifact's output quanta.
+        int8_lead_quanta: the same of the artifact's own logits.
+        kind: ``"tie"`` where the artifact's lead is 0, ``"near-tie"`` where it is 1 (kernels differ by that much), else
+            ``"real"``.
+    """
+
+    image: int
+    label: int
+    int8_label: int
+    lead_quanta: float
+    int8_lead_quanta: int
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -32,6 +53,11 @@ class ParityRow:
         max_abs_diff, mean_abs_diff: of the logits against the golden ones.
         min_lead_quanta: int8 only: the smallest lead of the trained model's class, in output quanta; 0 is a tie.
         errors: images whose argmax is not their label.
+        ledger: int8 only: every image that flips or nearly does.
+        flip_rate_upper_95: the exact upper 95 % confidence bound of the rate of mismatches; it holds for images like
+            these, and for those that the artifact was tuned on it says less.
+        accuracy_p: McNemar's exact test that accuracy is what the trained model's is.
+        arithmetic: int8 only: whose rounding the answers show, bit for bit, as the numpy runtime recomputes them.
         seconds: what the child took, start included.
         allowed: how many mismatches the gate lets pass.
     """
@@ -49,6 +75,10 @@ class ParityRow:
     mean_abs_diff: float | None = None
     min_lead_quanta: int | None = None
     errors: int | None = None
+    ledger: tuple[Flip, ...] = ()
+    flip_rate_upper_95: float | None = None
+    accuracy_p: float | None = None
+    arithmetic: str | None = None
     seconds: float | None = None
     signal: str | None = None
     message: str = ""
@@ -68,6 +98,7 @@ class ParityReport:
 
     bundle: str
     images: int
+    unseen: bool = False
     rows: tuple[ParityRow, ...] = field(default_factory=tuple)
 
     @property
@@ -78,7 +109,13 @@ class ParityReport:
     def to_json(self) -> dict[str, Any]:
         """The report in plain types."""
         rows = [{**asdict(row), "mismatched": list(row.mismatched), "passed": row.passed} for row in self.rows]
-        return {"passed": self.passed, "bundle": self.bundle, "images": self.images, "rows": rows}
+        return {
+            "passed": self.passed,
+            "bundle": self.bundle,
+            "images": self.images,
+            "unseen": self.unseen,
+            "rows": rows,
+        }
 
 
 def check_parity(
@@ -90,6 +127,7 @@ def check_parity(
     allow_mismatches: int = 0,
     batch: int = 1,
     workers: int = 1,
+    unseen: Path | None = None,
     timeout: float = 300.0,
     on_row: Callable[[ParityRow], None] = lambda row: None,
 ) -> ParityReport:
@@ -100,6 +138,8 @@ def check_parity(
         allow_mismatches: how many mismatches an int8 row may have; a float row may have none, ever.
         batch: images per call; a device mostly sees one at a time.
         workers: how many processes run at once.
+        unseen: a folder with unseen.npz, to run on those digits instead; they are reported and gate nothing but a row
+            that does not run.
         timeout: seconds for one row.
         on_row: called with each row as it is done.
 
@@ -120,19 +160,33 @@ def check_parity(
             f"nothing to run: none of {asked} "
             f"opens {', '.join(a.file for a in chosen)}; `edgedigits inspect` shows which runtimes do"
         )
-    (_, labels), golden = bundle.inputs(), bundle.golden()
+    x, labels = bundle.inputs() if unseen is None else bundle.unseen(unseen)
+    golden = bundle.golden(unseen is not None)
+    exact = {artifact.file: _oracle(bundle, artifact, x) for artifact in chosen}
+    with tempfile.TemporaryDirectory(prefix="edgedigits-") as folder, ThreadPoolExecutor(workers) as pool:
+        np.save(Path(folder) / "X.npy", x)
 
-    def row(step: tuple[Artifact, str, str]) -> ParityRow:
-        done = _row(bundle, *step, golden=golden, labels=labels, batch=batch, timeout=timeout, allowed=allow_mismatches)
-        on_row(done)
-        return done
+        def row(number: int, artifact: Artifact, runtime: str, kernel_set: str) -> ParityRow:
+            facts = _facts(artifact, runtime, kernel_set, golden, allow_mismatches if unseen is None else len(golden))
+            if not RUNTIMES[runtime].installed:
+                done = ParityRow(**facts, status="missing", message=f"not installed; {RUNTIMES[runtime].install}")
+            else:
+                files = {"inputs": str(Path(folder) / "X.npy"), "out": str(Path(folder) / f"{number}.npy")}
+                outcome, seconds = _run(bundle, facts, files, batch, timeout)
+                facts["seconds"] = round(seconds, 3)
+                if outcome.status == "ok":
+                    logits = np.load(files["out"], allow_pickle=False)
+                    done = _compare(artifact, facts, logits, golden, labels, exact[artifact.file])
+                else:
+                    done = ParityRow(**facts, status=outcome.status, signal=outcome.signal, message=outcome.message)
+            on_row(done)
+            return done
 
-    with ThreadPoolExecutor(workers) as pool:
-        rows = tuple(pool.map(row, plan))
+        rows = tuple(pool.map(row, range(len(plan)), *zip(*plan, strict=True)))
     if all(r.status == "missing" for r in rows):
         installs = dict.fromkeys(RUNTIMES[r.runtime].install for r in rows if r.runtime != "tensorflow")
         raise RuntimeUnavailableError(f"no runtime is installed, so nothing was checked; {' or '.join(installs)}")
-    return ParityReport(str(bundle.path), len(golden), rows)
+    return ParityReport(str(bundle.path), len(golden), unseen is not None, rows)
 
 
 def _plan(
@@ -148,51 +202,95 @@ def _plan(
                 yield artifact, name, kernel_set
 
 
-def _row(
-    bundle: Bundle,
+def _facts(artifact: Artifact, runtime: str, kernels: str, golden: FloatArray, allowed: int) -> dict[str, Any]:
+    facts: dict[str, Any] = {"artifact": artifact.file, "runtime": runtime, "kernels": kernels, "images": len(golden)}
+    return facts | {"version": RUNTIMES[runtime].version, "allowed": allowed if artifact.quantized else 0}
+
+
+def _run(
+    bundle: Bundle, facts: dict[str, Any], files: dict[str, str], batch: int, timeout: float
+) -> tuple[Outcome, float]:
+    started = time.perf_counter()
+    request = {"bundle": str(bundle.path), "batch": batch, **files}
+    request |= {key: facts[key] for key in ("artifact", "runtime", "kernels")}
+    return run_in_child("logits", request, timeout), time.perf_counter() - started
+
+
+def _compare(
     artifact: Artifact,
-    runtime: str,
-    kernels: str,
-    *,
+    facts: dict[str, Any],
+    logits: FloatArray,
     golden: FloatArray,
     labels: Labels,
-    batch: int,
-    timeout: float,
-    allowed: int,
+    exact: dict[str, FloatArray],
 ) -> ParityRow:
-    info = RUNTIMES[runtime]
-    facts: dict[str, Any] = {"artifact": artifact.file, "runtime": runtime, "kernels": kernels, "images": len(golden)}
-    facts["version"] = info.version
-    if not info.installed:
-        return ParityRow(**facts, status="missing", message=f"not installed; {info.install}")
-    started = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="edgedigits-") as folder:
-        out = Path(folder) / "logits.npy"
-        request = {"bundle": str(bundle.path), "out": str(out), "batch": batch}
-        outcome = run_in_child("logits", {**request, **facts}, timeout)
-        facts["seconds"] = round(time.perf_counter() - started, 3)
-        if outcome.status != "ok":
-            return ParityRow(**facts, status=outcome.status, signal=outcome.signal, message=outcome.message)
-        logits: FloatArray = np.load(out, allow_pickle=False)
     if logits.shape != golden.shape:
-        return ParityRow(
-            **facts, status="error", message=f"logits of shape {logits.shape}, golden ones are {golden.shape}"
-        )
+        shapes = f"logits of shape {logits.shape}, golden ones are {golden.shape}"
+        return ParityRow(**facts, status="error", message=f"{shapes}; export the bundle again")
     difference = np.abs(logits.astype(np.float64) - golden)
     wrong = metrics.mismatched(logits, golden)
-    scale = artifact.output.scale
-    return ParityRow(
-        **facts,
-        status="ok",
-        mismatches=len(wrong),
-        mismatched=tuple(wrong.tolist()),
-        ties=metrics.ties(logits),
-        max_abs_diff=float(difference.max()),
-        mean_abs_diff=float(difference.mean()),
-        min_lead_quanta=None if scale is None else int(metrics.lead_quanta(logits, golden, scale).min()),
-        errors=metrics.errors(logits, labels),
-        allowed=allowed if artifact.quantized else 0,
+    facts |= {
+        "status": "ok",
+        "mismatches": len(wrong),
+        "mismatched": tuple(wrong.tolist()),
+        "ties": metrics.ties(logits),
+        "max_abs_diff": float(difference.max()),
+        "mean_abs_diff": float(difference.mean()),
+        "errors": metrics.errors(logits, labels),
+        "flip_rate_upper_95": metrics.rate_upper_bound(len(wrong), len(golden)),
+        "accuracy_p": metrics.mcnemar(golden.argmax(axis=1) == labels, logits.argmax(axis=1) == labels),
+    }
+    if artifact.output.scale is not None:
+        scale = artifact.output.scale
+        facts["min_lead_quanta"] = int(metrics.lead_quanta(logits, golden, scale).min())
+        facts["ledger"] = _ledger(logits, golden, scale)
+        facts["arithmetic"] = _arithmetic(logits, exact, scale)
+    return ParityRow(**facts)
+
+
+def _ledger(logits: FloatArray, golden: FloatArray, scale: float) -> tuple[Flip, ...]:
+    """Every image whose answer differs, or whose lead is at most the one quantum by which kernels differ."""
+    answers, own = golden.argmax(axis=1), logits.argmax(axis=1)
+    lead = metrics.leads(golden, answers) / scale
+    own_lead = metrics.lead_quanta(logits, logits, scale)
+    kinds = {0: "tie", 1: "near-tie"}
+    return tuple(
+        Flip(
+            int(i), int(answers[i]), int(own[i]), float(lead[i]), int(own_lead[i]), kinds.get(int(own_lead[i]), "real")
+        )
+        for i in np.flatnonzero((answers != own) | (own_lead <= 1))
     )
+
+
+def _oracle(bundle: Bundle, artifact: Artifact, x: FloatArray) -> dict[str, FloatArray]:
+    """The numpy runtime's answers on each of its kernel sets; none for what it cannot read, or float."""
+    from edgedigits.classifier import open_artifact
+
+    answers: dict[str, FloatArray] = {}
+    if artifact.format != "tflite" or not artifact.quantized:
+        return answers
+    for kernels in RUNTIMES["numpy"].kernels:
+        try:
+            with open_artifact(bundle, artifact, "numpy", threads=1, kernels=kernels) as session:
+                answers[kernels] = session.run(x)
+        except ModelError:  # not a dense model: there is no oracle for it
+            return {}
+    return answers
+
+
+def _arithmetic(logits: FloatArray, oracle: dict[str, FloatArray], scale: float) -> str | None:
+    """Which of two disagreeing runtimes is wrong: what an int8 row's answers are, beside a recomputation of them.
+
+    ``exact`` sums every layer without error and rounds it once. A row equal to another kernel set bit for bit rounds
+    as that one is documented to; anything else is told in numbers.
+    """
+    if not oracle:
+        return None
+    for kernels in ("exact", *oracle):
+        if np.array_equal(logits, oracle[kernels]):
+            return kernels
+    gap = np.rint(np.abs(logits.astype(np.float64) - oracle["exact"]) / scale)
+    return f"unknown: {np.count_nonzero(gap)} logits differ from exact, by up to {gap.max():.0f} quanta"
 
 
 def child_logits(request: dict[str, Any]) -> dict[str, Any]:
@@ -200,7 +298,7 @@ def child_logits(request: dict[str, Any]) -> dict[str, Any]:
     from edgedigits.classifier import open_artifact
 
     bundle = Bundle(request["bundle"])
-    x, _ = bundle.inputs()
+    x = np.load(request["inputs"], mmap_mode="r", allow_pickle=False)
     artifact, batch = bundle.artifact(request["artifact"]), request["batch"]
     with open_artifact(bundle, artifact, request["runtime"], threads=1, kernels=request["kernels"]) as session:
         logits = np.concatenate([session.run(x[start : start + batch]) for start in range(0, len(x), batch)])

@@ -20,7 +20,7 @@ from edgedigits.errors import InputError, RuntimeUnavailableError
 
 if TYPE_CHECKING:
     from edgedigits.dataset import Labels
-    from edgedigits.tensors import FloatArray
+    from edgedigits.tensors import AnyArray, FloatArray
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -73,15 +73,16 @@ def _data(given: Path | None, features: int = 400, classes: int = 10) -> tuple[F
     return load_xy(given or Path("data"), features, classes)
 
 
-def _unseen(given: Path | None) -> tuple[FloatArray, Labels] | None:
-    """The digits that no training sees, where unseen.npz lies beside the data."""
-    from edgedigits_export.digits import load_28x28, to_rows
+def _unseen(given: Path | None) -> tuple[AnyArray, FloatArray, Labels] | None:
+    """The digits that no training sees, where unseen.npz lies beside the data: images, inputs and labels."""
+    from edgedigits.dataset import load_28x28
+    from edgedigits.images import to_rows
 
     path = (given or Path("data")) / "unseen.npz"
     if not path.is_file():
         return None
     images, labels = load_28x28(path)
-    return to_rows(images), labels
+    return images, to_rows(images), labels
 
 
 @click.command(short_help="Train the network as the notebook does.")
@@ -111,7 +112,13 @@ def train(data: Path | None, out: Path, seed: int, epochs: int) -> None:
 
     with click.progressbar(length=epochs, label="training", file=sys.stderr) as bar:
         result = fit(
-            x, y, unseen=unseen, seed=seed, epochs=epochs, on_start=describe, on_epoch=lambda *_: bar.update(1)
+            x,
+            y,
+            unseen=unseen and unseen[1:],
+            seed=seed,
+            epochs=epochs,
+            on_start=describe,
+            on_epoch=lambda *_: bar.update(1),
         )
     history = result.history
     for epoch, value in enumerate(history["loss"], start=1):
@@ -156,8 +163,21 @@ def export(model_path: Path, data: Path | None, out: Path, name: str | None, ver
     model = load(model_path)
     x, y = _data(data, model.input_shape[1], model.output_shape[1])
     training = {key: value for key, value in history_of(model_path).items() if key not in ("loss", "seconds")}
+
+    def unseen() -> tuple[AnyArray, FloatArray] | None:
+        found = _unseen(data) if x.shape[1] == 400 else None
+        return found and found[:2]
+
     report = export_bundle(
-        model, x, y, out, name=name or model.name, training=training, verbose=verbose, on_step=cli.progress
+        model,
+        x,
+        y,
+        out,
+        name=name or model.name,
+        training=training,
+        unseen=unseen,
+        verbose=verbose,
+        on_step=cli.progress,
     )
     cli.end_progress()
     for row in report.rows:

@@ -11,30 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgedigits.dataset import Labels
-from edgedigits.errors import InputError
-from edgedigits.images import MNIST_SIDE, shrink
-from edgedigits.tensors import AnyArray, FloatArray
-
-
-def load_28x28(path: Path) -> tuple[AnyArray, Labels]:
-    """Read ``images`` (m, 28, 28) uint8 and ``labels`` (m,) from an .npz; InputError if it does not hold them."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            images, labels = arrays["images"], arrays["labels"]
-    except (OSError, ValueError, KeyError, EOFError) as cause:
-        raise InputError(f"{path}: cannot be read ({cause}); expected an .npz with images and labels") from cause
-    if images.shape[1:] != (MNIST_SIDE, MNIST_SIDE) or images.dtype != np.uint8 or labels.shape != images.shape[:1]:
-        raise InputError(
-            f"{path}: images {images.dtype} {images.shape}, labels {labels.shape}; expected uint8 (m, 28, 28) and (m,)"
-        )
-    return images, labels.astype(np.int64)
-
-
-def to_rows(images: AnyArray) -> FloatArray:
-    """(m, 28, 28) uint8 -> the model's inputs, (m, 400) float32, each image column by column."""
-    small = shrink(images / 255.0)
-    return np.ascontiguousarray(small.transpose(0, 2, 1)).reshape(len(small), -1).astype(np.float32)
+from edgedigits.dataset import load_28x28
+from edgedigits.images import to_rows
 
 
 def make(source: Path, folder: Path) -> None:
