@@ -225,14 +225,11 @@ class Bundle:
         from edgedigits.images import to_rows
 
         if "unseen" not in self.manifest.data:
-            raise InputError(
-                f"{self.path} has no golden outputs on unseen digits; export it with unseen.npz beside X.npy"
-            )
-        images, labels = load_28x28(folder / "unseen.npz")
+            raise InputError(f"{self.path} has no golden outputs on unseen digits; export it with unseen.npz by X.npy")
+        path = folder / "unseen.npz"
+        images, labels = load_28x28(path)
         if sha256(images.tobytes()) != self.manifest.data["unseen"]:
-            raise InputError(
-                f"{folder / 'unseen.npz'}: not the digits that {self.path} was exported with; use that file"
-            )
+            raise InputError(f"{path}: not the digits that {self.path} was exported with; use the file it was")
         return to_rows(images), labels
 
     def input_row(self, index: int) -> FloatArray:

@@ -253,13 +253,12 @@ def _ledger(logits: FloatArray, golden: FloatArray, scale: float) -> tuple[Flip,
     answers, own = golden.argmax(axis=1), logits.argmax(axis=1)
     lead = metrics.leads(golden, answers) / scale
     own_lead = metrics.lead_quanta(logits, logits, scale)
-    kinds = {0: "tie", 1: "near-tie"}
-    return tuple(
-        Flip(
-            int(i), int(answers[i]), int(own[i]), float(lead[i]), int(own_lead[i]), kinds.get(int(own_lead[i]), "real")
-        )
-        for i in np.flatnonzero((answers != own) | (own_lead <= 1))
-    )
+
+    def flip(i: int) -> Flip:
+        kind = {0: "tie", 1: "near-tie"}.get(int(own_lead[i]), "real")
+        return Flip(i, int(answers[i]), int(own[i]), float(lead[i]), int(own_lead[i]), kind)
+
+    return tuple(flip(i) for i in np.flatnonzero((answers != own) | (own_lead <= 1)).tolist())
 
 
 def _oracle(bundle: Bundle, artifact: Artifact, x: FloatArray) -> dict[str, FloatArray]:

@@ -86,7 +86,8 @@ class TensorSpec:
         same_scale = self.scale == other.scale or (
             self.scale is not None and other.scale is not None and np.float32(self.scale) == np.float32(other.scale)
         )
-        return (self.shape, self.dtype, self.zero_point) == (other.shape, other.dtype, other.zero_point) and same_scale
+        same_rest = (self.shape, self.dtype, self.zero_point) == (other.shape, other.dtype, other.zero_point)
+        return same_rest and bool(same_scale)
 
     def __str__(self) -> str:
         quantized = "" if self.scale is None else f", scale {self.scale:.6g}, zero point {self.zero_point}"

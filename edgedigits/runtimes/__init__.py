@@ -21,10 +21,13 @@ class Adapter(Protocol):
     inputs: TensorSpec
     outputs: TensorSpec
 
-    #: As ``run``, for exactly one image: x is (1, *shape). The path that a device takes for each image.
-    single: Callable[[AnyArray], AnyArray]
-    #: Run once more on the last input of ``single``, which stays in place: for timing the model alone.
-    invoke: Callable[[], object]
+    @property
+    def single(self) -> Callable[[AnyArray], AnyArray]:
+        """As ``run``, for exactly one image: x is (1, *shape). The path that a device takes for each image."""
+
+    @property
+    def invoke(self) -> Callable[[], object]:
+        """Run once more on the last input of ``single``, which stays in place: for timing the model alone."""
 
     def run(self, x: AnyArray) -> AnyArray:
         """(n, *shape), C-contiguous, n >= 1 -> (n, classes), a fresh array; each in the artifact's own dtype."""

@@ -110,11 +110,12 @@ def train(data: Path | None, out: Path, seed: int, epochs: int) -> None:
         for name, weights, biases in shapes(model):
             click.echo(f"{name}: weights {weights}, biases {biases}")
 
+    held_back = unseen and unseen[1:]
     with click.progressbar(length=epochs, label="training", file=sys.stderr) as bar:
         result = fit(
             x,
             y,
-            unseen=unseen and unseen[1:],
+            unseen=held_back,
             seed=seed,
             epochs=epochs,
             on_start=describe,
@@ -180,9 +181,13 @@ def export(model_path: Path, data: Path | None, out: Path, name: str | None, ver
         on_step=cli.progress,
     )
     cli.end_progress()
-    for row in report.rows:
-        lead = "" if row.min_lead_quanta is None else f", smallest lead {row.min_lead_quanta} quanta"
-        click.echo(f"{row.artifact}: {row.mismatches} of {row.images} images answer differently in {row.runtime}{lead}")
+    for artifact in dict.fromkeys(row.artifact for row in report.rows):
+        rows = [row for row in report.rows if row.artifact == artifact]
+        worst = max(row.mismatches or 0 for row in rows)
+        leads = [row.min_lead_quanta for row in rows if row.min_lead_quanta is not None]
+        lead = f", smallest lead {min(leads)} quanta" if leads else ""
+        where = f"{rows[0].runtime} ({', '.join(row.kernels for row in rows)})"
+        click.echo(f"{artifact}: {worst} of {rows[0].images} images answer differently in {where}{lead}")
     click.echo(f"wrote {out}")
 
 

@@ -52,8 +52,8 @@ def export_bundle(
         model: a Keras classifier of (n,) inputs, as :func:`edgedigits_export.model.load` gives it.
         x, y: the inputs that parity will be proven on, (m, n) float32, and their labels (m,).
         training: facts for the manifest.
-        unseen: gives the images (m, 28, 28) uint8 and inputs (m, n) of digits that nothing was trained on, or None. Called
-            once the artifacts are made, so that none of them can depend on it.
+        unseen: gives the images (m, 28, 28) uint8 and inputs (m, n) of digits that nothing was trained on, or None.
+            Called once the artifacts are made, so that none of them can depend on it.
         verbose: let the converters talk.
         on_step: called with one line before each step.
 
