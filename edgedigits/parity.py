@@ -244,7 +244,7 @@ def _compare(
         scale = artifact.output.scale
         facts["min_lead_quanta"] = int(metrics.lead_quanta(logits, golden, scale).min())
         facts["ledger"] = _ledger(logits, golden, scale)
-        facts["arithmetic"] = _arithmetic(logits, exact, scale)
+        facts["arithmetic"] = metrics.arithmetic(logits, exact, scale)
     return ParityRow(**facts)
 
 
@@ -275,21 +275,6 @@ def _oracle(bundle: Bundle, artifact: Artifact, x: FloatArray) -> dict[str, Floa
         except ModelError:  # not a dense model: there is no oracle for it
             return {}
     return answers
-
-
-def _arithmetic(logits: FloatArray, oracle: dict[str, FloatArray], scale: float) -> str | None:
-    """Which of two disagreeing runtimes is wrong: what an int8 row's answers are, beside a recomputation of them.
-
-    ``exact`` sums every layer without error and rounds it once. A row equal to another kernel set bit for bit rounds
-    as that one is documented to; anything else is told in numbers.
-    """
-    if not oracle:
-        return None
-    for kernels in ("exact", *oracle):
-        if np.array_equal(logits, oracle[kernels]):
-            return kernels
-    gap = np.rint(np.abs(logits.astype(np.float64) - oracle["exact"]) / scale)
-    return f"unknown: {np.count_nonzero(gap)} logits differ from exact, by up to {gap.max():.0f} quanta"
 
 
 def child_logits(request: dict[str, Any]) -> dict[str, Any]:

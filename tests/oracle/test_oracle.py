@@ -1,0 +1,301 @@
+"""The numpy runtime against real runtimes, each in a process of its own, and against bad files."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import flatbuffers
+import numpy as np
+import numpy.typing as npt
+import pytest
+from ai_edge_litert import schema_py_generated
+from dense_models import Layer, random_model, write
+
+from edgedigits.bundle import Bundle
+from edgedigits.metrics import arithmetic
+from edgedigits.runtimes import RUNTIMES
+from edgedigits.runtimes import _kernels as k
+from edgedigits.runtimes._flatbuffer import schema
+from edgedigits.runtimes._reader import read_chain
+from edgedigits.runtimes.oracle import OPERATORS, NumpyAdapter
+from edgedigits_export.chatter import caught
+
+Array = npt.NDArray[Any]
+HERE = Path(__file__).parent
+KERNELS = RUNTIMES["numpy"].kernels
+# Whose bits each real family gives. AUTO adds the default delegate, XNNPACK; tflite-runtime 2.14 keeps int8 off it.
+FAMILIES = {
+    ("litert", "AUTO"): "xnnpack",
+    ("litert", "BUILTIN_WITHOUT_DEFAULT_DELEGATES"): "ruy",
+    ("litert", "BUILTIN_REF"): "exact",
+    ("tflite_runtime", "AUTO"): "ruy",
+    ("tflite_runtime", "BUILTIN_WITHOUT_DEFAULT_DELEGATES"): "ruy",
+    ("tflite_runtime", "BUILTIN_REF"): "reference",
+}
+DIGITS = ("int8_pc", "int8_pt")
+RANDOM = 300
+
+
+def adapter(model: bytes, kernels: str = "reference") -> NumpyAdapter:
+    return NumpyAdapter(model, kernels)
+
+
+@pytest.fixture(scope="session")
+def x() -> Array:
+    """The 5000 digits, (5000, 400) float32."""
+    return Bundle().inputs()[0]
+
+
+@pytest.fixture(scope="session")
+def models(x: Array) -> dict[str, bytes]:
+    """The shipped float32 model, and the converter's int8 of its weights: by channel, by tensor, with float ends."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import keras
+    import tensorflow as tf
+
+    float32 = Bundle().read("float32.tflite")
+    _, chain = read_chain(float32, OPERATORS)
+    dense = [[tensor.values for tensor in op.inputs[1:] if tensor is not None] for op in chain]
+    activations = ["relu"] * (len(dense) - 1) + ["linear"]
+    layers = [keras.layers.Dense(len(w), activation=a) for (w, _), a in zip(dense, activations, strict=True)]
+    model = keras.Sequential([keras.Input((400,)), *layers])
+    model.set_weights([array for w, b in dense for array in (w.T, b)])
+
+    def convert(per_tensor: bool, ends: tf.DType) -> bytes:
+        converter = tf.lite.TFLiteConverter.from_keras_model(model)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([row[None]] for row in x)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = ends
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = per_tensor
+        with caught():
+            content: bytes = converter.convert()
+        return content
+
+    int8 = {"int8_pc": convert(False, tf.int8), "int8_pt": convert(True, tf.int8)}
+    return {"float32": float32, **int8, "int8_fio": convert(False, tf.float32)}
+
+
+@pytest.fixture(scope="session")
+def folder(models: dict[str, bytes], x: Array, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models and inputs, answered by every family: NAME.tflite, NAME.x.npy, NAME.RUNTIME-KERNELS.npy."""
+    path = tmp_path_factory.mktemp("models")
+    for name in (*DIGITS, "float32"):
+        model = models[name]
+        (path / f"{name}.tflite").write_bytes(model)
+        spec = adapter(model).inputs
+        scale, zero = np.float32(spec.scale or 1), spec.zero_point or 0
+        quantized = np.clip(np.round(x / scale) + zero, -128, 127).astype(np.int8)
+        np.save(path / f"{name}.x.npy", x if spec.dtype == "float32" else quantized)
+    for seed in range(RANDOM):
+        model, inputs = random_model(seed)
+        (path / f"r{seed:03}.tflite").write_bytes(model)
+        np.save(path / f"r{seed:03}.x.npy", inputs)
+    for runtime, kernels in FAMILIES:
+        if find_spec(runtime if runtime != "litert" else "ai_edge_litert"):
+            command = [sys.executable, str(HERE / "run_real.py"), runtime, kernels, str(path)]
+            subprocess.run(command, check=True, capture_output=True, timeout=120)
+    return path
+
+
+def answers(folder: Path, name: str, family: tuple[str, str]) -> tuple[Array, Array]:
+    path = folder / f"{name}.{family[0]}-{family[1]}.npy"
+    if not path.exists():
+        pytest.skip(f"{family[0]} is not installed")
+    return np.load(folder / f"{name}.x.npy"), np.load(path)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids="-".join)
+@pytest.mark.parametrize("name", DIGITS)
+def test_bit_exact_on_all_digits(folder: Path, name: str, family: tuple[str, str]) -> None:
+    x, real = answers(folder, name, family)
+    ours = adapter((folder / f"{name}.tflite").read_bytes(), FAMILIES[family]).run(x)
+    assert len(ours) == 5000
+    assert ours.dtype == np.int8
+    assert np.count_nonzero(ours != real) == 0
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids="-".join)
+def test_bit_exact_on_random_models(folder: Path, family: tuple[str, str]) -> None:
+    wrong, saturated, total = [], 0, 0
+    for seed in range(RANDOM):
+        x, real = answers(folder, f"r{seed:03}", family)
+        ours = adapter((folder / f"r{seed:03}.tflite").read_bytes(), FAMILIES[family]).run(x)
+        saturated, total = saturated + np.count_nonzero(np.abs(ours + 0.5) == 127.5), total + ours.size
+        if not np.array_equal(ours, real):
+            wrong.append(seed)
+    assert wrong == []
+    assert 0.02 < saturated / total < 0.9  # the seeds do reach both ends, and do not only reach them
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids="-".join)
+def test_float_close_on_all_digits(folder: Path, family: tuple[str, str]) -> None:
+    x, real = answers(folder, "float32", family)
+    ours = adapter((folder / "float32.tflite").read_bytes()).run(x)
+    # Sums of 400, 25 and 15 float32 products in another order; logits reach about 40, so this is some 10 ulp.
+    assert np.abs(ours - real).max() < 1e-4
+    assert np.array_equal(ours.argmax(1), real.argmax(1))
+
+
+def test_float_input_and_output_around_int8(models: dict[str, bytes], x: Array) -> None:
+    x = x[:500]
+    model, inner = models["int8_fio"], adapter(models["int8_pc"])
+    scale, zero = np.float32(inner.inputs.scale), inner.inputs.zero_point
+    q = inner.run(np.clip(k.round_half_away((x / scale).astype(float)) + zero, -128, 127).astype(np.int8))
+    expected = (q.astype(np.float32) - np.float32(inner.outputs.zero_point)) * np.float32(inner.outputs.scale)
+    ours = adapter(model)
+    assert ours.inputs.dtype == ours.outputs.dtype == "float32"
+    assert np.array_equal(ours.run(x), expected)
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_batch_equals_single(kernels: str) -> None:
+    model, x = random_model(7)
+    ours = adapter(model, kernels)
+    assert np.array_equal(ours.run(x), np.concatenate([ours.run(row[None]) for row in x]))
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_rescaling_stays_within_its_rounding(kernels: str) -> None:
+    """Against exact rationals: half a quantum, and for two roundings half a unit of the first in the second's scale."""
+    r = np.random.default_rng(1)
+    total = r.integers(-(2**20), 2**20, (2000, 8)).astype(np.float64)
+    w = np.exp(r.uniform(-12, -6, 8)).astype(np.float32)
+    exact = total * w.astype(np.float64)
+    got = k.rescaler(1.0, w, 1.0, kernels)(total)
+    slack = 1e-9 if kernels == "exact" else 1e-3 if kernels == "xnnpack" else 2.0 ** np.ceil(np.log2(w)) / 2 + 1e-3
+    assert (np.abs(got - exact) <= 0.5 + slack).all()
+
+
+def test_multiplier_of_a_power_of_two_and_just_below() -> None:
+    multiplier, shift = k.quantize_multiplier(np.array([0.5, 1 - 2.0**-40, 2.0**-40]))
+    assert multiplier.tolist() == [1 << 30, 1 << 30, 0]
+    assert shift.tolist() == [0, 1, 0]
+
+
+def test_schema_agrees_with_the_generated_one() -> None:
+    generated = Path(schema_py_generated.__file__).read_text()
+    tables, enums = schema()
+    for table, fields in tables.items():
+        for field, (slot, _) in fields.items():
+            method = table + "Add" + "".join(part.capitalize() for part in field.split("_"))
+            found = re.search(rf"def {method}\(.*\n\s+builder\.Prepend\w+Slot\((\d+)", generated)
+            assert found is not None
+            assert int(found[1]) == slot
+    for enum, names in enums.items():
+        body = re.search(rf"class {enum}\(object\):\n((?:    .*\n)+)", generated)
+        assert body is not None
+        theirs = [name for name, _ in re.findall(r"(\w+) = (\d+)", body[1])]
+        assert theirs[: len(names)] == names
+
+
+def test_which_runtime_is_wrong(models: dict[str, bytes], x: Array) -> None:
+    x = x[:2000]
+    spec = adapter(models["int8_pc"]).outputs
+    assert spec.scale is not None
+    given = adapter(models["int8_pc"]).inputs
+    answers = {name: spec.dequantize(adapter(models["int8_pc"], name).run(given.quantize(x))) for name in KERNELS}
+    assert arithmetic(answers["exact"], answers, spec.scale) == "exact"
+    assert arithmetic(answers["reference"], answers, spec.scale) == "reference"
+    broken = answers["exact"].copy()
+    broken[3, 4] -= 3 * np.float32(spec.scale)
+    expected = "unknown: 1 logits differ from exact, by up to 3 quanta"
+    assert arithmetic(broken, answers, spec.scale) == expected
+    assert arithmetic(broken, {}, spec.scale) is None
+
+
+def dense(**changes: Any) -> bytes:
+    values: dict[str, Any] = {"weights": np.ones((2, 3), np.int8), "scales": np.array([0.1], np.float32), "bias": None}
+    values |= {"y_scale": 0.5, "y_zero": 0}
+    return write(0.1, 0, [Layer(**(values | changes))])
+
+
+@pytest.mark.parametrize(
+    ("code", "name"), [(0, "ADD"), (3, "CONV_2D"), (32, "CUSTOM"), (204, "STABLEHLO_RNG"), (999, "")]
+)
+def test_other_operators_are_named(code: int, name: str) -> None:
+    layer = Layer(np.ones((2, 3), np.int8), np.array([0.1], np.float32), None, 0.5, 0)
+    with pytest.raises(ValueError, match=f"{name}.*is not supported" if name else "damaged"):
+        adapter(write(0.1, 0, [layer], code))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"activation": 4},
+        {"activation": 100},
+        {"scales": np.array([0.0], np.float32)},
+        {"scales": np.array([np.nan], np.float32)},
+        {"scales": np.ones(3, np.float32)},
+        {"y_scale": np.inf},
+        {"y_zero": 200},
+        {"bias": np.array([2**31 - 1, 0], np.int32)},
+        {"bias": np.zeros(5, np.int32)},
+    ],
+    ids=str,
+)
+def test_impossible_quantization(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"FULLY_CONNECTED|weights|tensor|damaged"):
+        adapter(dense(**changes))
+
+
+@pytest.mark.parametrize("model", [b"", b"TFL3", b"\0" * 64, b"\x1c\0\0\0TFL3", b"\xff" * 4 + b"TFL3" + b"\xff" * 64])
+def test_not_a_model(model: bytes) -> None:
+    with pytest.raises(ValueError, match=r"tflite"):
+        adapter(model)
+
+
+@pytest.mark.parametrize("name", ["int8_pc", "float32"])
+def test_truncated(name: str, models: dict[str, bytes]) -> None:
+    model = models[name]
+    for length in range(0, len(model) - 1, 37):
+        survives(model[:length])
+
+
+def test_damaged(models: dict[str, bytes]) -> None:
+    r = np.random.default_rng(5)
+    originals = [models[name] for name in ("int8_pc", "float32", "int8_fio")]
+    originals += [dense(), random_model(3)[0]]
+    for i in range(4000):
+        data = bytearray(originals[i % len(originals)])
+        head = 2000 if i % 2 else len(data)  # half of them near the front or the back, where the tables are
+        for at in r.integers(0, min(head, len(data)), r.integers(1, 6)):
+            data[at if i % 4 < 2 else -1 - at] = r.integers(0, 256)
+        survives(bytes(data))
+
+
+def survives(model: bytes) -> None:
+    """A damaged file is refused with ValueError, or still opens and answers in the shape it states."""
+    try:
+        ours = adapter(model)
+    except ValueError:
+        return
+    if np.prod(ours.inputs.shape, dtype=float) < 1e6:
+        with np.errstate(all="ignore"):
+            out = ours.run(np.zeros((2, *ours.inputs.shape), ours.inputs.dtype))
+        assert out.shape == (2, *ours.outputs.shape)
+        assert out.dtype == ours.outputs.dtype
+
+
+def test_runs_without_any_runtime() -> None:
+    """A device: only numpy and flatbuffers (a blocker stands in for the rest)."""
+    blocked = ("tensorflow", "ai_edge_litert", "tflite_runtime", "onnxruntime", "tflite")
+    code = (
+        f"import sys\nfor name in {blocked}: sys.modules[name] = None\n"
+        "from edgedigits import Classifier\n"
+        "with Classifier(runtime='numpy') as c: print(c.predict(c.bundle.input_row(1015)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "2\n"
+
+
+def test_what_it_needs_on_a_device_stays_under_1_mb() -> None:
+    ours = [path for path in Path(k.__file__).parent.iterdir() if path.is_file()]
+    theirs = [path for path in Path(flatbuffers.__file__).parent.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in (*ours, *theirs)) < 1_000_000
