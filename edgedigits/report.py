@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgedigits.benchmark import BenchmarkReport
     from edgedigits.bundle import Bundle
+    from edgedigits.layers import LayerError
     from edgedigits.parity import ParityReport, ParityRow
 
 
@@ -156,3 +157,15 @@ def inspect_text(bundle: Bundle) -> str:
 
 def _plain(value: Any) -> str:
     return ", ".join(map(_plain, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def layers_text(found: dict[str, list[LayerError]]) -> str:
+    """Each int8 artifact's layers and their errors."""
+    head = ("artifact", "layer", "scale", "RMSE/scale", "SNR dB", "saturated")
+    rows = [
+        (file, e.layer[-40:], f"{e.scale:.4g}", f"{e.rmse_over_scale:.3f}", f"{e.snr_db:.1f}", f"{e.saturated:.2%}")
+        for file, layers in found.items()
+        for e in layers
+    ]
+    healthy = "RMSE/scale is healthy near 0.289 = 1/sqrt 12; more means that the layer saturates, see its range"
+    return table(head, rows, left=2) + f"\n{healthy}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -90,6 +91,7 @@ class NumpyAdapter:
         first, chain = read_chain(model, OPERATORS)
         tensors = [first, *(op.output for op in chain)]
         self.inputs, self.outputs = _spec(first), _spec(tensors[-1])
+        self.operators = chain
         self._steps = [_step(op, x, kernels) for op, x in zip(chain, tensors, strict=False)]
         self._last = np.zeros((1, *self.inputs.shape), self.inputs.dtype)
         self.single = self.run
@@ -100,6 +102,13 @@ class NumpyAdapter:
         for step in self._steps:
             x = step(x)
         return x
+
+    def trace(self, x: k.Array) -> Iterator[tuple[Operator, k.Array, k.Array]]:
+        """Each operator in turn, with what it was given and what it made of it, both as stored."""
+        for op, step in zip(self.operators, self._steps, strict=True):
+            y = step(x)
+            yield op, x, y
+            x = y
 
     def invoke(self) -> None:
         """Run again on the last input and drop the result."""
