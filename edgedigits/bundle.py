@@ -237,13 +237,21 @@ class Bundle:
         if not 0 <= index < self.manifest.images:
             raise InputError(f"--index {index}: the bundle holds images 0 to {self.manifest.images - 1}")
         content = self.read(INPUTS)
-        with zipfile.ZipFile(io.BytesIO(content)) as archive, archive.open("X.npy") as stream:
-            np.lib.format.read_magic(stream)
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-            if fortran or dtype != np.float32 or len(shape) != 2:
-                raise BundleError(f"{self.path}: {INPUTS} holds X as {shape} {dtype}; export the bundle again")
-            width = shape[1] * dtype.itemsize
-            ahead = index * width
-            while ahead:
-                ahead -= len(stream.read(min(ahead, 1 << 16)))
-            return np.frombuffer(stream.read(width), dtype=np.float32)
+        try:
+            with zipfile.ZipFile(io.BytesIO(content)) as archive, archive.open("X.npy") as stream:
+                np.lib.format.read_magic(stream)
+                shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+                if fortran or dtype != np.float32 or len(shape) != 2:
+                    raise ValueError(f"X is {shape} {dtype}, not (m, n) float32 row by row")
+                width = shape[1] * dtype.itemsize
+                ahead = index * width
+                while ahead and (passed := stream.read(min(ahead, 1 << 16))):
+                    ahead -= len(passed)
+                row = stream.read(width)
+            if ahead or len(row) != width:
+                raise ValueError(f"X ends before row {index}")
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as cause:
+            raise BundleError(
+                f"{self.path}: {INPUTS} does not hold row {index} of X ({cause}); export the bundle again"
+            ) from cause
+        return np.frombuffer(row, dtype=np.float32)

@@ -20,6 +20,7 @@ from edgedigits.errors import EdgeDigitsError, InputError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+    from edgedigits.bundle import Bundle
     from edgedigits.classifier import Classifier
     from edgedigits.tensors import FloatArray
 
@@ -148,7 +149,9 @@ def parity(
 @click.option("--threads", default=1, show_default=True, help="Threads that the runtime may use.")
 @click.option("--windows", default=5, show_default=True, help="Fresh processes a row.")
 @click.option("--min-seconds", default=10.0, show_default=True, help="Seconds of each window.")
-@click.option("--quick", is_flag=True, help="5 windows of 1 second.")
+@click.option("--quick", is_flag=True, help="5 windows of 1 second, 3 cold starts.")
+@click.option("--starts", default=5, show_default=True, help="Cold starts a runtime.")
+@click.option("--sustained", default=0.0, metavar="MINUTES", help="Then run the first row on, a point a minute.")
 @timeout_option
 @json_option
 def benchmark(
@@ -159,10 +162,15 @@ def benchmark(
     windows: int,
     min_seconds: float,
     quick: bool,
+    starts: int,
+    sustained: float,
     timeout: float,
     json_file: str | None,
 ) -> None:
-    """Time one image at a time, in nanoseconds: the whole call from a float image, and the model alone."""
+    """Time one image at a time, in nanoseconds: the whole call from a float image, and the model alone.
+
+    Every window of every row is a process of its own, in shuffled order. Ctrl-C ends the run and keeps what is done.
+    """
     from edgedigits.benchmark import measure
     from edgedigits.bundle import Bundle
     from edgedigits.report import benchmark_text
@@ -174,10 +182,14 @@ def benchmark(
         threads=threads,
         windows=5 if quick else windows,
         min_seconds=1.0 if quick else min_seconds,
+        starts=min(starts, 3) if quick else starts,
+        sustained_minutes=sustained,
         timeout=timeout,
-        on_window=lambda done, of: progress(f"window {done + 1} of {of}") if done < of else None,
+        on_progress=progress_bar,
     )
     emit(report.to_json(), benchmark_text(report), json_file)
+    if report.invalid:
+        click.secho(f"INVALID: {report.invalid}", fg="red", bold=True, err=True)
     raise SystemExit(0 if report.passed else FAILED)
 
 
@@ -203,10 +215,12 @@ def predict(
     """Read the digit in each picture: PNG, JPEG or BMP of any size, dark on light or light on dark."""
     if not images and not indices:
         raise click.UsageError("nothing to read; give one or more pictures, or --index N")
+    from edgedigits.bundle import Bundle
     from edgedigits.classifier import Classifier
 
-    with Classifier(bundle, artifact, runtime) as classifier:
-        inputs = list(_inputs(classifier, images, indices))
+    opened = Bundle(bundle)
+    inputs = list(_inputs(opened, images, indices))  # before the runtime starts, so that a bad one is told at once
+    with Classifier(opened, artifact, runtime) as classifier:
         results = [_prediction(classifier, source, row) for source, row in inputs]
     from edgedigits.images import to_ascii
 
@@ -219,13 +233,13 @@ def predict(
     emit(results, "\n".join(lines), json_file)
 
 
-def _inputs(classifier: Classifier, images: Iterable[Path], indices: Iterable[int]) -> Iterable[tuple[str, FloatArray]]:
+def _inputs(bundle: Bundle, images: Iterable[Path], indices: Iterable[int]) -> Iterable[tuple[str, FloatArray]]:
     for path in images:
         from edgedigits.images import read_picture
 
         yield str(path), read_picture(path)
     for index in indices:
-        yield f"X[{index}]", classifier.bundle.input_row(index)
+        yield f"X[{index}]", bundle.input_row(index)
 
 
 def _prediction(classifier: Classifier, source: str, row: FloatArray) -> dict[str, Any]:
@@ -277,6 +291,12 @@ def progress(line: str) -> None:
     """One line to standard error, rewritten in place, and only where somebody is watching."""
     if sys.stderr.isatty():
         click.echo(f"\r\x1b[K{line[:100]}", nl=False, err=True)
+
+
+def progress_bar(done: float, of: float) -> None:
+    """A bar and the time left, from seconds done and seconds in all."""
+    filled = round(30 * done / of) if of else 30
+    progress(f"[{'#' * filled}{'.' * (30 - filled)}] {max(0, round(of - done))} s left" if done < of else "")
 
 
 def end_progress() -> None:

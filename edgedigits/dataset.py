@@ -52,7 +52,7 @@ def load_28x28(path: Path) -> tuple[AnyArray, Labels]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected an .npz with images and labels (see data/README.md)")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             images, labels = arrays["images"], arrays["labels"]
     except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as cause:
         raise InputError(f"{path}: cannot be read ({cause}); expected an .npz with images and labels") from cause

@@ -1,13 +1,16 @@
-"""What the numbers depend on: processor, clock, heat, load, system, versions.
+"""What the numbers depend on: processor, clock, heat, power, load, system, versions.
 
-What cannot be read is None, never guessed.
+What cannot be read is None, never guessed. Everything is read below a root folder, which is ``/`` but for tests.
 """
 
 from __future__ import annotations
 
 import os
 import platform
-import sys
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,28 +18,131 @@ from typing import Any
 from edgedigits import __version__
 from edgedigits.runtimes import RUNTIMES
 
-_CPU = Path("/sys/devices/system/cpu/cpu0/cpufreq")
+ROOT = Path("/")
+# The features that the runtimes' kernels choose by, on x86-64 and on ARM.
+FEATURES = (
+    "sse4_2",
+    "avx",
+    "avx2",
+    "fma",
+    "avx512f",
+    "avx512_vnni",
+    "avx_vnni",
+    "neon",
+    "asimd",
+    "asimddp",
+    "i8mm",
+    "sve",
+)
+# vcgencmd get_throttled, Raspberry Pi documentation: bits 0-3 hold now, bits 16-19 since boot.
+THROTTLE_BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
+MOST_LOAD = 0.5
 
 
-def describe() -> dict[str, Any]:
+@dataclass(frozen=True)
+class Throttling:
+    """A Raspberry Pi's ``get_throttled``; ``raw`` is None on any other machine."""
+
+    raw: int | None
+
+    @property
+    def now(self) -> tuple[str, ...]:
+        """What holds at this moment."""
+        return tuple(name for bit, name in THROTTLE_BITS.items() if self.raw is not None and self.raw >> bit & 1)
+
+    @property
+    def since_boot(self) -> tuple[str, ...]:
+        """What has happened since the machine started."""
+        return tuple(name for bit, name in THROTTLE_BITS.items() if self.raw is not None and self.raw >> 16 + bit & 1)
+
+    def to_json(self) -> dict[str, Any]:
+        """The bits and their names."""
+        return {"raw": self.raw, "now": list(self.now), "since_boot": list(self.since_boot)}
+
+
+@dataclass(frozen=True)
+class Threat:
+    """Something that makes the numbers doubtful, and what mends it."""
+
+    what: str
+    remedy: str
+
+    def to_json(self) -> dict[str, str]:
+        """Plain types."""
+        return asdict(self)
+
+
+def describe(root: Path = ROOT) -> dict[str, Any]:
     """The machine in plain types; keys end in their unit."""
-    cpu = _cpu_facts()
+    cpu = _cpu_facts(root)
+    board = _text(root / "proc/device-tree/model")
     return {
-        "model": _text(Path("/proc/device-tree/model")),
-        "cpu": cpu.get("model name") or _text(Path("/proc/device-tree/model")) or platform.processor() or None,
+        "model": board,
+        "cpu": cpu.get("model name") or board or (platform.processor() or None if root == ROOT else None),
+        "cpu_features": [f for f in FEATURES if f in cpu.get("flags", cpu.get("Features", "")).split()] or None,
         "architecture": platform.machine() or None,
         "cores": os.cpu_count(),
-        "frequency_khz": _number(_CPU / "scaling_cur_freq"),
-        "governor": _text(_CPU / "scaling_governor"),
-        "temperature_millicelsius": _number(Path("/sys/class/thermal/thermal_zone0/temp")),
-        "load_1min": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "memory_bytes": _memory_bytes(),
+        **conditions(root),
+        "governor": _text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "memory_bytes": _memory_bytes(root),
         "kernel": platform.release() or None,
-        "os": _os_name(),
-        "python": platform.python_version(),
-        "python_build": sys.version.partition("[")[2].rstrip("]") or None,
+        "os": _os_name(root),
+        "container": _container(root),
+        "on_battery": _on_battery(root),
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
         "packages": _packages(),
     }
+
+
+def conditions(root: Path = ROOT) -> dict[str, Any]:
+    """What changes while a benchmark runs: frequency, temperature, load."""
+    load = _text(root / "proc/loadavg")
+    return {
+        "frequency_khz": _number(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"),
+        "temperature_millicelsius": _number(root / "sys/class/thermal/thermal_zone0/temp"),
+        "load_1min": float(load.split()[0]) if load else None,
+    }
+
+
+def throttling(root: Path = ROOT) -> Throttling:
+    """Read ``get_throttled`` from the firmware's file, else from ``vcgencmd`` where that is installed."""
+    text = _text(root / "sys/devices/platform/soc/soc:firmware/get_throttled")
+    if text is None and root == ROOT and (command := shutil.which("vcgencmd")):
+        done = subprocess.run([command, "get_throttled"], capture_output=True, text=True, timeout=10)
+        text = done.stdout.strip() if done.returncode == 0 else None
+    try:
+        return Throttling(None if text is None else int(text.rpartition("=")[2], 16))
+    except ValueError:
+        return Throttling(None)
+
+
+def invalid(readings: Sequence[Throttling]) -> str | None:
+    """Why a run that took these readings, first to last, is worth nothing; None if it may stand.
+
+    A bit that holds at any reading, or one of those since boot that was not set before and is now.
+    """
+    seen = [name for reading in readings for name in reading.now]
+    seen += [name for name in readings[-1].since_boot if name not in readings[0].since_boot]
+    if not seen:
+        return None
+    return f"the device was {' and '.join(dict.fromkeys(seen))} during the run; use its own power supply and cool it"
+
+
+def threats(described: dict[str, Any], reading: Throttling) -> list[Threat]:
+    """What else makes the numbers doubtful, each with the command that mends it."""
+    found = []
+    governor, load = described["governor"], described["load_1min"]
+    if governor is not None and governor != "performance":
+        command = "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
+        found.append(Threat(f"the frequency governor is {governor}, so the clock changes under way", command))
+    if load is not None and load > MOST_LOAD:
+        found.append(Threat(f"the load is {load}, something else is running", "see what with `top`, and end it"))
+    if described["on_battery"]:
+        found.append(Threat("the machine runs on battery, which lowers clocks", "plug in its power supply"))
+    if reading.since_boot:
+        what = f"since it was started the device has been {' and '.join(reading.since_boot)}"
+        found.append(Threat(what, "use its own power supply and cool it, then `sudo reboot` clears the record"))
+    return found
 
 
 def _text(path: Path) -> str | None:
@@ -48,33 +154,54 @@ def _text(path: Path) -> str | None:
 
 def _number(path: Path) -> int | None:
     text = _text(path)
-    return int(text) if text is not None and text.lstrip("-").isdigit() else None
+    return int(text) if text is not None and text.removeprefix("-").isdecimal() else None
 
 
-def _cpu_facts() -> dict[str, str]:
+def _cpu_facts(root: Path) -> dict[str, str]:
     """The first processor of /proc/cpuinfo."""
-    first = (_text(Path("/proc/cpuinfo")) or "").split("\n\n")[0]
+    first = (_text(root / "proc/cpuinfo") or "").split("\n\n")[0]
     pairs = (line.partition(":") for line in first.splitlines())
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def _memory_bytes() -> int | None:
+def _memory_bytes(root: Path) -> int | None:
+    for line in (_text(root / "proc/meminfo") or "").splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) * 1024
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if root == ROOT else None
     except (AttributeError, ValueError, OSError):
         return None
 
 
-def _os_name() -> str | None:
-    try:
-        return platform.freedesktop_os_release().get("PRETTY_NAME")
-    except OSError:
-        return platform.platform() or None
+def _os_name(root: Path) -> str | None:
+    for line in (_text(root / "etc/os-release") or "").splitlines():
+        if line.startswith("PRETTY_NAME="):
+            return line.partition("=")[2].strip('"')
+    return platform.platform() or None if root == ROOT else None
+
+
+def _container(root: Path) -> str | None:
+    """The container's kind; None also where there is none."""
+    if (root / ".dockerenv").exists():
+        return "docker"
+    if (root / "run/.containerenv").exists():
+        return "podman"
+    return _text(root / "run/systemd/container")
+
+
+def _on_battery(root: Path) -> bool | None:
+    """Whether a battery is discharging; None where the machine tells of no power supply."""
+    supplies = list((root / "sys/class/power_supply").glob("*/type"))
+    if not supplies:
+        return None
+    batteries = [path.parent for path in supplies if _text(path) == "Battery"]
+    return any(_text(path / "status") == "Discharging" for path in batteries)
 
 
 def _packages() -> dict[str, str | None]:
     found: dict[str, str | None] = {"edgedigits": __version__}
-    for name in ("numpy", *(info.distribution for info in RUNTIMES.values())):
+    for name in dict.fromkeys(("numpy", *(info.distribution for info in RUNTIMES.values()))):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

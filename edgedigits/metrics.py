@@ -44,12 +44,6 @@ def errors(logits: FloatArray, labels: Indices) -> int:
     return int((logits.argmax(axis=1) != labels).sum())
 
 
-def percentile(sorted_samples: npt.NDArray[np.int64], percent: float) -> int:
-    """The nearest-rank percentile of ascending samples: a value that was measured, never interpolated."""
-    rank = max(1, math.ceil(len(sorted_samples) * percent / 100))
-    return int(sorted_samples[rank - 1])
-
-
 def binomial_cdf(k: int, n: int, p: float) -> float:
     """P(X <= k) of a binomial variable with n trials of probability p, summed term by term in logarithms."""
     if p <= 0.0 or k >= n:

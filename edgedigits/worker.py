@@ -1,0 +1,41 @@
+"""The child's side of :mod:`edgedigits.child`, as light as can be, since cold starts are timed through it.
+
+``python -m edgedigits.worker TASK`` reads one JSON object from standard input and answers with one on what was
+standard output; anything that the runtimes themselves print goes to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from importlib import import_module
+
+from edgedigits.errors import EdgeDigitsError
+
+# What can be asked for: a function of one JSON object that returns one.
+TASKS = {
+    "logits": "edgedigits.parity:child_logits",
+    "window": "edgedigits.timing:child_window",
+    "start": "edgedigits.timing:child_start",
+    "sustained": "edgedigits.timing:child_sustained",
+}
+
+
+def main() -> None:
+    """Run one task, its answer's pipe kept apart from what native code prints."""
+    started = {"child_started_ns": time.perf_counter_ns()}
+    answer_pipe = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    module, _, function = TASKS[sys.argv[1]].partition(":")
+    try:
+        answer = getattr(import_module(module), function)(json.load(sys.stdin) | started)
+    except EdgeDigitsError as error:
+        answer = {"error": str(error)}
+    with answer_pipe:
+        json.dump(answer, answer_pipe)
+
+
+if __name__ == "__main__":
+    main()
