@@ -186,8 +186,8 @@ def measure(
     """
     if windows < 1 or not 0 < min_seconds < math.inf or threads < 1 or starts < 0 or not sustained_minutes >= 0:
         raise InputError(
-            f"{windows} windows of {min_seconds:g} s on {threads} threads, {starts} starts, "
-            f"{sustained_minutes:g} minutes; expected 1 or more windows and threads, more than 0 s, and nothing negative"
+            f"{windows} windows of {min_seconds:g} s on {threads} threads, {starts} starts, {sustained_minutes:g} min. "
+            "sustained; expected 1 or more windows and threads, more than 0 s, and nothing negative"
         )
     bundle.verify()
     for name in runtimes:
