@@ -285,6 +285,9 @@ def child_logits(request: dict[str, Any]) -> dict[str, Any]:
     x = np.load(request["inputs"], mmap_mode="r", allow_pickle=False)
     artifact, batch = bundle.artifact(request["artifact"]), request["batch"]
     with open_artifact(bundle, artifact, request["runtime"], threads=1, kernels=request["kernels"]) as session:
-        logits = np.concatenate([session.run(x[start : start + batch]) for start in range(0, len(x), batch)])
+        if batch == 1:  # the very path of Classifier.logits
+            logits = np.stack([session.run(row) for row in np.array(x)])
+        else:
+            logits = np.concatenate([session.run(x[start : start + batch]) for start in range(0, len(x), batch)])
     np.save(request["out"], logits)
     return {}

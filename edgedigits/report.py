@@ -139,7 +139,7 @@ def benchmark_text(report: BenchmarkReport) -> str:
     timers = [row.timer_ns for row in report.rows if row.timer_ns is not None]
     lines.append(
         f"one image a call, {method['threads']} thread, {method['windows']} x {method['min_seconds']:g} s; "
-        f"the clock's own {min(timers, default=0)} ns are in every sample; NOISY: medians of windows differ by over 10 %"
+        f"the clock's own {min(timers, default=0)} ns are in every sample; NOISY: windows differ by over 10 %"
     )
     lines += _batches_text(report.rows) + _starts_text(report) + _sustained_text(report)
     lines += [f"warning: {threat.what}; {threat.remedy}" for threat in report.threats]

@@ -126,33 +126,43 @@ def _fast_path(
 ) -> tuple[Callable[[AnyArray], FloatArray], Callable[[], None]]:
     """The call for one float32 image, checks included, and how to stop it; all else goes to ``slow``.
 
-    A closure, because this model takes about two microseconds: attribute look-ups would show. The product with zeros
-    is zero for finite values and NaN for any NaN or infinity among them, in a third of the time of isfinite().all().
+    A closure that writes and reads the runtime's memory in place, because this model takes about two microseconds:
+    attribute look-ups would show, and so would a copy more. The product with zeros is zero for finite values and NaN
+    for any NaN or infinity among them, in a third of the time of isfinite().all().
     """
-    single, given, got = adapter.single, adapter.inputs, adapter.outputs
-    array, float32, shape = np.ndarray, _FLOAT32, given.shape
-    zeros = np.zeros(shape, np.float32)
-    quantize, dequantize = given.quantize, got.dequantize
-    if len(shape) != 1:  # a .keras model may take more axes; only rows are worth a path of their own
+    array, float32, shape = np.ndarray, _FLOAT32, adapter.inputs.shape
+    quantized = adapter.inputs.scale is not None
+    if len(shape) != 1 or quantized != (adapter.outputs.scale is not None):
         return slow, lambda: None
+    given, got = adapter.place
+    invoke: Callable[..., object] = adapter.invoke
+    zeros = np.zeros(shape, np.float32)
 
     def run_float(x: AnyArray) -> FloatArray:
         if type(x) is array and x.dtype is float32 and x.shape == shape and not x.dot(zeros):
             with lock:
-                return single(x[None])[0]  # type: ignore[no-any-return]
+                given[...] = x
+                invoke()
+                return got.copy()
         return slow(x)
+
+    def stop() -> None:
+        nonlocal given, invoke
+        given, invoke = np.zeros_like(given), refuse  # what was in place goes with the model
+
+    if not quantized:
+        return run_float, stop
+    quantize, look_up = adapter.inputs.quantizer(), adapter.outputs.reals().take
 
     def run_quantized(x: AnyArray) -> FloatArray:
         if type(x) is array and x.dtype is float32 and x.shape == shape and not x.dot(zeros):
             with lock:
-                return dequantize(single(quantize(x[None])))[0]  # type: ignore[no-any-return]
+                quantize(x, given)
+                invoke()
+                return look_up(got)
         return slow(x)
 
-    def stop() -> None:
-        nonlocal single
-        single = refuse
-
-    return (run_float if given.scale is None and got.scale is None else run_quantized), stop
+    return run_quantized, stop
 
 
 def _require_finite(x: FloatArray) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +59,32 @@ class TensorSpec:
         if self.scale is None or self.zero_point is None:
             return stored
         return (stored - np.float32(self.zero_point)) * np.float32(self.scale)
+
+    def quantizer(self) -> Callable[[FloatArray, AnyArray], None]:
+        """:meth:`quantize` for one (*shape,) array into another, into kept buffers: a third of the time.
+
+        Not for two threads at once. Constants are full arrays, since NumPy takes half as long again with a scalar.
+        """
+        if self.scale is None or self.zero_point is None:
+            raise ValueError(f"tensor {self.name!r} is not quantized")
+        work = np.empty(self.shape, np.float32)
+        ends = ((q - self.zero_point) * self.scale for q in (-128, 127))
+        low, high, inverse, zero = (np.full_like(work, c) for c in (*ends, 1.0 / self.scale, self.zero_point))
+        multiply, rint, add, maximum, minimum = np.multiply, np.rint, np.add, np.maximum, np.minimum
+
+        def into(real: FloatArray, stored: AnyArray) -> None:
+            maximum(real, low, work)  # saturated first, so that nothing can overflow
+            minimum(work, high, work)
+            multiply(work, inverse, work)
+            rint(work, work)
+            add(work, zero, work)
+            stored[...] = work  # whole numbers in range by now, so the cast is exact
+
+        return into
+
+    def reals(self) -> FloatArray:
+        """The real value of every int8, (256,) float32, at the place where ``reals()[q]`` finds it for q < 0 too."""
+        return self.dequantize(np.arange(256, dtype=np.uint8).view(np.int8))
 
     def to_json(self) -> dict[str, Any]:
         """Plain types for the manifest."""

@@ -21,13 +21,13 @@ class Adapter(Protocol):
     inputs: TensorSpec
     outputs: TensorSpec
 
-    @property
-    def single(self) -> Callable[[AnyArray], AnyArray]:
-        """As ``run``, for exactly one image: x is (1, *shape). The path that a device takes for each image."""
+    #: Where one image, (*shape,), is written and its logits, (classes,), are read, each in the artifact's own dtype:
+    #: the runtime's own memory where it has such. Both stay where they are until ``close``.
+    place: tuple[AnyArray, AnyArray]
 
     @property
     def invoke(self) -> Callable[[], object]:
-        """Run once more on the last input of ``single``, which stays in place: for timing the model alone."""
+        """Run the model on the image in its place, and leave the logits in theirs."""
 
     def run(self, x: AnyArray) -> AnyArray:
         """(n, *shape), C-contiguous, n >= 1 -> (n, classes), a fresh array; each in the artifact's own dtype."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
+
+import numpy as np
 
 from edgedigits.tensors import AnyArray, TensorSpec
 
@@ -19,6 +23,11 @@ def _spec(tensor: Any) -> TensorSpec:
     return TensorSpec(tensor.name, tuple(int(n) for n in tensor.shape[1:]), dtype)
 
 
+def _invoke(run: Callable[[Any], object], binding: Any, *bound: AnyArray) -> None:
+    """Run in the arrays that are bound, which live for as long as this can be called."""
+    run(binding)
+
+
 class OnnxAdapter:
     """An .onnx file in an InferenceSession; kernel set ``unoptimized`` runs the graph as it was exported."""
 
@@ -33,23 +42,17 @@ class OnnxAdapter:
         (given,), (got,) = self._session.get_inputs(), self._session.get_outputs()
         self.inputs, self.outputs = _spec(given), _spec(got)
         self._names = [got.name]
-        self._binding: Any = None
-        self._last: AnyArray | None = None
-        self.single = self.run
+        x, y = (np.zeros((1, *spec.shape), spec.dtype) for spec in (self.inputs, self.outputs))
+        binding = self._session.io_binding()
+        binding.bind_input(given.name, "cpu", 0, x.dtype, x.shape, x.ctypes.data)
+        binding.bind_output(got.name, "cpu", 0, y.dtype, y.shape, y.ctypes.data)
+        self.place = x[0], y[0]
+        self.invoke = partial(_invoke, self._session.run_with_iobinding, binding, x, y)
 
     def run(self, x: AnyArray) -> AnyArray:
         """See :class:`edgedigits.runtimes.Adapter`."""
-        self._last, self._binding = x, None
         return self._session.run(self._names, {self.inputs.name: x})[0]  # type: ignore[no-any-return]
-
-    def invoke(self) -> None:
-        """Run with input and output bound in place, so that nothing is copied."""
-        if self._binding is None:
-            self._binding = self._session.io_binding()
-            self._binding.bind_cpu_input(self.inputs.name, self._last)
-            self._binding.bind_output(self.outputs.name)
-        self._session.run_with_iobinding(self._binding)
 
     def close(self) -> None:
         """Drop the session; its memory goes with the last reference."""
-        del self._session, self._binding, self.single
+        del self._session, self.invoke, self.place

@@ -93,12 +93,11 @@ class NumpyAdapter:
         self.inputs, self.outputs = _spec(first), _spec(tensors[-1])
         self.operators = chain
         self._steps = [_step(op, x, kernels) for op, x in zip(chain, tensors, strict=False)]
-        self._last = np.zeros((1, *self.inputs.shape), self.inputs.dtype)
-        self.single = self.run
+        self._given, self._got = (np.zeros((1, *spec.shape), spec.dtype) for spec in (self.inputs, self.outputs))
+        self.place = self._given[0], self._got[0]
 
     def run(self, x: k.Array) -> k.Array:
         """See :class:`edgedigits.runtimes.Adapter`."""
-        self._last = x
         for step in self._steps:
             x = step(x)
         return x
@@ -111,10 +110,9 @@ class NumpyAdapter:
             x = y
 
     def invoke(self) -> None:
-        """Run again on the last input and drop the result."""
-        self.run(self._last)
+        """See :class:`edgedigits.runtimes.Adapter`."""
+        self._got[...] = self.run(self._given)
 
     def close(self) -> None:
         """Let go of the weights."""
         self._steps = []
-        del self.single
