@@ -1,0 +1,332 @@
+"""The peers: one image at a time in everything that can run this network, in one run, in turns.
+
+Each window of each rival is a fresh process, since several of them cannot share one; a round's windows are shuffled.
+Before it is timed, each rival's argmax on 500 images is held against the golden logits of the trained Keras model.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from overhead import bare
+from side_by_side import (
+    ChildError,
+    Row,
+    at_least,
+    in_child,
+    in_turns,
+    loop_ns,
+    markdown,
+    run,
+    shuffled_images,
+    spread,
+    time_blocks,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from side_by_side import FloatArray
+
+    from edgedigits.bundle import Bundle
+
+    Call = Callable[[FloatArray], FloatArray]
+    Block = Callable[[Sequence[FloatArray]], float]
+    Weights = list[npt.NDArray[np.float32]]
+
+CHECKED = 500
+MODEL = "float32.tflite"
+TOOL = "litert-benchmark"
+
+
+def ours(bundle: Bundle, artifact: str) -> Call:
+    from edgedigits import Classifier
+
+    return Classifier(bundle, artifact, "litert").logits
+
+
+def compiled_model(bundle: Bundle) -> Call:
+    """The API that litert-benchmark times, with an image written and logits read at each call."""
+    import numpy as np
+    from ai_edge_litert.compiled_model import CompiledModel
+    from ai_edge_litert.hardware_accelerator import HardwareAccelerator
+    from ai_edge_litert.options import CpuOptions, Options
+
+    options = Options(hardware_accelerators=HardwareAccelerator.CPU, cpu_options=CpuOptions(num_threads=1))
+    model = CompiledModel.from_buffer(bundle.read(MODEL), options=options)
+    (signature,) = model.get_signature_list()
+    (given,), (got,) = model.get_input_tensor_details(signature), model.get_output_tensor_details(signature)
+    source, target = (
+        model.create_input_buffer_by_name(signature, given),
+        model.create_output_buffer_by_name(signature, got),
+    )
+    inputs, outputs = {given: source}, {got: target}
+
+    def logits(x: FloatArray) -> FloatArray:
+        source.write(x)
+        model.run_by_name(signature, inputs, outputs)
+        return target.read(10, np.float32)  # type: ignore[no-any-return]
+
+    return logits
+
+
+def onnx_as_it_comes(bundle: Bundle) -> Call:
+    """With the default options: a thread a core, which wait for work by spinning."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(bundle.read("float32.onnx"), providers=["CPUExecutionProvider"])
+    given = session.get_inputs()[0].name
+    return lambda x: session.run(None, {given: x[None]})[0][0]
+
+
+def polygraphy(bundle: Bundle) -> Call:
+    import onnxruntime
+    from polygraphy.backend.onnxrt import OnnxrtRunner
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    model = bundle.read("float32.onnx")
+    runner = OnnxrtRunner(onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"]))
+    runner.activate()
+    (given,), got = runner.get_input_metadata(), bundle.artifact("float32.onnx").output.name
+    return lambda x: runner.infer({given: x[None]})[got][0]
+
+
+def weights_of(bundle: Bundle) -> Weights:
+    """Kernel (inputs, outputs) and bias of each layer, read back out of the float32 artifact."""
+    import numpy as np
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = Interpreter(model_content=bundle.read(MODEL), experimental_op_resolver_type=plain)
+    interpreter.allocate_tensors()
+    shapes = {tuple(t["shape"]): t["index"] for t in interpreter.get_tensor_details()}
+    weights = []
+    for inputs, outputs in ((400, 25), (25, 15), (15, 10)):
+        kernel = interpreter.get_tensor(shapes[outputs, inputs]).T
+        weights += [np.ascontiguousarray(kernel), interpreter.get_tensor(shapes[outputs,])]
+    return weights
+
+
+def numpy_pass(bundle: Bundle) -> Call:
+    import numpy as np
+
+    w1, b1, w2, b2, w3, b3 = weights_of(bundle)
+    maximum, zero = np.maximum, np.float32(0)
+
+    def logits(x: FloatArray) -> FloatArray:
+        hidden = maximum(x @ w1 + b1, zero)
+        hidden = maximum(hidden @ w2 + b2, zero)
+        logits: FloatArray = hidden @ w3 + b3
+        return logits
+
+    return logits
+
+
+def keras_model(bundle: Bundle) -> Any:
+    import tensorflow as tf
+
+    from edgedigits_export.model import build
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    weights = weights_of_in_child()
+    model = build()
+    model.set_weights(weights)
+    return model
+
+
+def weights_of_in_child() -> Weights:
+    """TensorFlow brings a TFLite of its own, and two builds of it in one process do not always agree."""
+    import numpy as np
+
+    return [np.array(w, np.float32) for w in in_child(__file__, {"rival": "weights"})]
+
+
+def keras_predict(bundle: Bundle) -> Call:
+    model = keras_model(bundle)
+    return lambda x: model.predict(x[None], verbose=0)[0]
+
+
+def keras_call(bundle: Bundle) -> Call:
+    model = keras_model(bundle)
+    return lambda x: model(x[None]).numpy()[0]
+
+
+@contextmanager
+def dense_c(bundle: Bundle) -> Iterator[tuple[Call, Block]]:
+    """The floor: compiled C, called here for its answers and timed inside C."""
+    import numpy as np
+
+    kept = weights_of(bundle)
+
+    def pointer(array: FloatArray) -> ctypes.c_void_p:
+        return ctypes.c_void_p(array.ctypes.data)
+
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / "dense.so"
+        source = Path(__file__).with_name("dense.c")
+        flags = ["-O3", "-march=native", "-shared", "-fPIC"]
+        subprocess.run([compiler() or "cc", *flags, str(source), "-o", str(library)], check=True)
+        code = ctypes.CDLL(str(library))
+        code.loop_ns.restype = ctypes.c_double
+        model = (ctypes.c_void_p * 6)(*(w.ctypes.data for w in kept))
+
+        def logits(x: FloatArray) -> FloatArray:
+            y = np.empty(10, np.float32)
+            code.logits(model, pointer(x), pointer(y))
+            return y
+
+        def block(images: Sequence[FloatArray]) -> float:
+            together, total = np.stack(images), np.zeros(1, np.float32)
+            return float(code.loop_ns(model, pointer(together), ctypes.c_long(len(images)), pointer(total)))
+
+        yield logits, block
+
+
+def compiler() -> str | None:
+    """The C compiler's path; None where there is none."""
+    return shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+
+
+# What it is, how to open it, and what must be there: a package to import and how to get it.
+LITERT = ("ai_edge_litert", "pip install 'edgedigits[litert]'")
+ONNX = ("onnxruntime", "pip install 'edgedigits[onnxruntime]'")
+TENSORFLOW = ("tensorflow", "pip install 'edgedigits[export]'")
+OURS = "`Classifier.logits`, float32"
+FLOOR = "dense C loop, -O3 -march=native (timed in C)"
+SESSION_RUN = "onnxruntime, `session.run`, one thread"
+PREDICT = "Keras, `model.predict(x)`"
+RIVALS: dict[str, tuple[Callable[[Bundle], Call] | None, tuple[str, str]]] = {
+    OURS: (partial(ours, artifact=MODEL), LITERT),
+    "`Classifier.logits`, int8": (partial(ours, artifact="int8.tflite"), LITERT),
+    "LiteRT, set / invoke / get, float32": (partial(bare, runtime="litert", artifact=MODEL), LITERT),
+    "LiteRT, quantize / set / invoke / get, int8": (partial(bare, runtime="litert", artifact="int8.tflite"), LITERT),
+    "LiteRT, `CompiledModel` write / run / read": (compiled_model, LITERT),
+    "onnxruntime, `session.run`, default options": (onnx_as_it_comes, ONNX),
+    SESSION_RUN: (partial(bare, runtime="onnxruntime", artifact="float32.onnx"), ONNX),
+    "Polygraphy, `OnnxrtRunner.infer`": (polygraphy, ("polygraphy", "pip install polygraphy")),
+    "Keras, `model(x)`": (keras_call, TENSORFLOW),
+    PREDICT: (keras_predict, TENSORFLOW),
+    "NumPy, three layers": (numpy_pass, LITERT),
+    FLOOR: (None, LITERT),
+}
+
+
+def child(request: Row) -> Any:
+    """One window of one rival: the blocks' mean nanoseconds, once its answers are right."""
+    from edgedigits import Bundle
+
+    bundle = Bundle()
+    if request["rival"] == "weights":
+        return [w.tolist() for w in weights_of(bundle)]
+    open_rival, _ = RIVALS[request["rival"]]
+    if open_rival is not None:
+        call = open_rival(bundle)
+        return timed(bundle, call, partial(loop_ns, call), request)
+    with dense_c(bundle) as (call, block):
+        return timed(bundle, call, block, request)
+
+
+def timed(bundle: Bundle, call: Call, block: Block, request: Row) -> Row:
+    import numpy as np
+
+    x, _ = bundle.inputs()
+    golden = bundle.golden().argmax(axis=1)
+    chosen = np.random.default_rng(0).permutation(len(x))[:CHECKED]
+    wrong = sum(int(call(x[i]).argmax()) != int(golden[i]) for i in chosen)
+    # The shipped int8 model may differ from Keras on a few images; `edgedigits parity` counts them.
+    if wrong > (2 if "int8" in request["rival"] else 0):
+        raise AssertionError(f"{wrong} of {CHECKED} answers are not those of the trained model")
+    images = shuffled_images(x, request["seed"])
+    blocks = time_blocks({"rival": block}, images, request["seconds"], request["seed"])["rival"]
+    return {"blocks": blocks, "wrong": wrong}
+
+
+def as_printed(bundle: Path) -> str | None:
+    """The median that litert-benchmark itself prints for the float32 artifact; None where it is not installed."""
+    tool = shutil.which(TOOL, path=str(Path(sys.executable).parent)) or shutil.which(TOOL)
+    if tool is None:
+        return None
+    command = [tool, f"--model={bundle / MODEL}", "--num_runs=1000", "--warmup_runs=100"]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    found = re.search(r"Inference \(median\): *(.*)", done.stdout)
+    return found[1] if found else f"failed with status {done.returncode}"
+
+
+def missing() -> dict[str, str]:
+    """The rivals that cannot run here, and what would help."""
+    found = {name: how for name, (_, (package, how)) in RIVALS.items() if find_spec(package) is None}
+    if compiler() is None:
+        found[FLOOR] = "a C compiler, such as gcc"
+    return found
+
+
+def measure(quick: bool) -> Row:
+    absent = missing()
+    windows: dict[str, list[Row]] = {name: [] for name in RIVALS if name not in absent}
+    failed: dict[str, str] = {}
+    rounds = 1 if quick else 7
+    for number, name in in_turns(list(windows), rounds):
+        try:
+            request = {"rival": name, "seconds": 0.5 if quick else 3.0, "seed": number}
+            windows[name].append(in_child(__file__, request))
+        except ChildError as error:
+            failed[name] = str(error)
+    medians = {
+        name: statistics.median(ns for window in found for ns in window["blocks"])
+        for name, found in windows.items()
+        if found and name not in failed
+    }
+    if OURS not in medians:
+        raise SystemExit(f"{OURS}: {failed.get(OURS) or absent[OURS]}")
+    rows = [
+        {
+            "rival": name,
+            "median_ns": round(ns, 1),
+            "times_ours": round(ns / medians[OURS], 3),
+            "window_median_ns": [round(statistics.median(w["blocks"]), 1) for w in windows[name]],
+            "spread_of_windows": round(spread([statistics.median(w["blocks"]) for w in windows[name]]), 4),
+            "wrong_of_500": max(w["wrong"] for w in windows[name]),
+        }
+        for name, ns in sorted(medians.items(), key=lambda item: item[1])
+    ]
+    from edgedigits.bundle import DEFAULT_BUNDLE  # late, like all that imports NumPy
+
+    printed = as_printed(DEFAULT_BUNDLE)
+    table = markdown(
+        ("one image at a time", "median, ns", f"times {OURS}", "spread of the windows", "wrong of 500"),
+        (
+            (
+                row["rival"],
+                f"{row['median_ns']:,.0f}",
+                f"{row['times_ours']:.2f}",
+                f"{row['spread_of_windows']:.0%}",
+                row["wrong_of_500"],
+            )
+            for row in rows
+        ),
+    )
+    notes = [f"{TOOL} itself prints, for the same file: {printed or 'not installed; ' + LITERT[1]}"]
+    notes += [f"missing: {name}: {how}" for name, how in absent.items()]
+    notes += [f"failed: {name}: {why}" for name, why in failed.items()]
+    targets = []
+    for name, times in ((SESSION_RUN, 3.5), (PREDICT, 5000)):
+        if name in medians:
+            targets.append(at_least(f"times faster than {name}", medians[name] / medians[OURS], times))
+    return {"rounds": rounds, "rows": rows, TOOL: printed, "table": table, "targets": [*targets, *notes]}
+
+
+if __name__ == "__main__":
+    run("peers", "Peers: one image in everything that runs this network", measure, child)
