@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -128,6 +126,20 @@ def _plain_name(name: Any) -> str:
     return name
 
 
+def _from_zip(path: Path, name: str) -> bytes:
+    """A member's bytes; KeyError if it is missing."""
+    import zipfile  # here and below: only what reads an archive pays for it, predict on a picture does not
+    import zlib
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(name)
+    except zipfile.BadZipFile as cause:
+        raise BundleError(f"{path}: neither a directory nor a whole .zip ({cause}); copy the bundle again") from cause
+    except (EOFError, RuntimeError, NotImplementedError, zlib.error) as cause:
+        raise BundleError(f"{path}: {name} cannot be read ({cause}); copy the bundle again") from cause
+
+
 class Bundle:
     """A bundle that is open for reading.
 
@@ -151,17 +163,10 @@ class Bundle:
     def _raw(self, name: str) -> bytes:
         """A member's bytes, not yet verified."""
         try:
-            if self.path.is_dir():
-                return (self.path / name).read_bytes()
-            with zipfile.ZipFile(self.path) as archive:
-                return archive.read(name)
+            return (self.path / name).read_bytes() if self.path.is_dir() else _from_zip(self.path, name)
         except (KeyError, FileNotFoundError) as cause:
             raise BundleError(f"{self.path}: {name} is missing; a bundle is made by `edgedigits export`") from cause
-        except zipfile.BadZipFile as cause:
-            raise BundleError(
-                f"{self.path}: neither a directory nor a whole .zip ({cause}); copy the bundle again"
-            ) from cause
-        except (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error) as cause:
+        except OSError as cause:
             raise BundleError(f"{self.path}: {name} cannot be read ({cause}); copy the bundle again") from cause
 
     def read(self, name: str) -> bytes:
@@ -197,6 +202,8 @@ class Bundle:
             self.read(name)
 
     def _arrays(self, name: str, *keys: str) -> list[Any]:
+        import zipfile
+
         content = self.read(name)
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
@@ -236,6 +243,9 @@ class Bundle:
         """``X[index]``, (n,) float32: unpacked only as far as that row, since the whole is 8 MB."""
         if not 0 <= index < self.manifest.images:
             raise InputError(f"--index {index}: the bundle holds images 0 to {self.manifest.images - 1}")
+        import zipfile
+        import zlib
+
         content = self.read(INPUTS)
         try:
             with zipfile.ZipFile(io.BytesIO(content)) as archive, archive.open("X.npy") as stream:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +47,9 @@ def load_xy(folder: Path, features: int = SIDE * SIDE, classes: int = 10) -> tup
 
 def load_28x28(path: Path) -> tuple[AnyArray, Labels]:
     """Read ``images`` (m, 28, 28) uint8 and ``labels`` (m,) from an .npz; InputError if it does not hold them."""
+    import zipfile
+    import zlib
+
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected an .npz with images and labels (see data/README.md)")
     try:

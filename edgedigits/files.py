@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +57,8 @@ def whole_file(target: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def whole_directory(target: Path) -> Iterator[Path]:
     """Give a temporary directory to fill; on success it takes the place of ``target``, else it is removed."""
+    import shutil  # it imports every compressor there is
+
     temporary = _beside(target)
     try:
         temporary.mkdir()
