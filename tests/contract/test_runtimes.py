@@ -29,8 +29,10 @@ with Session(model, "tflite", sys.argv[1]):
 """
 
 
-def python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=SUITE.parents[2])
+def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *arguments]
+    root, variables = SUITE.parents[2], {**os.environ, **environment}
+    return subprocess.run(command, capture_output=True, text=True, cwd=root, env=variables)
 
 
 def require(runtime: str) -> None:
@@ -44,7 +46,7 @@ def require(runtime: str) -> None:
 def test_contract(runtime: str) -> None:
     require(runtime)
     options = ("-q", "--tb=short", "--color=no", "-p", "no:cacheprovider")
-    done = python("-m", "pytest", str(SUITE), "--runtime", runtime, *options)
+    done = python("-m", "pytest", str(SUITE), *options, CONTRACT_RUNTIME=runtime)
     summary = (done.stdout.strip().splitlines() or [""])[-1]
     assert done.returncode == 0, f"{runtime} breaks the contract\n{done.stdout}\n{done.stderr}"
     assert re.fullmatch(r"[1-9]\d* passed in .*", summary), f"not every test ran and passed: {summary}\n{done.stdout}"

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from edgedigits.bundle import MANIFEST, Bundle
+from edgedigits.dataset import Labels
+from edgedigits.files import sha256
+from edgedigits.tensors import AnyArray, FloatArray
+
+ROOT = Path(__file__).parents[2]
+
+# A busy machine is no reason to fail, and what failed once is found again without a store on disk.
+settings.register_profile("edgedigits", deadline=None, database=None, derandomize=True)
+settings.load_profile("edgedigits")
+
+# Put first on PYTHONPATH as sitecustomize.py: Python then finds the named packages no more than if they were not there.
+HIDE = """
+import sys
+import threading
+from importlib.machinery import PathFinder
+
+
+class Hiding(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in {names!r} else super().find_spec(name, path, target)
+
+
+sys.meta_path = [Hiding if finder is PathFinder else finder for finder in sys.meta_path]
+"""
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def x() -> FloatArray:
+    """The bundle's 5000 inputs, (5000, 400)."""
+    return Bundle().inputs()[0]
+
+
+@pytest.fixture(scope="session")
+def y() -> Labels:
+    return Bundle().inputs()[1]
+
+
+@pytest.fixture
+def bundle_copy(tmp_path: Path) -> Path:
+    """The bundle inside the package, copied to where a test may damage it."""
+    folder = tmp_path / "bundle"
+    shutil.copytree(Bundle().path, folder)
+    return folder
+
+
+@pytest.fixture
+def replace_in_bundle(bundle_copy: Path) -> Callable[[str, bytes], Path]:
+    """Put other content into the copy under the same name, with the manifest's SHA-256 made to fit."""
+
+    def replace(name: str, content: bytes) -> Path:
+        (bundle_copy / name).write_bytes(content)
+        facts = json.loads((bundle_copy / MANIFEST).read_text(encoding="utf-8"))
+        for artifact in facts["artifacts"]:
+            if artifact["file"] == name:
+                artifact["sha256"] = sha256(content)
+        if name in facts["files"]:
+            facts["files"][name] = sha256(content)
+        (bundle_copy / MANIFEST).write_text(json.dumps(facts), encoding="utf-8")
+        return bundle_copy
+
+    return replace
+
+
+@pytest.fixture
+def hidden(tmp_path: Path) -> Callable[..., dict[str, str]]:
+    """An environment for a child process in which these packages are not installed."""
+
+    def environment(*packages: str) -> dict[str, str]:
+        folder = tmp_path / "hide"
+        folder.mkdir(exist_ok=True)
+        (folder / "sitecustomize.py").write_text(HIDE.format(names=set(packages)), encoding="utf-8")
+        search = filter(None, (str(folder), os.environ.get("PYTHONPATH")))
+        return {**os.environ, "PYTHONPATH": os.pathsep.join(search)}
+
+    return environment
+
+
+@pytest.fixture
+def edgedigits(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command as a user does, in an empty folder."""
+
+    def run(*arguments: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "edgedigits", *map(str, arguments)]
+        folder = tmp_path / "here"
+        folder.mkdir(exist_ok=True)
+        return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=env)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def unseen() -> AnyArray:
+    """100 of the digits that no training saw, ten of each class, (100, 28, 28) uint8."""
+    with np.load(ROOT / "data" / "unseen.npz") as arrays:
+        images: AnyArray = arrays["images"][::50]
+    return images
+
+
+@pytest.fixture
+def kill_next_child() -> Iterator[Callable[[], None]]:
+    """Arm it: the next process that this one starts for a runtime is killed, as the system does when memory is out."""
+    stop = threading.Event()
+    hunters: list[threading.Thread] = []
+
+    def hunt() -> None:
+        while not stop.is_set():
+            for path in Path("/proc/self/task").glob("*/children"):
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended by itself in between
+                    for child in path.read_text().split():
+                        if b"edgedigits.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+                            os.kill(int(child), signal.SIGKILL)
+                            return
+
+    def arm() -> None:
+        hunters.append(threading.Thread(target=hunt))
+        hunters[-1].start()
+
+    yield arm
+    stop.set()
+    for hunter in hunters:
+        hunter.join()

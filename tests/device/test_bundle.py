@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgedigits.bundle import GOLDEN, INPUTS, MANIFEST, Bundle, Manifest
+from edgedigits.errors import BundleError, InputError
+from edgedigits.tensors import AnyArray
+
+FILES = (*Bundle().names, INPUTS, GOLDEN)
+
+
+@pytest.fixture(params=["directory", "zip"])
+def either(request: pytest.FixtureRequest, bundle_copy: Path, tmp_path: Path) -> Path:
+    if request.param == "directory":
+        return bundle_copy
+    return Path(shutil.make_archive(str(tmp_path / "packed"), "zip", bundle_copy))
+
+
+def refused(path: Path) -> str:
+    """The message of the BundleError with which a bundle is refused, which is one line and names it."""
+    with pytest.raises(BundleError) as caught:
+        Bundle(path).verify()
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    return message.removeprefix(f"{path}: ")
+
+
+def test_directory_and_zip_give_the_same(either: Path) -> None:
+    found, shipped = Bundle(either), Bundle()
+    found.verify()
+    assert found.manifest == shipped.manifest
+    for name in FILES:
+        assert found.read(name) == shipped.read(name)
+    np.testing.assert_array_equal(found.inputs()[0], shipped.inputs()[0])
+    np.testing.assert_array_equal(found.inputs()[1], shipped.inputs()[1])
+    np.testing.assert_array_equal(found.golden(), shipped.golden())
+    np.testing.assert_array_equal(found.input_row(1015), shipped.input_row(1015))
+
+
+def test_shapes_and_dtypes() -> None:
+    x, y = Bundle().inputs()
+    golden = Bundle().golden()
+    assert (x.shape, str(x.dtype)) == ((5000, 400), "float32")
+    assert (y.shape, str(y.dtype)) == ((5000,), "int64")
+    assert (golden.shape, str(golden.dtype)) == ((5000, 10), "float32")
+
+
+def test_path_as_text(bundle_copy: Path) -> None:
+    assert Bundle(str(bundle_copy)).manifest == Bundle().manifest
+
+
+def test_manifest_there_and_back() -> None:
+    manifest = Bundle().manifest
+    assert Manifest.from_json(manifest.to_json()) == manifest
+    renamed = dataclasses.replace(manifest, name="other", labels=("a", "b"))
+    assert Manifest.from_json(renamed.to_json()) == renamed
+
+
+@pytest.mark.parametrize("index", [0, 1, 2500, 4998, 4999])
+def test_one_row_is_that_row(x: AnyArray, index: int) -> None:
+    row = Bundle().input_row(index)
+    assert row.dtype == np.float32
+    np.testing.assert_array_equal(row, x[index])
+
+
+@pytest.mark.parametrize("index", [-1, 5000, 10**9])
+def test_row_out_of_range(index: int) -> None:
+    with pytest.raises(InputError, match=f"--index {index}: the bundle holds images 0 to 4999"):
+        Bundle().input_row(index)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_changed_file_is_refused_by_name(bundle_copy: Path, file: str) -> None:
+    path = bundle_copy / file
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert refused(bundle_copy) == (
+        f"{file} is damaged (its SHA-256 is not the manifest's); copy or export the bundle again"
+    )
+
+
+def test_reading_checks_just_what_it_reads(bundle_copy: Path) -> None:
+    (bundle_copy / "int8.tflite").write_bytes(b"other")
+    assert Bundle(bundle_copy).read("float32.tflite")
+    with pytest.raises(BundleError, match=r"int8\.tflite is damaged"):
+        Bundle(bundle_copy).read("int8.tflite")
+
+
+@pytest.mark.parametrize("file", [MANIFEST, *FILES])
+def test_missing_file(bundle_copy: Path, file: str) -> None:
+    (bundle_copy / file).unlink()
+    assert refused(bundle_copy) == f"{file} is missing; a bundle is made by `edgedigits export`"
+
+
+def test_file_that_is_not_part_of_it(either: Path) -> None:
+    with pytest.raises(BundleError, match=r"extra\.bin is not part of the bundle, which holds float32\.tflite"):
+        Bundle(either).read("extra.bin")
+
+
+def test_no_bundle(tmp_path: Path) -> None:
+    assert refused(tmp_path / "none") == "no such bundle; expected a directory or .zip made by `edgedigits export`"
+
+
+@pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04" + bytes(100)])
+def test_file_that_is_no_zip(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "bundle.zip"
+    path.write_bytes(content)
+    assert refused(path).startswith("neither a directory nor a whole .zip")
+
+
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.99])
+def test_truncated_zip(bundle_copy: Path, tmp_path: Path, part: float) -> None:
+    path = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", bundle_copy))
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * part)])
+    assert refused(path).startswith("neither a directory nor a whole .zip")
+
+
+def test_flipped_byte_in_a_zip(bundle_copy: Path, tmp_path: Path) -> None:
+    path = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", bundle_copy))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    assert "copy the bundle again" in refused(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "not JSON", "[]", "null", "7", '"text"', "{}", "\ud800", "[" * 100_000], ids=lambda text: text[:8]
+)
+def test_manifest_that_is_not_one(bundle_copy: Path, text: str) -> None:
+    (bundle_copy / MANIFEST).write_bytes(text.encode("utf-8", "surrogatepass"))
+    message = refused(bundle_copy)
+    assert message.startswith(f"{MANIFEST} cannot be read (")
+    assert message.endswith("); export the bundle again")
+
+
+MANIFEST_KEYS = tuple(Bundle().manifest.to_dict())
+ARTIFACT_KEYS = tuple(Bundle().manifest.to_dict()["artifacts"][0])
+
+
+def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    facts = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    edit(facts)
+    (folder / MANIFEST).write_text(json.dumps(facts), encoding="utf-8")
+
+
+@pytest.mark.parametrize("key", MANIFEST_KEYS)
+def test_manifest_without_a_key(bundle_copy: Path, key: str) -> None:
+    change(bundle_copy, lambda facts: facts.pop(key))
+    assert refused(bundle_copy) == f"{MANIFEST} cannot be read ('{key}' is missing); export the bundle again"
+
+
+@pytest.mark.parametrize("key", ARTIFACT_KEYS)
+def test_artifact_without_a_key(bundle_copy: Path, key: str) -> None:
+    change(bundle_copy, lambda facts: facts["artifacts"][1].pop(key))
+    assert f"'{key}' is missing" in refused(bundle_copy)
+
+
+@pytest.mark.parametrize("key", MANIFEST_KEYS)
+@pytest.mark.parametrize("value", [None, 5, "text", [1]], ids=str)
+def test_manifest_with_a_value_of_another_kind(bundle_copy: Path, key: str, value: Any) -> None:
+    """Refused where it matters, and by nothing but a BundleError."""
+    change(bundle_copy, lambda facts: facts.update({key: value}))
+    with contextlib.suppress(BundleError):
+        Bundle(bundle_copy)
+
+
+@pytest.mark.parametrize("schema", [0, 2, "1", None])
+def test_other_schema(bundle_copy: Path, schema: Any) -> None:
+    change(bundle_copy, lambda facts: facts.update(schema=schema))
+    assert f"schema {schema!r}, this version reads schema 1" in refused(bundle_copy)
+
+
+def test_no_artifacts(bundle_copy: Path) -> None:
+    change(bundle_copy, lambda facts: facts.update(artifacts=[]))
+    assert "no artifacts" in refused(bundle_copy)
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/b", "..", ".", "", "a\\b", "a\0b", 7, None])
+def test_names_cannot_leave_the_bundle(bundle_copy: Path, name: Any) -> None:
+    (bundle_copy.parent / "secret").write_bytes(b"secret")
+    change(bundle_copy, lambda facts: facts["artifacts"][0].update(file=name))
+    assert "is not a plain file name" in refused(bundle_copy)
+    if isinstance(name, str):
+        change(bundle_copy, lambda facts: facts["artifacts"][0].update(file="float32.tflite"))
+        change(bundle_copy, lambda facts: facts["files"].update({name: "0"}))
+        assert "is not a plain file name" in refused(bundle_copy)
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"), [("int8.tflite", "int8.tflite"), ("int8", "int8.tflite"), ("float32.onnx", "float32.onnx")]
+)
+def test_artifact_by_name(asked: str, found: str) -> None:
+    assert Bundle().artifact(asked).file == found
+
+
+@pytest.mark.parametrize(("asked", "said"), [("float32", "more than one artifact"), ("int4", "no artifact")])
+def test_artifact_by_a_name_that_is_not_one(asked: str, said: str) -> None:
+    with pytest.raises(BundleError, match=f"{said} '{asked}'; choose one of float32.tflite, int8.tflite, "):
+        Bundle().artifact(asked)
+
+
+def npz(**arrays: Any) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content", [b"not an npz", npz(other=np.zeros(3)), npz(logits=np.array([{}]))], ids=["text", "other", "pickled"]
+)
+def test_arrays_that_are_not_there(replace_in_bundle: Callable[[str, bytes], Path], content: bytes) -> None:
+    """A bundle that was made wrong: its checksums fit."""
+    bundle = Bundle(replace_in_bundle(GOLDEN, content))
+    bundle.verify()
+    with pytest.raises(BundleError, match=r"golden\.npz does not hold logits .*; export the bundle again"):
+        bundle.golden()
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"X": np.zeros((5000, 400))},
+        {"X": np.asfortranarray(np.zeros((5000, 400), np.float32))},
+        {"X": np.zeros(5000, np.float32)},
+        {"X": np.zeros((10, 400), np.float32)},
+        {"other": np.zeros((5000, 400), np.float32)},
+    ],
+    ids=["float64", "column by column", "one axis", "fewer rows than the manifest says", "no X"],
+)
+def test_row_of_inputs_stored_otherwise(replace_in_bundle: Callable[[str, bytes], Path], arrays: Any) -> None:
+    bundle = Bundle(replace_in_bundle(INPUTS, npz(**arrays)))
+    with pytest.raises(BundleError, match=r"inputs\.npz does not hold row 3000 of X \(.*\); export the bundle again"):
+        bundle.input_row(3000)

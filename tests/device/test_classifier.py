@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+import edgedigits
+from edgedigits.bundle import MANIFEST, Bundle
+from edgedigits.classifier import Classifier, choose, softmax
+from edgedigits.dataset import to_image
+from edgedigits.errors import BundleError, ClosedError, InputError, ModelError, RuntimeUnavailableError
+from edgedigits.tensors import FloatArray
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Iterator[Classifier]:
+    with Classifier() as opened:
+        yield opened
+
+
+class TestAnswers:
+    def test_the_notebooks_own_image(self, classifier: Classifier, x: FloatArray) -> None:
+        assert classifier.predict(x[1015]) == 2
+
+    def test_every_form_of_input_agrees(self, classifier: Classifier, x: FloatArray) -> None:
+        rows = x[:50]
+        images = np.stack([to_image(row) for row in rows])
+        expected = classifier.logits(rows)
+        for one in (rows, images, images.astype(np.float64), np.asfortranarray(images)):
+            np.testing.assert_array_equal(classifier.logits(one), expected)
+        for row, image, answer in zip(rows, images, expected, strict=True):
+            # A single image may go through other matrix kernels than a batch: tests/contract/suite.py.
+            np.testing.assert_allclose(classifier.logits(row), answer, rtol=0, atol=1e-4)
+            np.testing.assert_allclose(classifier.logits(image), answer, rtol=0, atol=1e-4)
+
+    def test_twenty_rows_are_not_an_image(self, classifier: Classifier, x: FloatArray) -> None:
+        assert classifier.logits(x[:20]).shape == (20, 10)
+
+    def test_types(self, classifier: Classifier, x: FloatArray) -> None:
+        one, many = classifier.predict(x[0]), classifier.predict(x[:3])
+        assert isinstance(one, np.int64)
+        assert isinstance(many, np.ndarray)
+        assert (many.shape, str(many.dtype)) == ((3,), "int64")
+        assert classifier.logits(x[:3]).dtype == np.float32
+
+    def test_prediction_is_the_largest_logit_and_probability(self, classifier: Classifier, x: FloatArray) -> None:
+        logits, probabilities = classifier.logits(x[::10]), classifier.probabilities(x[::10])
+        np.testing.assert_array_equal(classifier.predict(x[::10]), logits.argmax(axis=1))
+        np.testing.assert_array_equal(probabilities.argmax(axis=1), logits.argmax(axis=1))
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=0, atol=1e-6)
+        assert probabilities.dtype == np.float32
+        assert classifier.probabilities(x[0]).shape == (10,)
+
+    @pytest.mark.parametrize("shape", [(399,), (20, 21), (28, 28), (1, 28, 28), (0, 20, 20), (2, 2, 20, 20)], ids=str)
+    def test_other_shapes(self, classifier: Classifier, shape: tuple[int, ...]) -> None:
+        with pytest.raises(InputError, match="the input has shape"):
+            classifier.logits(np.zeros(shape, np.float32))
+
+
+@given(arrays(np.float32, (4, 10), elements=st.floats(-1e6, 1e6, width=32)))
+def test_softmax(logits: FloatArray) -> None:
+    exact = np.exp(logits.astype(np.longdouble) - logits.max(axis=1, keepdims=True).astype(np.longdouble))
+    expected = exact / exact.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(softmax(logits), expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(softmax(logits).sum(axis=1), 1.0, rtol=0, atol=1e-6)
+
+
+class TestOpening:
+    def test_defaults(self, classifier: Classifier) -> None:
+        assert classifier.artifact.file == "float32.tflite"
+        assert classifier.runtime == "litert"
+
+    def test_lazy_names_of_the_package(self) -> None:
+        assert edgedigits.Classifier is Classifier
+        assert edgedigits.Bundle is Bundle
+        with pytest.raises(AttributeError, match="no attribute 'Klassifier'"):
+            edgedigits.Klassifier  # noqa: B018
+
+    @pytest.mark.parametrize("bundle", [Bundle(), Bundle().path, str(Bundle().path)], ids=["open", "path", "text"])
+    def test_bundle_given(self, bundle: Any, x: FloatArray) -> None:
+        with Classifier(bundle, "int8", "litert", threads=2) as opened:
+            assert opened.predict(x[1015]) == 2
+            assert opened.artifact.file == "int8.tflite"
+
+    def test_after_close(self, x: FloatArray) -> None:
+        opened = Classifier()
+        opened.close()
+        opened.close()
+        for use in (opened.logits, opened.predict, opened.probabilities):
+            with pytest.raises(ClosedError, match="open a new one"):
+                use(x[0])
+
+    def test_no_bundle(self, tmp_path: Path) -> None:
+        with pytest.raises(BundleError, match="no such bundle"):
+            Classifier(tmp_path / "none")
+
+    def test_damaged_artifact(self, bundle_copy: Path) -> None:
+        (bundle_copy / "float32.tflite").write_bytes(b"damaged")
+        with pytest.raises(BundleError, match=r"float32\.tflite is damaged"):
+            Classifier(bundle_copy)
+
+    def test_manifest_that_promises_something_else(self, bundle_copy: Path) -> None:
+        path = bundle_copy / MANIFEST
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        (int8,) = (a for a in facts["artifacts"] if a["file"] == "int8.tflite")
+        int8["input"]["zero_point"] += 1
+        path.write_text(json.dumps(facts), encoding="utf-8")
+        with pytest.raises(ModelError, match=r"int8\.tflite: the manifest promises .*, litert finds .*; export the"):
+            Classifier(bundle_copy, "int8", "litert")
+
+
+class TestChoosing:
+    @pytest.mark.parametrize(
+        ("artifact", "runtime", "expected"),
+        [
+            (None, None, ("float32.tflite", "litert")),
+            (None, "litert", ("float32.tflite", "litert")),
+            (None, "onnxruntime", ("float32.onnx", "onnxruntime")),
+            ("int8", None, ("int8.tflite", "litert")),
+            ("float32.onnx", None, ("float32.onnx", "onnxruntime")),
+            ("int8.tflite", "numpy", ("int8.tflite", "numpy")),
+        ],
+    )
+    def test_what_is_left_open_is_chosen(
+        self, artifact: str | None, runtime: str | None, expected: tuple[str, str]
+    ) -> None:
+        chosen, name = choose(Bundle(), artifact, runtime)
+        assert (chosen.file, name) == expected
+
+    def test_a_runtime_that_does_not_open_the_artifact(self) -> None:
+        with pytest.raises(RuntimeUnavailableError) as caught:
+            choose(Bundle(), "int8.tflite", "onnxruntime")
+        assert str(caught.value) == ("onnxruntime opens .onnx, not int8.tflite; choose another --artifact or --runtime")
+
+    def test_unknown_runtime(self) -> None:
+        with pytest.raises(RuntimeUnavailableError, match="no runtime is called 'torch'; choose one of litert, "):
+            choose(Bundle(), None, "torch")
+
+    def test_unknown_artifact(self) -> None:
+        with pytest.raises(BundleError, match="no artifact 'int4'"):
+            choose(Bundle(), "int4", None)

@@ -1,0 +1,274 @@
+"""The command as a user types it, each time in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import edgedigits as package
+from edgedigits.bundle import GOLDEN, Bundle
+from edgedigits.tensors import AnyArray
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+COMMANDS = ("benchmark", "export", "inspect", "parity", "plot", "predict", "run", "train")
+HEAVY = {"numpy", "PIL", "ai_edge_litert", "tflite_runtime", "onnxruntime", "tensorflow", "keras", "matplotlib"}
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, unseen: AnyArray) -> list[Path]:
+    """Two digits that no training saw, a 3 and a 7."""
+    paths = [tmp_path / "three.png", tmp_path / "seven.bmp"]
+    for path, number in zip(paths, (30, 70), strict=True):
+        Image.fromarray(255 - unseen[number]).save(path)
+    return paths
+
+
+def trouble(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line on standard error of a command that could not do what was asked."""
+    assert done.returncode == 2, done
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    (line,) = (line for line in done.stderr.splitlines() if not line.startswith("INFO: "))  # LiteRT tells its delegate
+    assert line.startswith("edgedigits: ")
+    return line.removeprefix("edgedigits: ")
+
+
+class TestHelp:
+    @pytest.mark.parametrize("option", ["--help", "--version"])
+    def test_nothing_heavy_is_imported(self, option: str) -> None:
+        command = [sys.executable, "-X", "importtime", "-m", "edgedigits", option]
+        done = subprocess.run(command, capture_output=True, text=True)
+        imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+        assert done.returncode == 0
+        assert "click" in imported
+        assert not HEAVY & imported
+
+    def test_version(self, edgedigits: Run) -> None:
+        assert edgedigits("--version").stdout == f"edgedigits, version {package.__version__}\n"
+
+    def test_all_commands_are_listed(self, edgedigits: Run) -> None:
+        listed = re.findall(r"^  ([a-z]+)  ", edgedigits("--help").stdout, re.MULTILINE)
+        assert set(COMMANDS) <= set(listed)
+        assert listed == sorted(listed)
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_every_command_explains_itself(self, edgedigits: Run, command: str) -> None:
+        done = edgedigits(command, "-h")
+        assert done.returncode == 0
+        assert done.stdout.startswith(f"Usage: edgedigits {command} ")
+        assert len(done.stdout.splitlines()[2].strip()) > 20
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (("predikt",), "No such command 'predikt'"),
+            (("predict", "--indx", "3"), "No such option"),
+            (("predict", "--index", "three"), "'three' is not a valid integer"),
+            (("predict",), "nothing to read; give one or more pictures, or --index N"),
+        ],
+    )
+    def test_wrong_usage(self, edgedigits: Run, arguments: tuple[str, ...], said: str) -> None:
+        done = edgedigits(*arguments)
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+class TestPredict:
+    def test_an_image_of_the_bundle(self, edgedigits: Run) -> None:
+        done = edgedigits("predict", "--index", "1015")
+        assert done.returncode == 0
+        assert re.fullmatch(r"X\[1015\]: 2 \d+\.\d% \(then \d \d+\.\d%; float32\.tflite in litert\)\n", done.stdout)
+
+    def test_pictures_and_indices_at_once(self, edgedigits: Run, pictures: list[Path]) -> None:
+        done = edgedigits("predict", *pictures, "--index", "0", "--index", "4999", "--json", "-")
+        assert done.returncode == 0
+        results = json.loads(done.stdout)
+        assert [r["source"] for r in results] == [*map(str, pictures), "X[0]", "X[4999]"]
+        assert [r["digit"] for r in results] == [3, 7, 0, 9]
+        for result in results:
+            assert set(result) >= {"source", "digit", "probabilities", "artifact", "runtime"}
+            assert len(result["probabilities"]) == 10
+            assert sum(result["probabilities"]) == pytest.approx(1.0, abs=1e-6)
+            assert result["probabilities"][result["digit"]] == max(result["probabilities"])
+            assert (result["artifact"], result["runtime"]) == ("float32.tflite", "litert")
+
+    @pytest.mark.parametrize(
+        ("artifact", "runtime", "used"),
+        [
+            ("int8", "litert", ("int8.tflite", "litert")),
+            ("int8", "tflite-runtime", ("int8.tflite", "tflite-runtime")),
+            ("float32.onnx", "onnxruntime", ("float32.onnx", "onnxruntime")),
+            ("int8", "numpy", ("int8.tflite", "numpy")),
+        ],
+    )
+    def test_artifact_and_runtime(self, edgedigits: Run, artifact: str, runtime: str, used: tuple[str, str]) -> None:
+        done = edgedigits("predict", "--index", "1015", "--artifact", artifact, "--runtime", runtime, "--json", "-")
+        (result,) = json.loads(done.stdout)
+        assert (result["digit"], result["artifact"], result["runtime"]) == (2, *used)
+
+    def test_json_file(self, edgedigits: Run, tmp_path: Path) -> None:
+        done = edgedigits("predict", "--index", "1015", "--json", tmp_path / "sub" / "found.json")
+        assert done.stdout.startswith("X[1015]: 2")
+        assert json.loads((tmp_path / "sub" / "found.json").read_text())[0]["digit"] == 2
+
+    def test_ascii(self, edgedigits: Run) -> None:
+        *drawing, last = edgedigits("predict", "--index", "1015", "--ascii").stdout.splitlines()
+        assert len(drawing) == 20
+        assert "@" in "".join(drawing)
+        assert last.startswith("X[1015]: 2")
+
+    def test_zipped_bundle(self, edgedigits: Run, bundle_copy: Path, tmp_path: Path) -> None:
+        packed = shutil.make_archive(str(tmp_path / "packed"), "zip", bundle_copy)
+        assert edgedigits("predict", "--bundle", packed, "--index", "1015").stdout.startswith("X[1015]: 2")
+
+    @pytest.mark.parametrize(
+        ("content", "said"),
+        [
+            (None, "no such file; give the path of a picture"),
+            (b"not a picture", "not a picture that can be read; expected PNG, JPEG or BMP"),
+            (b"", "not a picture that can be read; expected PNG, JPEG or BMP"),
+        ],
+        ids=["missing", "text", "empty"],
+    )
+    def test_bad_picture(self, edgedigits: Run, tmp_path: Path, content: bytes | None, said: str) -> None:
+        path = tmp_path / "bad.png"
+        if content is not None:
+            path.write_bytes(content)
+        done = edgedigits("predict", path)
+        assert trouble(done) == f"{path}: {said}"
+        assert len(done.stderr.splitlines()) == 1
+
+    def test_one_bad_picture_among_good_ones(self, edgedigits: Run, pictures: list[Path], tmp_path: Path) -> None:
+        """All or nothing, so that no answer is taken for another picture's."""
+        assert "no such file" in trouble(edgedigits("predict", *pictures, tmp_path / "none.png", "--json", "-"))
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (("--index", "5000"), "--index 5000: the bundle holds images 0 to 4999"),
+            (("--index", "0", "--artifact", "int4"), "no artifact 'int4'; choose one of float32.tflite, "),
+            (("--index", "0", "--runtime", "torch"), "no runtime is called 'torch'; choose one of litert, "),
+            (("--index", "0", "--bundle", "none"), "none: no such bundle; expected a directory or .zip made by "),
+            (("--index", "0", "--artifact", "int8", "--runtime", "onnxruntime"), "onnxruntime opens .onnx, not int8"),
+        ],
+    )
+    def test_trouble(self, edgedigits: Run, arguments: tuple[str, ...], said: str) -> None:
+        assert said in trouble(edgedigits("predict", *arguments))
+
+    def test_debug_shows_where(self, edgedigits: Run) -> None:
+        done = edgedigits("--debug", "predict", "--index", "5000")
+        assert done.returncode != 0
+        assert "Traceback (most recent call last)" in done.stderr
+        assert "InputError: --index 5000" in done.stderr
+
+    def test_json_where_nothing_can_be_written(self, edgedigits: Run, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        done = edgedigits("predict", "--index", "0", "--json", tmp_path / "file" / "found.json")
+        assert "cannot create the folder" in trouble(done)
+
+    def test_a_reader_that_goes_away(self, tmp_path: Path) -> None:
+        command = [sys.executable, "-m", "edgedigits", "predict", "--index", "0", "--ascii"]
+        read, write = os.pipe()
+        os.close(read)
+        done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
+        os.close(write)
+        assert "Traceback" not in done.stderr
+        assert "internal error" not in done.stderr
+
+
+class TestParity:
+    ONE_ROW = ("parity", "--artifact", "float32.onnx", "--kernels", "default")
+
+    def test_holds(self, edgedigits: Run) -> None:
+        done = edgedigits(*self.ONE_ROW)
+        assert done.returncode == 0
+        assert done.stdout.endswith("parity holds: 1 of 1 rows pass, 5000 images each\n")
+
+    def test_fails(self, edgedigits: Run, replace_in_bundle: Callable[[str, bytes], Path], tmp_path: Path) -> None:
+        golden = Bundle().golden()
+        golden[[0, 4999]] = golden[[4999, 0]]
+        np.savez(tmp_path / "golden.npz", logits=golden)
+        altered = replace_in_bundle(GOLDEN, (tmp_path / "golden.npz").read_bytes())
+        done = edgedigits(*self.ONE_ROW, altered, "--json", "-")
+        assert done.returncode == 1
+        report = json.loads(done.stdout)
+        assert report["passed"] is False
+        assert report["rows"][0]["mismatched"] == [0, 4999]
+
+    def test_damaged_bundle(self, edgedigits: Run, bundle_copy: Path) -> None:
+        (bundle_copy / "golden.npz").write_bytes(b"damaged")
+        assert "golden.npz is damaged" in trouble(edgedigits(*self.ONE_ROW, bundle_copy))
+
+
+def test_benchmark(edgedigits: Run, tmp_path: Path) -> None:
+    quick = ("--artifact", "int8", "--runtime", "numpy", "--windows", "1", "--min-seconds", "0.05", "--starts", "0")
+    done = edgedigits("benchmark", *quick, "--json", tmp_path / "times.json")
+    assert done.returncode == 0
+    (row,) = json.loads((tmp_path / "times.json").read_text())["rows"]
+    assert (row["artifact"], row["runtime"], row["status"]) == ("int8.tflite", "numpy", "ok")
+    assert f"{row['p50_ns']:,}" in done.stdout
+
+
+def test_inspect(edgedigits: Run) -> None:
+    text = edgedigits("inspect").stdout
+    for artifact in Bundle().manifest.artifacts:
+        for fact in (artifact.file, f"{artifact.bytes:,}", artifact.sha256[:16], str(artifact.input)):
+            assert fact in text
+    assert json.loads(edgedigits("inspect", "--json", "-").stdout) == json.loads(Bundle().manifest.to_json())
+
+
+class TestWhatIsMissing:
+    """In an environment where packages are not to be found, as on a device."""
+
+    @pytest.mark.parametrize("command", [("train",), ("export",), ("run",), ("plot", "samples")], ids=" ".join)
+    def test_workstation_command(self, edgedigits: Run, hidden: Any, command: tuple[str, ...]) -> None:
+        env = hidden("tensorflow", "tf2onnx", "onnx", "matplotlib")
+        line = trouble(edgedigits(*command, env=env))
+        assert line.startswith("this command needs ")
+        assert line.endswith("pip install 'edgedigits[export]'")
+        assert edgedigits(command[0], "--help", env=env).returncode == 0
+
+    def test_runtime_that_was_named(self, edgedigits: Run, hidden: Any) -> None:
+        for command in (("predict", "--index", "0"), ("parity",), ("benchmark",)):
+            done = edgedigits(*command, "--runtime", "onnxruntime", env=hidden("onnxruntime"))
+            assert trouble(done) == "the runtime onnxruntime is not installed; pip install 'edgedigits[onnxruntime]'"
+
+    def test_another_runtime_is_chosen(self, edgedigits: Run, hidden: Any) -> None:
+        done = edgedigits("predict", "--index", "1015", env=hidden("ai_edge_litert", "tflite_runtime"))
+        assert re.match(r"X\[1015\]: 2 .*; float32\.\w+ in (onnxruntime|numpy)\)", done.stdout)
+
+    def test_tensorflow_is_never_chosen(self, edgedigits: Run, hidden: Any) -> None:
+        env = hidden("ai_edge_litert", "tflite_runtime", "onnxruntime", "flatbuffers")
+        line = trouble(edgedigits("predict", "--index", "0", env=env))
+        assert line.startswith("no runtime that opens float32.tflite or ")
+        assert "pip install 'edgedigits[litert]'" in line
+        assert "tensorflow" not in line
+
+    def test_parity_says_which_rows_are_missing(self, edgedigits: Run, hidden: Any) -> None:
+        options = ("--artifact", "float32.onnx", "--artifact", "float32.tflite", "--kernels", "default", "--json", "-")
+        done = edgedigits("parity", *options, env=hidden("onnxruntime", "tflite_runtime", "tensorflow"))
+        report = json.loads(done.stdout)
+        assert (done.returncode, report["passed"]) == (0, True)
+        status = {row["runtime"]: (row["status"], row["passed"], row["mismatches"]) for row in report["rows"]}
+        assert status["litert"] == ("ok", True, 0)
+        for runtime in ("onnxruntime", "tflite-runtime", "tensorflow"):
+            assert status[runtime] == ("missing", True, None)
+        (message,) = (row["message"] for row in report["rows"] if row["runtime"] == "onnxruntime")
+        assert message == "not installed; pip install 'edgedigits[onnxruntime]'"
+
+    def test_parity_of_nothing_is_not_a_pass(self, edgedigits: Run, hidden: Any) -> None:
+        line = trouble(edgedigits("parity", "--artifact", "float32.onnx", env=hidden("onnxruntime")))
+        assert line.startswith("no runtime is installed, so nothing was checked; pip install ")

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgedigits.errors import EdgeDigitsError
+from edgedigits.files import sha256, whole_directory, whole_file, write_text
+
+WRITE_HALF_AND_DIE = """
+import os, signal, sys
+from pathlib import Path
+from edgedigits.files import whole_file
+
+with whole_file(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def put_file(target: Path, text: str, error: BaseException | None = None) -> None:
+    with whole_file(target) as temporary:
+        temporary.write_text(text)
+        if error is not None:
+            raise error
+
+
+def put_directory(target: Path, text: str, error: BaseException | None = None) -> None:
+    with whole_directory(target) as temporary:
+        (temporary / "inner").write_text(text)
+        if error is not None:
+            raise error
+
+
+def text_of(target: Path) -> str:
+    return (target / "inner" if target.is_dir() else target).read_text()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+Put = Callable[..., None]
+
+
+@pytest.fixture(params=[put_file, put_directory])
+def put(request: pytest.FixtureRequest) -> Put:
+    function: Put = request.param
+    return function
+
+
+def test_appears_and_is_replaced(put: Put, tmp_path: Path) -> None:
+    target = tmp_path / "it.zip"
+    for text in ("first", "second", "third"):
+        put(target, text)
+        assert text_of(target) == text
+        assert names(tmp_path) == ["it.zip"]
+
+
+def test_missing_folders_are_made(put: Put, tmp_path: Path) -> None:
+    put(tmp_path / "a" / "b" / "it", "text")
+    assert text_of(tmp_path / "a" / "b" / "it") == "text"
+
+
+def test_keeps_the_suffix_while_it_is_written(tmp_path: Path) -> None:
+    """Some writers choose the format by it."""
+    with whole_file(tmp_path / "model.keras") as temporary:
+        assert temporary.suffix == ".keras"
+        assert temporary.parent == tmp_path
+        temporary.write_text("")
+
+
+@pytest.mark.parametrize("error", [ValueError("bad"), KeyboardInterrupt(), SystemExit(3)], ids=repr)
+def test_failure_leaves_the_old_and_nothing_else(put: Put, tmp_path: Path, error: BaseException) -> None:
+    target = tmp_path / "it"
+    put(target, "old")
+    with pytest.raises(type(error)):
+        put(target, "new", error)
+    assert text_of(target) == "old"
+    assert names(tmp_path) == ["it"]
+
+
+def test_failure_leaves_nothing_where_nothing_was(put: Put, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="bad"):
+        put(tmp_path / "it", "new", ValueError("bad"))
+    assert names(tmp_path) == []
+
+
+def test_failed_write_is_told_in_one_line(put: Put, tmp_path: Path) -> None:
+    target = tmp_path / "it"
+    put(target, "old")
+    with pytest.raises(EdgeDigitsError) as caught:
+        put(target, "new", OSError(28, "No space left on device"))
+    assert str(caught.value).startswith(f"cannot write {target}: No space left on device; ")
+    assert str(caught.value).endswith("untouched")
+    assert text_of(target) == "old"
+    assert names(tmp_path) == ["it"]
+
+
+def test_a_file_where_a_folder_should_be(put: Put, tmp_path: Path) -> None:
+    (tmp_path / "in the way").write_text("")
+    with pytest.raises(EdgeDigitsError, match=r"cannot create the folder .*in the way.*; choose another place"):
+        put(tmp_path / "in the way" / "it", "text")
+
+
+def test_a_file_never_replaces_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "it").mkdir()
+    (tmp_path / "it" / "kept").write_text("")
+    with pytest.raises(EdgeDigitsError, match=r"cannot write .*: Is a directory"):
+        put_file(tmp_path / "it", "text")
+    assert names(tmp_path) == ["it"]
+    assert names(tmp_path / "it") == ["kept"]
+
+
+def test_killed_while_writing(tmp_path: Path) -> None:
+    target = tmp_path / "it"
+    target.write_text("old")
+    done = subprocess.run([sys.executable, "-c", WRITE_HALF_AND_DIE, str(target)])
+    assert done.returncode == -signal.SIGKILL
+    assert target.read_text() == "old"
+
+
+def test_a_reader_never_sees_part_of_it(tmp_path: Path) -> None:
+    """Read over and over while it is replaced: always one whole text or the other."""
+    target, texts = tmp_path / "it", ("a" * 100_000, "b" * 100_000)
+    put_file(target, texts[0])
+    seen: set[str] = set()
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            seen.add(text_of(target))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for number in range(60):
+            put_file(target, texts[number % 2])
+    finally:
+        stop.set()
+        reader.join()
+    assert seen <= set(texts)
+    assert seen
+
+
+def test_text_is_utf8(tmp_path: Path) -> None:
+    write_text(tmp_path / "it", "é\n")
+    assert (tmp_path / "it").read_bytes() == b"\xc3\xa9\n"
+
+
+def test_sha256() -> None:
+    assert sha256(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_new_files_have_ordinary_permissions(tmp_path: Path) -> None:
+    put_file(tmp_path / "it", "text")
+    (tmp_path / "plain").write_text("")
+    assert (tmp_path / "it").stat().st_mode == (tmp_path / "plain").stat().st_mode

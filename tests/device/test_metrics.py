@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from edgedigits import metrics
+from edgedigits.tensors import FloatArray
+
+IMAGES, CLASSES = 6, 4
+# A few whole values, so that ties are common.
+logits_arrays = arrays(np.float32, (IMAGES, CLASSES), elements=st.integers(-3, 3).map(float))
+class_arrays = arrays(np.int64, (IMAGES,), elements=st.integers(0, CLASSES - 1))
+
+
+def first_largest(row: list[float]) -> int:
+    return row.index(max(row))
+
+
+@given(logits_arrays, logits_arrays)
+def test_mismatched(logits: FloatArray, golden: FloatArray) -> None:
+    rows = zip(logits.tolist(), golden.tolist(), strict=True)
+    expected = [i for i, (mine, theirs) in enumerate(rows) if first_largest(mine) != first_largest(theirs)]
+    assert metrics.mismatched(logits, golden).tolist() == expected
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=str)
+def test_an_answer_that_is_not_finite_is_a_mismatch(value: float) -> None:
+    golden = np.eye(3, dtype=np.float32)
+    logits = golden.copy()
+    logits[1, 1 if value > 0 else 0] = value
+    assert metrics.mismatched(logits, golden).tolist() == [1]
+
+
+@given(logits_arrays)
+def test_ties(logits: FloatArray) -> None:
+    assert metrics.ties(logits) == sum(row.count(max(row)) > 1 for row in logits.tolist())
+
+
+@given(logits_arrays, class_arrays)
+def test_leads(logits: FloatArray, classes: metrics.Indices) -> None:
+    kept = logits.copy()
+    expected = []
+    for row, own in zip(logits.tolist(), classes.tolist(), strict=True):
+        expected.append(row[own] - max(row[:own] + row[own + 1 :]))
+    assert metrics.leads(logits, classes).tolist() == expected
+    np.testing.assert_array_equal(logits, kept)
+
+
+@given(arrays(np.int8, (IMAGES, CLASSES)), st.floats(1e-4, 10), st.integers(-128, 127))
+def test_lead_quanta_are_those_of_the_stored_integers(stored: metrics.Indices, scale: float, zero_point: int) -> None:
+    golden = np.eye(IMAGES, CLASSES, dtype=np.float32)
+    whole = stored.astype(np.int64)
+    logits = ((whole - zero_point) * scale).astype(np.float32)
+    own = golden.argmax(axis=1)
+    expected = [int(row[c] - max(np.delete(row, c))) for row, c in zip(whole, own, strict=True)]
+    assert metrics.lead_quanta(logits, golden, scale).tolist() == expected
+
+
+@given(logits_arrays, class_arrays)
+def test_errors(logits: FloatArray, labels: metrics.Indices) -> None:
+    rows = zip(logits.tolist(), labels.tolist(), strict=True)
+    assert metrics.errors(logits, labels) == sum(first_largest(row) != label for row, label in rows)
+
+
+def exact_cdf(k: int, n: int, p: Fraction) -> float:
+    return float(sum(math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k + 1)))
+
+
+@given(st.integers(0, 60), st.integers(1, 60), st.fractions(0, 1, max_denominator=1000))
+def test_binomial_cdf(k: int, n: int, p: Fraction) -> None:
+    assert metrics.binomial_cdf(k, n, float(p)) == pytest.approx(exact_cdf(min(k, n), n, p), abs=1e-12)
+
+
+@given(st.integers(0, 40), st.integers(1, 40))
+def test_upper_bound_is_where_so_few_events_become_unlikely(events: int, trials: int) -> None:
+    bound = metrics.rate_upper_bound(min(events, trials), trials)
+    assert min(events, trials) / trials <= bound <= 1.0
+    if events < trials:
+        assert exact_cdf(events, trials, Fraction(bound)) == pytest.approx(0.05, abs=1e-9)
+    else:
+        assert bound == 1.0
+
+
+def test_no_event_in_n_trials_is_the_rule_of_three() -> None:
+    assert metrics.rate_upper_bound(0, 5000) == pytest.approx(1 - 0.05 ** (1 / 5000), rel=1e-9)
+
+
+@given(arrays(np.bool_, (12,)), arrays(np.bool_, (12,)))
+def test_mcnemar_counts_every_outcome_as_far_out(one: Any, other: Any) -> None:
+    lost, won = int((one & ~other).sum()), int((other & ~one).sum())
+    n = lost + won
+    as_far = [k for k in range(n + 1) if abs(2 * k - n) >= abs(lost - won)]
+    expected = sum(math.comb(n, k) for k in as_far) / 2**n
+    assert metrics.mcnemar(one, other) == pytest.approx(expected, abs=1e-12)

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgedigits.bundle import GOLDEN, INPUTS, Bundle
+from edgedigits.errors import BundleError, InputError, RuntimeUnavailableError
+from edgedigits.parity import ParityReport, ParityRow, check_parity
+from edgedigits.report import parity_text
+from edgedigits.tensors import FloatArray
+
+Replace = Callable[[str, bytes], Path]
+ROW_KEYS = {
+    "artifact", "runtime", "kernels", "status", "images", "version", "mismatches", "mismatched", "ties", "max_abs_diff",
+    "mean_abs_diff", "min_lead_quanta", "errors", "seconds", "signal", "message", "allowed", "passed",
+}  # fmt: skip
+
+
+def npz(**arrays: Any) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="module")
+def report() -> ParityReport:
+    """Every artifact of the bundle inside the package, in one runtime each."""
+    return check_parity(Bundle(), runtimes=["litert", "onnxruntime"], allow_mismatches=10, workers=2)
+
+
+@pytest.fixture
+def swapped(replace_in_bundle: Replace) -> Bundle:
+    """A bundle whose trained model calls image 7 (a 0) what it calls image 4321 (an 8), and the other way round."""
+    golden = Bundle().golden()
+    golden[[7, 4321]] = golden[[4321, 7]]
+    return Bundle(replace_in_bundle(GOLDEN, npz(logits=golden)))
+
+
+class TestPassing:
+    def test_one_row_for_each_kernel_set(self, report: ParityReport) -> None:
+        tflite = ["default", "no-delegates", "reference"]
+        assert [(row.artifact, row.runtime, row.kernels) for row in report.rows] == [
+            *(("float32.tflite", "litert", kernels) for kernels in tflite),
+            *(("int8.tflite", "litert", kernels) for kernels in tflite),
+            *(("float32.onnx", "onnxruntime", kernels) for kernels in ("default", "unoptimized")),
+        ]
+
+    def test_float_answers_are_the_trained_models(self, report: ParityReport) -> None:
+        assert report.passed
+        for row in report.rows:
+            assert row.status == "ok"
+            if row.artifact != "int8.tflite":
+                assert (row.mismatches, row.mismatched, row.ties, row.min_lead_quanta) == (0, (), 0, None)
+                assert row.max_abs_diff is not None
+                assert row.mean_abs_diff is not None
+                assert 0 < row.mean_abs_diff < row.max_abs_diff < 1e-4
+                assert row.errors == Bundle().manifest.training["errors"]
+
+    def test_int8_rows_tell_more(self, report: ParityReport) -> None:
+        for row in report.rows:
+            if row.artifact == "int8.tflite":
+                assert row.mismatches == len(row.mismatched)
+                assert isinstance(row.min_lead_quanta, int)
+                assert isinstance(row.errors, int)
+                assert row.arithmetic is not None
+                assert {flip.image for flip in row.ledger} >= set(row.mismatched)
+                assert (row.min_lead_quanta <= 0) == (row.mismatches > 0 or row.ties is None or row.ties > 0)
+
+    def test_json(self, report: ParityReport) -> None:
+        facts = json.loads(json.dumps(report.to_json(), allow_nan=False))
+        assert {"passed", "bundle", "images", "rows"} <= set(facts)
+        assert (facts["passed"], facts["images"]) == (True, 5000)
+        for row in facts["rows"]:
+            assert set(row) >= ROW_KEYS
+            assert isinstance(row["mismatched"], list)
+
+    def test_text(self, report: ParityReport) -> None:
+        text = parity_text(report)
+        assert text.endswith("parity holds: 8 of 8 rows pass, 5000 images each")
+        assert text.count("0 of 5000") >= 5
+
+    @pytest.mark.parametrize("batch", [7, 5000])
+    def test_batches_answer_alike(self, batch: int) -> None:
+        found = check_parity(Bundle(), artifacts=["float32.onnx"], kernels=["default"], batch=batch)
+        assert [(row.status, row.mismatches) for row in found.rows] == [("ok", 0)]
+
+    def test_rows_are_told_as_they_are_done(self) -> None:
+        seen: list[ParityRow] = []
+        found = check_parity(Bundle(), artifacts=["float32.onnx"], on_row=seen.append)
+        assert seen == list(found.rows)
+
+
+class TestFailing:
+    def test_the_images_that_differ_are_named(self, swapped: Bundle) -> None:
+        found = check_parity(swapped, artifacts=["float32.onnx"], kernels=["default"])
+        (row,) = found.rows
+        assert (row.status, row.mismatches, row.mismatched) == ("ok", 2, (7, 4321))
+        assert not row.passed
+        assert not found.passed
+        text = parity_text(found)
+        assert "2 images answer differently: 7, 4321" in text
+        assert text.endswith("PARITY FAILS: 0 of 1 rows pass, 5000 images each")
+
+    def test_only_int8_rows_may_be_allowed_mismatches(self, swapped: Bundle) -> None:
+        wanted = {"artifacts": ["float32.tflite", "int8.tflite"], "runtimes": ["litert"], "kernels": ["default"]}
+        found = check_parity(swapped, **wanted, allow_mismatches=50)  # type: ignore[arg-type]
+        single, int8 = found.rows
+        assert (single.mismatches, single.passed, single.allowed) == (2, False, 0)
+        assert {7, 4321} <= set(int8.mismatched)
+        assert (int8.passed, int8.allowed) == (True, 50)
+        assert int8.min_lead_quanta is not None
+        assert int8.min_lead_quanta < 0
+        assert {
+            flip.image: (flip.label, flip.int8_label, flip.kind) for flip in int8.ledger if flip.image in (7, 4321)
+        } == {7: (8, 0, "real"), 4321: (0, 8, "real")}
+        assert not found.passed
+
+    def test_one_mismatch_too_many(self, swapped: Bundle) -> None:
+        wanted = {"artifacts": ["int8"], "runtimes": ["litert"], "kernels": ["default"]}
+        (row,) = check_parity(swapped, **wanted).rows  # type: ignore[arg-type]
+        assert row.mismatches is not None
+        for allowed, passes in ((row.mismatches - 1, False), (row.mismatches, True)):
+            assert check_parity(swapped, **wanted, allow_mismatches=allowed).passed is passes  # type: ignore[arg-type]
+
+    def test_errors_are_against_the_labels(self, replace_in_bundle: Replace, x: FloatArray) -> None:
+        labels = np.full(5000, 3, np.uint8)
+        bundle = Bundle(replace_in_bundle(INPUTS, npz(X=x, y=labels)))
+        (row,) = check_parity(bundle, artifacts=["float32.onnx"], kernels=["default"]).rows
+        assert row.errors == int((bundle.golden().argmax(axis=1) != 3).sum())
+        assert row.passed
+
+    def test_golden_outputs_of_another_shape(self, replace_in_bundle: Replace) -> None:
+        bundle = Bundle(replace_in_bundle(GOLDEN, npz(logits=np.zeros((5000, 11), np.float32))))
+        (row,) = check_parity(bundle, artifacts=["float32.onnx"], kernels=["default"]).rows
+        assert (row.status, row.passed) == ("error", False)
+        assert "logits of shape (5000, 10), golden ones are (5000, 11)" in row.message
+
+    def test_a_model_that_no_runtime_opens(self, replace_in_bundle: Replace) -> None:
+        """Its checksum fits, so only the runtime can tell; the other rows go on."""
+        bundle = Bundle(replace_in_bundle("float32.onnx", b"no model"))
+        found = check_parity(bundle, runtimes=["litert", "onnxruntime"], artifacts=["float32.onnx", "float32.tflite"])
+        assert [row.status for row in found.rows] == ["error"] * 2 + ["ok"] * 3
+        assert "cannot open this .onnx file" in found.rows[0].message
+        assert not found.passed
+
+    def test_a_runtime_that_dies_is_a_row(self, kill_next_child: Callable[[], None]) -> None:
+        kill_next_child()
+        found = check_parity(Bundle(), artifacts=["float32.onnx"])
+        dead, alive = found.rows
+        assert (dead.status, dead.signal, dead.mismatches) == ("crashed", "SIGKILL", None)
+        assert (alive.status, alive.mismatches) == ("ok", 0)
+        assert not found.passed
+        assert "float32.onnx in onnxruntime (default): crashed: the runtime died of SIGKILL" in parity_text(found)
+        json.dumps(found.to_json(), allow_nan=False)
+
+    def test_a_runtime_that_hangs_is_a_row(self) -> None:
+        found = check_parity(Bundle(), artifacts=["float32.onnx"], kernels=["default"], timeout=0.01)
+        assert [(row.status, row.passed) for row in found.rows] == [("timeout", False)]
+        assert "allow more with --timeout" in found.rows[0].message
+
+
+class TestRefused:
+    def test_damaged_bundle(self, bundle_copy: Path) -> None:
+        (bundle_copy / "int8.tflite").write_bytes(b"damaged")
+        with pytest.raises(BundleError, match=r"int8\.tflite is damaged"):
+            check_parity(Bundle(bundle_copy), artifacts=["float32.onnx"])
+
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            ({"runtimes": ["torch"]}, "no runtime is called 'torch'"),
+            ({"kernels": ["fast"]}, "nothing to run: none of the runtimes with kernels fast opens float32.tflite"),
+            (
+                {"artifacts": ["float32.onnx"], "runtimes": ["litert"]},
+                "none of litert with kernels any opens",
+            ),
+        ],
+        ids=["runtime", "kernels", "combination"],
+    )
+    def test_nothing_to_run(self, options: dict[str, Any], said: str) -> None:
+        with pytest.raises(RuntimeUnavailableError, match=said):
+            check_parity(Bundle(), **options)
+
+    def test_unseen_digits_that_are_not_the_bundles(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=r"unseen\.npz"):
+            check_parity(Bundle(), unseen=tmp_path)
+
+    def test_unknown_artifact(self) -> None:
+        with pytest.raises(BundleError, match="no artifact 'int4'"):
+            check_parity(Bundle(), artifacts=["int4"])
+
+    @pytest.mark.parametrize("batch", [0, -1])
+    def test_batch(self, batch: int) -> None:
+        with pytest.raises(InputError, match=f"batch is {batch}; expected 1 or more"):
+            check_parity(Bundle(), batch=batch)
