@@ -6,9 +6,10 @@ imported before a command runs, so that ``--help`` and ``--version`` answer at o
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -289,7 +290,9 @@ def predict(
 
     opened = Bundle(bundle)
     inputs = list(_inputs(opened, images, indices))  # before the runtime starts, so that a bad one is told at once
-    with Classifier(opened, artifact, runtime) as classifier:
+    with without_chatter():
+        classifier = Classifier(opened, artifact, runtime)
+    with classifier:
         results = [_prediction(classifier, source, row) for source, row in inputs]
     from edgedigits.images import to_ascii
 
@@ -354,6 +357,19 @@ def inspect(bundle: Path | None, int8: bool, json_file: str | None) -> None:
             raise InputError(f"{artifact.file}: {cause}; --int8 reads dense models") from cause
     rows = [{"artifact": file, **asdict(layer)} for file, layers in found.items() for layer in layers]
     emit(rows, layers_text(found), json_file)
+
+
+@contextlib.contextmanager
+def without_chatter() -> Iterator[None]:
+    """Keep what native code prints while a runtime starts (LiteRT tells of its delegate) off standard error."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def progress(line: str) -> None:

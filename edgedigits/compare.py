@@ -254,7 +254,9 @@ def comparison_text(found: Comparison) -> str:
         lines.append(f"REGRESSION: {bad} {of} slower by more than {limit}, or broken")
     elif not found.decided:
         few = sum(row.verdict == "too few windows" for row in found.rows)
-        lines.append(f"UNDECIDED: {few} {of} slower by more than {limit}; benchmark both again with --windows 5 or more")
+        lines.append(
+            f"UNDECIDED: {few} {of} slower by more than {limit}; benchmark both again with --windows 5 or more"
+        )
     else:
         lines.append(f"no regression: none {of} is shown to be slower by more than {limit}")
     return "\n".join(lines)

@@ -1,8 +1,9 @@
 """Where an int8 model loses precision: each layer's own error, recomputed from its very inputs and weights.
 
 A layer that is well quantized errs only by rounding its output once: evenly within half a quantum, so its
-root-mean-square error is 1/sqrt(12), about 0.289 quanta. More means saturation: the calibrated range is too narrow. A
-low signal-to-noise ratio beside a healthy rounding means the opposite, a range so wide that the quanta are coarse.
+root-mean-square error is 1/sqrt(12), about 0.289 quanta. More means saturation: the range is too narrow for some
+inputs, which a tuned export does on purpose where no answer hangs on it. A low signal-to-noise ratio beside a healthy
+rounding means the opposite, a range so wide that the quanta are coarse.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class LayerError:
         layer: its output tensor's name.
         scale: of its output, real units a quantum.
         rmse_over_scale: root-mean-square error in output quanta, over the values that the activation lets through.
+        in_range_rmse_over_scale: the same over those that int8 holds at this scale: its rounding alone.
         snr_db: power of the exact output over power of the error, decibels.
         saturated: share of the values that lie outside what int8 holds at this scale.
     """
@@ -35,6 +37,7 @@ class LayerError:
     layer: str
     scale: float
     rmse_over_scale: float
+    in_range_rmse_over_scale: float
     snr_db: float
     saturated: float
 
@@ -73,10 +76,16 @@ def _error(op: Operator, given: AnyArray, got: AnyArray) -> LayerError:
     scale, zero_point = float(op.output.scale[0]), int(op.output.zero_point[0])
     quanta = exact / scale + zero_point
     power = float((error**2).mean())
+    saturated = (quanta < -128.5) | (quanta > 127.5)
+
+    def rmse(chosen: AnyArray) -> float:
+        return float(np.sqrt((error[chosen] ** 2).mean())) / scale if chosen.any() else 0.0
+
     return LayerError(
         layer=op.output.name,
         scale=scale,
-        rmse_over_scale=float(np.sqrt((error[passed] ** 2).mean())) / scale,
+        rmse_over_scale=rmse(passed),
+        in_range_rmse_over_scale=rmse(passed & ~saturated),
         snr_db=math.inf if power == 0 else 10 * math.log10(float((exact**2).mean()) / power),
-        saturated=float(((quanta < -128.5) | (quanta > 127.5)).mean()),
+        saturated=float(saturated.mean()),
     )

@@ -8,6 +8,14 @@ from edgedigits.benchmark import BenchmarkReport, LatencyRow
 from edgedigits.parity import ParityReport, ParityRow
 from edgedigits.runtimes import CHOSEN_ONLY_BY_NAME
 
+# Why one of those that tie is preferred, in the order in which it counts.
+TIES = (
+    "A tie goes to the one that changes fewer answers.",
+    "A tie goes to float: it needs no calibration, and no scales at its ends.",
+    "A tie goes to the smaller file.",
+    "Nothing else parts them, so the lower median decides.",
+)
+
 
 @dataclass(frozen=True)
 class Proof:
@@ -113,7 +121,9 @@ def recommend(bench: BenchmarkReport, parity: ParityReport | None = None) -> Ver
     """
     if bench.invalid is not None:
         again = "Mend that and run edgedigits benchmark again."
-        return Verdict("INVALID: nothing can be recommended from this run.", (sentence(bench.invalid), again), None, "bad")
+        return Verdict(
+            "INVALID: nothing can be recommended from this run.", (sentence(bench.invalid), again), None, "bad"
+        )
     measured = sorted((r for r in bench.rows if r.status == "ok"), key=median_ns)
     rows = [r for r in measured if r.runtime not in CHOSEN_ONLY_BY_NAME]
     if not rows:
@@ -127,8 +137,20 @@ def recommend(bench: BenchmarkReport, parity: ParityReport | None = None) -> Ver
         return Verdict("Ship none of these yet: no row that was timed has passed parity.", tuple(reasons), None, "bad")
     quickest = eligible[0]
     ties = [r for r in eligible if r is quickest or tied(r, quickest)]
-    chosen = min(ties, key=lambda r: (proofs[id(r)].flips or 0, is_int8(r, parity), r.bytes, median_ns(r)))
-    reasons = _tie_reasons(chosen, quickest, ties, parity, proofs) + _float_or_int8(chosen, eligible, parity)
+
+    def gives_up(row: LatencyRow) -> tuple[int, bool, int, float]:
+        return proofs[id(row)].flips or 0, is_int8(row, parity), row.bytes, median_ns(row)
+
+    ties.sort(key=gives_up)
+    chosen = ties[0]
+    if len(ties) > 1:
+        told = " and ".join(f"{name(r)} ({duration(median_ns(r))})" for r in ties[1:])
+        first = next(i for i, (a, b) in enumerate(zip(gives_up(chosen), gives_up(ties[1]))) if a != b or i == 3)  # noqa: B905
+        reasons = [f"It ties with {told}: each one's median lies within the other's windows. {TIES[first]}"]
+    else:
+        proved = " of those whose parity passed" if useful else ""
+        reasons = [f"It is the quickest{proved}, by the median of its windows."]
+    reasons += _float_or_int8(chosen, rows, parity, proofs)
     slower = [r for r in refused if median_ns(r) < median_ns(chosen)]
     reasons += [
         f"{name(r)} was quicker, {duration(median_ns(r))}, but is not recommended: {proofs[id(r)].why}." for r in slower
@@ -148,51 +170,29 @@ def recommend(bench: BenchmarkReport, parity: ParityReport | None = None) -> Ver
     return Verdict(headline, tuple(reasons), chosen, "doubt" if doubt else "good")
 
 
-def _tie_reasons(
-    chosen: LatencyRow,
-    quickest: LatencyRow,
-    ties: list[LatencyRow],
-    parity: ParityReport | None,
-    proofs: dict[int, Proof],
+def _float_or_int8(
+    chosen: LatencyRow, rows: list[LatencyRow], parity: ParityReport | None, proofs: dict[int, Proof]
 ) -> list[str]:
-    if len(ties) == 1:
-        proved = " of those whose parity passed" if proofs[id(chosen)].state == "passed" else ""
-        return [f"It is the quickest{proved}, by the median of its windows."]
-    others = [r for r in ties if r is not chosen]
-    told = " and ".join(f"{name(r)} ({duration(median_ns(r))})" for r in others)
-    words = f"It ties with {told}: each one's median lies within the other's windows."
-    fewer = min(proofs[id(r)].flips or 0 for r in others) > (proofs[id(chosen)].flips or 0)
-    if fewer:
-        return [words, "A tie goes to the one that changes fewer answers."]
-    if not is_int8(chosen, parity) and all(is_int8(r, parity) for r in others):
-        return [words, "A tie goes to float, which needs no calibration and keeps the trained answers."]
-    if chosen.bytes < min(r.bytes for r in others):
-        return [words, f"A tie goes to the smaller file: {chosen.bytes:,} bytes."]
-    return [words, "They differ in nothing else that is measured here, so the lower median decides."][
-        : 2 if chosen is quickest else 1
-    ]
-
-
-def _float_or_int8(chosen: LatencyRow, eligible: list[LatencyRow], parity: ParityReport | None) -> list[str]:
-    """Whether quantizing pays here: the best row of the other kind, in ratio and bytes."""
+    """Whether quantizing pays here: the quickest row of the other kind, in ratio and bytes."""
     mine = is_int8(chosen, parity)
-    other = next((r for r in eligible if is_int8(r, parity) != mine), None)
-    if other is None:
+    other = next((r for r in rows if is_int8(r, parity) != mine), None)
+    failed = other is not None and proofs[id(other)].state == "failed"
+    if other is None or (failed and median_ns(other) < median_ns(chosen)):  # told as quicker, and not recommended
         return []
     ratio = median_ns(other) / median_ns(chosen)
+    pace = "as long, within their spread," if tied(chosen, other) else f"{significant(ratio)} times as long"
+    winner, loser = ("int8", "float") if mine else ("Float", "int8")
     sizes = f"{other.bytes:,} bytes against {chosen.bytes:,}"
-    pace = f"{significant(ratio)} times as long" if ratio >= 1.005 else "no longer"
-    if mine:
-        return [f"int8 wins here: float takes {pace} at best ({name(other)}, {duration(median_ns(other))}; {sizes})."]
-    saved = " All that int8 saves is bytes." if other.bytes < chosen.bytes and ratio >= 1.005 else ""
+    proved = f"; and {proofs[id(other)].why}" if failed else ""
     return [
-        f"Float wins here: int8 takes {pace} at best ({name(other)}, {duration(median_ns(other))}; {sizes}).{saved}"
+        f"{winner} wins here: {loser} takes {pace} at best "
+        f"({duration(median_ns(other))}, {name(other)}; {sizes}){proved}."
     ]
 
 
 def _answers(chosen: LatencyRow, found: Proof, useful: bool) -> list[str]:
     if not useful:
-        return [f"{found.why.capitalize()}: give the report a file of edgedigits parity --json before shipping it."]
+        return [sentence(f"{found.why}: give the report a file of edgedigits parity --json before shipping it")]
     if found.flips:
         return [f"{found.flips:,} answers differ from the trained model's, which the parity run allowed."]
     return ["It answers as the trained model on every image, on all its kernel sets."]

@@ -42,6 +42,9 @@ def export_bundle(
     *,
     name: str,
     training: dict[str, Any],
+    plain_int8: bool = False,
+    per_tensor: bool = False,
+    seed: int = 1234,
     unseen: Callable[[], tuple[AnyArray, FloatArray] | None] = lambda: None,
     verbose: bool = False,
     on_step: Callable[[str], None] = lambda line: None,
@@ -52,6 +55,9 @@ def export_bundle(
         model: a Keras classifier of (n,) inputs, as :func:`edgedigits_export.model.load` gives it.
         x, y: the inputs that parity will be proven on, (m, n) float32, and their labels (m,).
         training: facts for the manifest.
+        plain_int8: quantize as the converter does by itself, instead of tuning for parity.
+        per_tensor: one scale a weight matrix, for runtimes that cannot read one a channel.
+        seed: of the tuning.
         unseen: gives the images (m, 28, 28) uint8 and inputs (m, n) of digits that nothing was trained on, or None.
             Called once the artifacts are made, so that none of them can depend on it.
         verbose: let the converters talk.
@@ -72,15 +78,24 @@ def export_bundle(
     golden = logits_of(model, x)
     if not np.isfinite(golden).all():
         raise ExportError("the model answers NaN or infinity on some inputs; train it again")
-    makers: tuple[tuple[str, Callable[[], bytes]], ...] = (
-        ("float32.tflite", lambda: tflite.convert(model)),
-        ("int8.tflite", lambda: int8.convert(model, x)),
-        ("float32.onnx", lambda: onnx.convert(model)),
+    quantization: dict[str, Any] = {}
+
+    def quantized() -> bytes:
+        result = int8.quantize(
+            model, x, plain=plain_int8, per_channel=not per_tensor, seed=seed, progress=on_step, verbose=verbose
+        )
+        quantization.update(result.facts())
+        return result.model
+
+    makers: tuple[tuple[str, Callable[[], bytes], bool], ...] = (
+        ("float32.tflite", lambda: tflite.convert(model), verbose),
+        ("int8.tflite", quantized, True),  # it tells how far it is, and keeps the converter quiet itself
+        ("float32.onnx", lambda: onnx.convert(model), verbose),
     )
     contents = {}
-    for file, make in makers:
+    for file, make, show in makers:
         on_step(file)
-        contents[file] = _converted(file, make, verbose)
+        contents[file] = _converted(file, make, show)
     hashes = {"X": sha256(x.tobytes()), "y": sha256(y.tobytes())}
     logits = {"logits": golden}
     held_back = unseen()
@@ -94,7 +109,7 @@ def export_bundle(
         np.savez_compressed(folder / INPUTS, X=x, y=y.astype(np.uint8))
         np.savez_compressed(folder / GOLDEN, **logits)
         with caught(verbose):
-            artifacts = tuple(_describe(file, content) for file, content in contents.items())
+            artifacts = tuple(_describe(file, content, quantization) for file, content in contents.items())
         manifest = Manifest(
             name=name,
             artifacts=artifacts,
@@ -132,9 +147,9 @@ def _require_free(out: Path) -> None:
         raise ExportError(f"{out} holds other files and is not a bundle; give an empty or new directory")
 
 
-def _converted(file: str, make: Callable[[], bytes], verbose: bool) -> bytes:
+def _converted(file: str, make: Callable[[], bytes], show: bool) -> bytes:
     try:
-        with caught(verbose):
+        with caught(show):
             return make()
     except EdgeDigitsError:
         raise
@@ -145,9 +160,11 @@ def _converted(file: str, make: Callable[[], bytes], verbose: bool) -> bytes:
         ) from cause
 
 
-def _describe(file: str, content: bytes) -> Artifact:
+def _describe(file: str, content: bytes, quantization: dict[str, Any]) -> Artifact:
     kind = Path(file).suffix[1:]
     given, got, facts = {"tflite": tflite.describe, "onnx": onnx.describe}[kind](content)
+    if got.scale is not None:
+        facts["quantization"] = quantization
     return Artifact(file, kind, runtimes_for(kind), sha256(content), len(content), given, got, facts)
 
 

@@ -1,0 +1,248 @@
+"""Fitting a graph's ranges and weights to the Keras logits, through the very rounding that int8 will do.
+
+Mixing of inputs: Zhang et al. 2017, mixup (arXiv:1710.09412). Gradients through a rounding pass as if it were not
+there: Bengio et al. 2013 (arXiv:1308.3432).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from edgedigits.tensors import FloatArray
+from edgedigits_export.int8_graph import Graph, Stage, equalize, floats, rescale, run, set_spans, split
+from edgedigits_export.int8_round import round_to_grid, set_grids
+
+BLENDS = 40_000
+BATCH = 1_000  # for a small dense model; one with more activations takes fewer
+ACTIVATIONS = 200_000  # in one such batch
+FLOAT_STEPS = 1_500
+GRID_STEPS = 1_500
+CLOSE = 4  # one input in so many counts as a close call, which ranges must hold
+EXTRA_LEAD = 2  # asked for beyond the target in training: kernels differ from the simulation by one quantum each way
+FIRMNESS = 0.5  # weight of the wanted lead against closeness to Keras, at the first try
+
+
+def keras_logits(graph: Graph, inputs: FloatArray) -> FloatArray:
+    """The Keras model's logits (before a softmax) on (m, ...) float32 inputs: (m, classes) float32."""
+    parts = (run(graph, part, floats, quantized=False)[graph.logits] for part in _parts(inputs))
+    return np.concatenate([np.asarray(part) for part in parts])
+
+
+def _parts(inputs: FloatArray) -> Iterator[Any]:
+    """The inputs as tensors of at most 2000, which bounds the memory of a convolution."""
+    return (tf.constant(inputs[i : i + 2000]) for i in range(0, len(inputs), 2000))
+
+
+@dataclass
+class Lesson:
+    """What is learned from: calibration inputs and blends of them, each with the Keras logits."""
+
+    calibration: tf.Tensor
+    calibration_logits: tf.Tensor
+    blends: tf.Tensor
+    blend_logits: tf.Tensor
+    close: tf.Tensor  # indices of the calibration inputs with the smallest Keras leads; they are in every batch
+
+
+def tuned(
+    graph: Graph,
+    calibration: FloatArray,
+    per_channel: bool,
+    seed: int,
+    target_lead: int,
+    room: int,
+    say: Callable[[str], None],
+) -> Iterator[Callable[[Any], Any]]:
+    """Candidates, each fitted further than the one before: functions from inputs to output, weights on the grid.
+
+    room: bytes by which the last hidden layer may grow.
+    """
+    lesson = _lesson(graph, calibration, seed)
+    samples = np.concatenate([calibration, np.asarray(lesson.blends)])
+    samples = samples[np.random.default_rng(seed).permutation(len(samples))[: 20 * _batch(graph)]]
+    close = samples[np.argsort(_leads(keras_logits(graph, samples)))[: len(samples) // CLOSE]]
+    equalize(graph, close, floor=1e-3 if per_channel else 0.5)
+    set_spans(graph, samples, _logits_span(lesson))
+    say("int8: fitting ranges and float weights")
+    _fit_floats(graph, lesson, seed, target_lead)
+    say("int8: rounding the weights")
+    split(graph, room)
+    set_grids(graph, per_channel)
+    rounded = round_to_grid(graph, samples)
+    latents = {t: (tf.Variable(integers), tf.Variable(bias)) for t, (integers, bias) in rounded.items()}
+    for attempt in itertools.count():
+        say(f"int8: tuning the rounded weights, try {attempt + 1}")
+        _fit_grid(graph, latents, lesson, seed + attempt + 1, target_lead, FIRMNESS * 4**attempt)
+        yield _frozen(graph, latents)
+
+
+def _lesson(graph: Graph, calibration: FloatArray, seed: int) -> Lesson:
+    """Draw the blends and ask Keras about them and about the calibration inputs."""
+    rng = np.random.default_rng(seed)
+    drawn = blend(calibration, BLENDS * _batch(graph) // BATCH * 3, rng)
+    logits = keras_logits(graph, drawn)
+    lead = _leads(logits)
+    # Close calls are what quantization gets wrong: keep them, and fewer of the rest the clearer they are.
+    kept = np.argsort(lead + rng.exponential(float(np.median(lead)) / 4, len(lead)))[: len(lead) // 3]
+    own = keras_logits(graph, calibration)
+    nearest = np.argsort(_leads(own))[: _batch(graph) // 4].astype(np.int32)
+    return Lesson(*(tf.constant(array) for array in (calibration, own, drawn[kept], logits[kept], nearest)))
+
+
+def _batch(graph: Graph) -> int:
+    """How many calibration inputs, and as many blends, one step takes."""
+    return int(np.clip(ACTIVATIONS // sum(int(np.prod(stage.shape)) for stage in graph.stages), BATCH // 10, BATCH))
+
+
+def _leads(logits: FloatArray) -> FloatArray:
+    """(m,) float32: the top logit minus the runner-up."""
+    ordered = np.sort(logits, 1)
+    return np.asarray(ordered[:, -1] - ordered[:, -2])
+
+
+def _logits_span(lesson: Lesson) -> tuple[float, float]:
+    """The narrowest range in which every calibration answer shows; beyond it logits saturate.
+
+    Every top logit stays above the floor and every runner-up below the ceiling, so two logits never saturate
+    together at the top of an answer. The smaller the range, the smaller the quantum, the fewer the ties.
+    """
+    blends, own = np.asarray(lesson.blend_logits), np.asarray(lesson.calibration_logits)
+    lead = _leads(blends)
+    margin = float(np.median(lead)) / 8
+    close = np.sort(blends[lead <= margin * 4], 1) if (lead <= margin * 4).any() else np.sort(blends, 1)
+    ordered = np.sort(own, 1)
+    low = min(float(np.percentile(close[:, -2], 1)), float(ordered[:, -1].min()))
+    high = max(float(np.percentile(close[:, -1], 99)), float(ordered[:, -2].max()))
+    return low - margin, high + margin
+
+
+def blend(inputs: FloatArray, count: int, rng: np.random.Generator) -> FloatArray:
+    """New inputs near the given ones: mixed in pairs (half of them), contrast and values varied, zeros kept.
+
+    Mixing: Zhang et al. 2017, mixup (arXiv:1710.09412). Returns (count, ...) float32 within the inputs' range.
+    """
+    columns = (count,) + (1,) * (inputs.ndim - 1)
+    first, second = rng.integers(0, len(inputs), (2, count))
+    share = rng.uniform(0, 0.5, count) * (rng.random(count) < 0.7)
+    share, contrast, noise = (
+        a.astype(np.float32).reshape(columns)
+        for a in (share, rng.uniform(0.85, 1.05, count), rng.uniform(0, 0.2, count))
+    )
+    mixed = inputs[first] * (1 - share) + inputs[second] * share
+    mixed *= contrast * (1 + noise * rng.standard_normal(mixed.shape, np.float32))
+    return np.asarray(np.clip(mixed, inputs.min(), inputs.max()), np.float32)
+
+
+def _loss(graph: Graph, values: dict[int, Any], logits: Any, strict: int, lead: float, firmness: float) -> Any:
+    """Squared error of the gaps to the top logit, near ones first, plus a hinge on the lead of the first `strict`."""
+    span, quantum = graph.head.span, graph.head.quantum
+    assert span is not None
+    low, high = span
+    got = values[graph.logits]
+    unit = 20 * quantum
+    # Beyond the range both saturate alike: no error.
+    same = ((logits < low) & (got <= low)) | ((logits > high) & (got >= high))
+    error = tf.where(same, 0.0, got - tf.clip_by_value(logits, low, high))
+    top = tf.one_hot(tf.argmax(logits, 1), logits.shape[1])
+    gaps = tf.reduce_sum(logits * top, 1, keepdims=True) - logits
+    weight = tf.exp(-gaps / unit) * (1 - top)
+    ranking = tf.reduce_mean(tf.reduce_sum(weight * (tf.reduce_sum(error * top, 1, keepdims=True) - error) ** 2, 1))
+    pull = tf.reduce_mean(error**2)
+    final = values[graph.output][:strict]
+    own = top[:strict]
+    leads = tf.reduce_sum(final * own, 1) - tf.reduce_max(final - 1e3 * own, 1)
+    step = quantum if graph.output == graph.logits else 1 / 256
+    hinge = tf.reduce_mean(tf.nn.relu(lead - leads / step) ** 2)
+    return ranking + 0.003 * pull + firmness * quantum**2 * 10 * hinge
+
+
+def _descend(
+    graph: Graph,
+    forward: Callable[[Any], dict[int, Any]],
+    groups: Sequence[tuple[list[tf.Variable], float]],
+    lesson: Lesson,
+    seed: int,
+    steps: int,
+    lead: float,
+    firmness: float,
+) -> None:
+    """Adam with a cosine to zero, one learning rate per group; the whole loop is one graph, free of Python."""
+    optimizers = [keras.optimizers.Adam(rate, beta_2=0.99) for _, rate in groups]
+    for optimizer, (variables, _) in zip(optimizers, groups, strict=True):
+        optimizer.build(variables)
+    every = [variable for variables, _ in groups for variable in variables]
+    images, blends = lesson.calibration.shape[0], lesson.blends.shape[0]
+    batch = _batch(graph)
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def loop() -> None:
+        for step in tf.range(steps):
+            seeds = tf.stack([seed, step])
+            some = tf.random.stateless_uniform((batch,), seeds, 0, images, tf.int32)
+            others = tf.random.stateless_uniform((batch,), seeds + 1_000_003, 0, blends, tf.int32)
+            own = tf.concat([lesson.close, some], 0)
+            inputs = tf.concat([tf.gather(lesson.calibration, own), tf.gather(lesson.blends, others)], 0)
+            logits = tf.concat([tf.gather(lesson.calibration_logits, own), tf.gather(lesson.blend_logits, others)], 0)
+            with tf.GradientTape() as tape:
+                loss = _loss(graph, forward(inputs), logits, own.shape[0], lead, firmness)
+            slopes = iter(tape.gradient(loss, every))
+            pace = 0.5 * (1 + tf.cos(np.pi * tf.cast(step, tf.float32) / steps)) + 1e-3
+            for optimizer, (variables, rate) in zip(optimizers, groups, strict=True):
+                optimizer.learning_rate.assign(rate * pace)
+                optimizer.apply_gradients([(next(slopes), variable) for variable in variables])
+
+    loop.get_concrete_function()()
+
+
+def _fit_floats(graph: Graph, lesson: Lesson, seed: int, target_lead: int) -> None:
+    """Fit float weights and how far each channel fills its range, activations quantized."""
+    weights = {s.target: (tf.Variable(s.kernel), tf.Variable(s.bias)) for s in graph.weighted}
+    gains = {s.target: tf.Variable(tf.zeros(len(s.bias))) for s in graph.weighted if s.after and s.bias is not None}
+
+    def forward(inputs: Any) -> dict[int, Any]:
+        return run(graph, inputs, lambda stage: weights[stage.target], gains=gains)
+
+    groups = [([v for pair in weights.values() for v in pair], 3e-5)]
+    if gains:
+        groups.append((list(gains.values()), 3e-3))
+    _descend(graph, forward, groups, lesson, seed, FLOAT_STEPS, target_lead + EXTRA_LEAD, FIRMNESS / 5)
+    for stage in graph.weighted:
+        stage.kernel, stage.bias = (variable.numpy() for variable in weights[stage.target])
+    for stage in graph.weighted:
+        if stage.target in gains:
+            rescale(stage, np.exp(gains[stage.target].numpy()))
+
+
+Latents = dict[int, tuple[tf.Variable, tf.Variable]]
+
+
+def _on_grid(stage: Stage, latents: Latents) -> tuple[Any, Any]:
+    """Kernel rounded to its grid and bias; gradients pass the rounding straight through."""
+    integers, bias = latents[stage.target]
+    assert stage.grid is not None
+    bounded = tf.where(stage.grid.pinned, stage.grid.ends, tf.clip_by_value(integers, -127.0, 127.0))
+    return (bounded + tf.stop_gradient(tf.round(bounded) - bounded)) * stage.grid.step, bias
+
+
+def _fit_grid(graph: Graph, latents: Latents, lesson: Lesson, seed: int, target_lead: int, firmness: float) -> None:
+    """Fit which grid point every weight takes; rates are in weight steps and, for biases, in output steps."""
+    groups = [([integers for integers, _ in latents.values()], 1e-2)]
+    groups += [([latents[s.target][1]], 3e-3 * (s.quantum if s.span else 1e-2)) for s in graph.weighted]
+
+    def forward(inputs: Any) -> dict[int, Any]:
+        return run(graph, inputs, lambda stage: _on_grid(stage, latents))
+
+    _descend(graph, forward, groups, lesson, seed, GRID_STEPS, target_lead + EXTRA_LEAD, firmness)
+
+
+def _frozen(graph: Graph, latents: Latents) -> Callable[[Any], Any]:
+    """The fitted graph as a function, its weights constants."""
+    constants = {s.target: (np.asarray(k), np.asarray(b)) for s in graph.weighted for k, b in [_on_grid(s, latents)]}
+    return lambda inputs: run(graph, inputs, lambda stage: constants[stage.target])[graph.output]

@@ -1,0 +1,96 @@
+"""Weights on the int8 grid: laying the grid, and the first rounding.
+
+One-shot rounding by least squares: Frantar et al. 2022, GPTQ (arXiv:2210.17323).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from edgedigits.tensors import FloatArray
+from edgedigits_export.int8_graph import Graph, Grid, Stage, apply, floats, run
+
+
+def set_grids(graph: Graph, per_channel: bool) -> None:
+    """Lay the converter's own grid over every kernel: 127 steps for the largest magnitude of a channel or tensor."""
+    for stage in graph.weighted:
+        assert stage.kernel is not None
+        size = np.abs(stage.kernel)
+        axes = tuple(range(size.ndim - stage.channels_axes)) if per_channel else None
+        top = np.maximum(size.max(axis=axes, keepdims=True), 1e-9)
+        step, ends = np.asarray(top / 127, np.float32), np.asarray(np.sign(stage.kernel) * 127, np.float32)
+        stage.grid = Grid(step, size >= top, ends)
+
+
+def round_to_grid(graph: Graph, samples: FloatArray) -> dict[int, tuple[FloatArray, FloatArray]]:
+    """Round stage by stage so that each stage's output, on quantized inputs, stays nearest to the float one.
+
+    samples: (m, ...) float32. Returns, per stage target, integer kernel (float32 dtype) and real bias.
+    """
+    exact = run(graph, samples, floats, quantized=False)
+    chosen: dict[int, tuple[FloatArray, FloatArray]] = {}
+
+    def weigh(stage: Stage) -> tuple[Any, Any]:
+        if stage.target not in chosen or stage.grid is None:
+            return floats(stage)
+        integers, bias = chosen[stage.target]
+        return integers * stage.grid.step, bias
+
+    for stage in graph.weighted:
+        assert stage.grid is not None
+        assert stage.kernel is not None
+        assert stage.bias is not None
+        given = run(graph, samples, weigh)[stage.sources[0]]
+        # Compared before the activation: a clipped output would hide half of the error.
+        wanted = _linear(stage, exact[stage.sources[0]], stage.kernel, stage.bias)
+        integers = np.where(stage.grid.pinned, stage.grid.ends, np.round(stage.kernel / stage.grid.step))
+        if stage.channels_axes == 1:
+            integers = _least_squares(stage, stage.grid, given, wanted)
+        off = wanted - _linear(stage, given, np.float32(integers * stage.grid.step), stage.bias)
+        shift = np.asarray(off).reshape(-1, len(stage.bias)).mean(0)
+        chosen[stage.target] = np.asarray(integers, np.float32), np.asarray(stage.bias + shift, np.float32)
+    return chosen
+
+
+def _linear(stage: Stage, value: Any, kernel: Any, bias: Any) -> Any:
+    return apply(Stage(stage.layer, [], 0, stage.kernel), value, kernel, bias)
+
+
+def _least_squares(stage: Stage, grid: Grid, given: Any, wanted: Any) -> NDArray[Any]:
+    """GPTQ: round input by input, each time moving the inputs left to make up for the error."""
+    assert stage.kernel is not None
+    columns = stage.kernel.shape[-1]
+    rows = np.asarray(_rows(stage, given), np.float64)
+    target = np.asarray(wanted, np.float64).reshape(-1, columns)
+    rows, target = rows - rows.mean(0), target - target.mean(0)  # the bias takes the mean
+    gram = rows.T @ rows / len(rows)
+    gram += np.eye(len(gram)) * (1e-3 * np.trace(gram) / len(gram) + 1e-12)
+    exact = stage.kernel.reshape(-1, columns).astype(np.float64)
+    exact = exact + np.linalg.solve(gram, rows.T @ (target - rows @ exact) / len(rows))
+    step = np.broadcast_to(grid.step, stage.kernel.shape).reshape(-1, columns)
+    pinned, ends = grid.pinned.reshape(-1, columns), grid.ends.reshape(-1, columns)
+    order = np.argsort(-np.diag(gram))  # the inputs that matter most first
+    upper = np.linalg.cholesky(np.linalg.inv(gram[np.ix_(order, order)])).T
+    left = (exact / step)[order]
+    integers = np.empty_like(left)
+    for row, source in enumerate(order):
+        rounded = np.clip(np.round(left[row]), -127, 127)
+        integers[source] = np.where(pinned[source], ends[source], rounded)
+        error = (left[row] - integers[source]) / upper[row, row]
+        left[row + 1 :] -= np.outer(upper[row, row + 1 :], error)
+    return integers.reshape(stage.kernel.shape)
+
+
+def _rows(stage: Stage, given: Any) -> Any:
+    """The stage's inputs as a matrix: a row per output position, a column per kernel row."""
+    layer = stage.layer
+    if isinstance(layer, keras.layers.Dense):
+        return tf.reshape(given, (-1, given.shape[-1]))
+    sizes, strides, rates = ((1, *pair, 1) for pair in (layer.kernel_size, layer.strides, layer.dilation_rate))
+    patches = tf.image.extract_patches(given, sizes, strides, rates, layer.padding.upper())
+    return tf.reshape(patches, (-1, patches.shape[-1]))
