@@ -25,7 +25,7 @@ from edgedigits.child import Outcome, run_in_child
 from edgedigits.errors import InputError, RuntimeUnavailableError
 from edgedigits.machine import Threat
 from edgedigits.percentiles import Distribution, percentiles
-from edgedigits.runtimes import CHOSEN_ONLY_BY_NAME, RUNTIMES, runtime_info, runtimes_for
+from edgedigits.runtimes import CHOSEN_ONLY_BY_NAME, RUNTIMES, runtime_info
 
 SCHEMA = 1
 NOISY = 0.10
@@ -242,9 +242,9 @@ def measure(
 def _plan(bundle: Bundle, artifacts: Sequence[str], runtimes: Sequence[str]) -> list[tuple[Artifact, str]]:
     chosen = [bundle.artifact(name) for name in artifacts] or list(bundle.manifest.artifacts)
     allowed = runtimes or [name for name in RUNTIMES if name not in CHOSEN_ONLY_BY_NAME]
-    plan = [(a, name) for a in chosen for name in runtimes_for(a.format) if name in allowed]
+    plan = [(a, name) for a in chosen for name in a.opened_by if name in allowed]
     if not any(RUNTIMES[name].installed for _, name in plan):
-        remedies = dict.fromkeys(RUNTIMES[name].install for a in chosen for name in runtimes_for(a.format))
+        remedies = dict.fromkeys(RUNTIMES[name].install for a in chosen for name in a.opened_by)
         files = ", ".join(a.file for a in chosen)
         raise RuntimeUnavailableError(f"nothing to time: no runtime asked for opens {files}; {' or '.join(remedies)}")
     return plan

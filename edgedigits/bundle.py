@@ -17,6 +17,7 @@ import numpy as np
 from edgedigits.dataset import Labels
 from edgedigits.errors import BundleError, InputError
 from edgedigits.files import sha256
+from edgedigits.runtimes import runtimes_for
 from edgedigits.tensors import FloatArray, TensorSpec
 
 SCHEMA = 1
@@ -42,6 +43,11 @@ class Artifact:
     input: TensorSpec
     output: TensorSpec
     facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def opened_by(self) -> tuple[str, ...]:
+        """Of ``runtimes``, those that this version knows, in order of preference."""
+        return tuple(name for name in runtimes_for(self.format) if name in self.runtimes)
 
     @property
     def quantized(self) -> bool:

@@ -119,18 +119,17 @@ def choose(bundle: Bundle, artifact: str | None, runtime: str | None) -> tuple[A
         info = runtime_info(runtime)
         info.require()
         for candidate in wanted:
-            if candidate.format in info.formats:
+            if runtime in candidate.opened_by:
                 return candidate, runtime
         raise RuntimeUnavailableError(
-            f"{runtime} opens {' and '.join('.' + f for f in info.formats)}, not {', '.join(a.file for a in wanted)}"
-            "; choose another --artifact or --runtime"
+            f"{runtime} does not open {', '.join(a.file for a in wanted)}; choose another --artifact or --runtime"
         )
     usable = [info for name, info in RUNTIMES.items() if name not in CHOSEN_ONLY_BY_NAME]
     for info in usable:
         for candidate in wanted:
-            if candidate.format in info.formats and info.installed:
+            if info.name in candidate.opened_by and info.installed:
                 return candidate, info.name
-    remedies = [i.install for i in usable if any(a.format in i.formats for a in wanted)]
+    remedies = [i.install for i in usable if any(i.name in a.opened_by for a in wanted)]
     raise RuntimeUnavailableError(
         f"no runtime that opens {' or '.join(a.file for a in wanted)} is installed; {' or '.join(remedies)}"
     )

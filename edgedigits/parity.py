@@ -17,7 +17,7 @@ from edgedigits.bundle import Artifact, Bundle
 from edgedigits.child import Outcome, run_in_child
 from edgedigits.dataset import Labels
 from edgedigits.errors import InputError, ModelError, RuntimeUnavailableError
-from edgedigits.runtimes import RUNTIMES, runtime_info, runtimes_for
+from edgedigits.runtimes import RUNTIMES, runtime_info
 from edgedigits.tensors import FloatArray
 
 
@@ -193,7 +193,7 @@ def _plan(
     artifacts: Sequence[Artifact], runtimes: Sequence[str], kernels: Sequence[str]
 ) -> Iterator[tuple[Artifact, str, str]]:
     for artifact in artifacts:
-        for name in runtimes_for(artifact.format):
+        for name in artifact.opened_by:
             if runtimes and name not in runtimes:
                 continue
             info = RUNTIMES[name]

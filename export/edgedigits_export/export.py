@@ -14,10 +14,11 @@ import numpy as np
 from edgedigits import __version__
 from edgedigits.bundle import GOLDEN, INPUTS, MANIFEST, Artifact, Bundle, Manifest
 from edgedigits.dataset import Labels
-from edgedigits.errors import EdgeDigitsError, ExportError
+from edgedigits.errors import EdgeDigitsError, ExportError, ModelError
 from edgedigits.files import sha256, whole_directory, whole_file
 from edgedigits.parity import ParityReport, check_parity
 from edgedigits.runtimes import RUNTIMES, runtimes_for
+from edgedigits.session import Session
 from edgedigits.tensors import AnyArray, FloatArray
 from edgedigits_export import int8, onnx, tflite
 from edgedigits_export.chatter import caught
@@ -165,13 +166,23 @@ def _describe(file: str, content: bytes, quantization: dict[str, Any]) -> Artifa
     given, got, facts = {"tflite": tflite.describe, "onnx": onnx.describe}[kind](content)
     if got.scale is not None:
         facts["quantization"] = quantization
-    return Artifact(file, kind, runtimes_for(kind), sha256(content), len(content), given, got, facts)
+    return Artifact(file, kind, _opened_by(content, kind), sha256(content), len(content), given, got, facts)
+
+
+def _opened_by(content: bytes, kind: str) -> tuple[str, ...]:
+    """The runtimes that open files of this kind; the numpy one only where it has every operator."""
+    names = runtimes_for(kind)
+    if "numpy" in names:
+        try:
+            Session(content, kind, "numpy").close()
+        except ModelError:
+            names = tuple(name for name in names if name != "numpy")
+    return names
 
 
 def _reopen(bundle: Bundle) -> ParityReport:
     """Parity in the first installed runtime of each format; ExportError unless every float row is exact."""
-    formats = {artifact.format for artifact in bundle.manifest.artifacts}
-    chosen = {next((n for n in runtimes_for(f) if RUNTIMES[n].installed), None) for f in formats}
+    chosen = {next((n for n in a.opened_by if RUNTIMES[n].installed), None) for a in bundle.manifest.artifacts}
     report = check_parity(bundle, runtimes=sorted(filter(None, chosen)), allow_mismatches=len(bundle.golden()))
     for row in report.rows:
         if not row.passed:

@@ -137,7 +137,7 @@ class TestChoosing:
     def test_a_runtime_that_does_not_open_the_artifact(self) -> None:
         with pytest.raises(RuntimeUnavailableError) as caught:
             choose(Bundle(), "int8.tflite", "onnxruntime")
-        assert str(caught.value) == ("onnxruntime opens .onnx, not int8.tflite; choose another --artifact or --runtime")
+        assert str(caught.value) == ("onnxruntime does not open int8.tflite; choose another --artifact or --runtime")
 
     def test_unknown_runtime(self) -> None:
         with pytest.raises(RuntimeUnavailableError, match="no runtime is called 'torch'; choose one of litert, "):

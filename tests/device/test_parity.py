@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgedigits import metrics
 from edgedigits.bundle import GOLDEN, INPUTS, Bundle
+from edgedigits.classifier import Classifier
 from edgedigits.errors import BundleError, InputError, RuntimeUnavailableError
 from edgedigits.parity import ParityReport, ParityRow, check_parity
 from edgedigits.report import parity_text
 from edgedigits.tensors import FloatArray
 
+ROOT = Path(__file__).parents[2]
 Replace = Callable[[str, bytes], Path]
 ROW_KEYS = {
     "artifact", "runtime", "kernels", "status", "images", "version", "mismatches", "mismatched", "ties", "max_abs_diff",
@@ -199,3 +202,27 @@ class TestRefused:
     def test_batch(self, batch: int) -> None:
         with pytest.raises(InputError, match=f"batch is {batch}; expected 1 or more"):
             check_parity(Bundle(), batch=batch)
+
+
+def test_unseen_digits_are_reported_and_gate_nothing() -> None:
+    bundle = Bundle()
+    x, labels = bundle.unseen(ROOT / "data")
+    report = check_parity(bundle, runtimes=["numpy"], kernels=["reference"], unseen=ROOT / "data")
+    assert report.unseen
+    assert report.images == len(x) == len(bundle.golden(unseen=True)) == 5000
+    float32, int8 = report.rows
+    assert (float32.mismatches, float32.passed) == (0, True)
+    assert int8.passed  # whatever it flips: nothing was tuned on these, and nothing is gated by them
+    assert int8.errors == metrics.errors(int8_logits(bundle, x), labels)
+
+
+def int8_logits(bundle: Bundle, x: Any) -> Any:
+    with Classifier(bundle, "int8.tflite", "numpy", kernels="reference") as classifier:
+        return classifier.logits(x)
+
+
+def test_other_unseen_digits_are_refused(tmp_path: Path) -> None:
+    with np.load(ROOT / "data" / "unseen.npz") as arrays:
+        np.savez_compressed(tmp_path / "unseen.npz", images=arrays["images"][::-1], labels=arrays["labels"])
+    with pytest.raises(InputError, match=r"not the digits that .* was exported with"):
+        check_parity(Bundle(), runtimes=["numpy"], unseen=tmp_path)
