@@ -62,7 +62,10 @@ class TFLiteAdapter:
     def _in_place(self) -> tuple[tuple[AnyArray, AnyArray], Callable[[], object]] | None:
         """The tensors' own memory; None for a model that plans its memory anew as it runs."""
         tensors = self._one.tensor(self._input), self._one.tensor(self._output)
-        before = [_memory(tensor).ctypes.data for tensor in tensors]
+        try:
+            before = [_memory(tensor).ctypes.data for tensor in tensors]
+        except ValueError:  # no memory before the first run: its shape is known only then
+            return None
         self._one.invoke()
         given, got = (_memory(tensor) for tensor in tensors)
         return ((given, got), self._one.invoke) if [given.ctypes.data, got.ctypes.data] == before else None

@@ -39,6 +39,14 @@ def caught(show: bool = False) -> Iterator[None]:
             _restore(kept)
 
 
+def start_tensorflow() -> None:
+    """Import TensorFlow and Keras, and let them look for devices, with the notes that they print on the way caught."""
+    with caught():
+        import keras
+
+        keras.ops.zeros(())
+
+
 def _restore(kept: dict[int, int]) -> None:
     """Put the real standard output and error back; a second call does nothing."""
     sys.stdout.flush()

@@ -95,10 +95,9 @@ def train(data: Path | None, out: Path, seed: int, epochs: int) -> None:
     """Train the 400-25-15-10 network as the notebook does; write model.keras, history.json and the figures."""
     x, y = _data(data)
     unseen = _unseen(data)
-    from edgedigits_export.chatter import caught
+    from edgedigits_export.chatter import start_tensorflow
 
-    with caught():
-        import keras  # noqa: F401 - TensorFlow's start-up notes are printed here, once
+    start_tensorflow()
     from edgedigits_export import figures
     from edgedigits_export.train import save, shapes
     from edgedigits_export.train import train as fit

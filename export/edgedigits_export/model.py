@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgedigits.errors import ExportError
-from edgedigits_export.chatter import caught
+from edgedigits_export.chatter import start_tensorflow
 
 if TYPE_CHECKING:
     import keras
@@ -33,8 +33,9 @@ def load(path: Path) -> keras.Model:
     """
     if not path.is_file():
         raise ExportError(f"{path}: no such model; make one with `edgedigits train`, or give --model FILE")
-    with caught():
-        import keras
+    start_tensorflow()
+    import keras
+
     try:
         model: keras.Model = keras.models.load_model(path, compile=False)
     except (ValueError, TypeError, OSError, KeyError, AttributeError, ImportError) as cause:

@@ -199,3 +199,31 @@ def test_an_exported_model_answers_through_the_public_api(exported: Path, small:
     with Classifier(exported) as classifier:
         np.testing.assert_allclose(classifier.logits(x), np.asarray(model(x)), atol=1e-5)
         assert dataclasses.asdict(classifier.artifact.input)["shape"] == (7,)
+
+
+def test_a_convolutional_model_goes_the_same_way(tmp_path: Path) -> None:
+    """Its tensors move as it runs and the numpy runtime has no convolution: neither is in anybody's way."""
+    import keras
+
+    keras.utils.set_random_seed(5)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((36,)),
+            layers.Reshape((6, 6, 1)),
+            layers.Conv2D(4, 3, activation="relu"),
+            layers.Flatten(),
+            layers.Dense(3),
+        ]
+    )
+    x = np.random.default_rng(5).normal(size=(150, 36)).astype(np.float32)
+    golden = np.asarray(model(x))
+    export_bundle(model, x, golden.argmax(axis=1), tmp_path / "conv", name="conv", training={}, plain_int8=True)
+    bundle = Bundle(tmp_path / "conv")
+    assert all("numpy" not in artifact.runtimes for artifact in bundle.manifest.artifacts)
+    assert bundle.artifact("int8.tflite").facts["quantization"]["method"] == "plain"
+    with Classifier(bundle, "float32.tflite", "litert") as classifier:
+        np.testing.assert_allclose(np.stack([classifier.logits(row) for row in x]), golden, atol=1e-5)
+        np.testing.assert_allclose(classifier.logits(x), golden, atol=1e-5)
+    report = check_parity(bundle, artifacts=["float32.tflite"], runtimes=["litert", "tflite-runtime"], workers=2)
+    assert [row.mismatches for row in report.rows] == [0] * 6
