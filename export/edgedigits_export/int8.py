@@ -4,7 +4,8 @@ The converter's own quantization calibrates ranges and rounds each weight to the
 logits are close then flip. `quantize` adjusts a copy of the weights against exactly what the converter will do:
 
 1. channels are equalized, so that each uses all 256 levels; the logits' range ends where no answer hangs on them;
-2. ranges and float weights are fitted to the Keras logits on the calibration set and on blends of it;
+2. ranges and float weights are fitted to the Keras logits on the calibration set and on blends of it (square images
+   are also turned, scaled and moved a little);
 3. the last hidden layer is split in two halves whose roundings complement each other, where that costs few bytes;
 4. weights are rounded by least squares, stage by stage, then tuned by straight-through gradients;
 5. the file is converted and run in the real runtime; unless it meets the target, 4 goes on with a firmer hand.

@@ -79,6 +79,8 @@ def packed(content: bytes) -> bytes:
     for graph in model.subgraphs:
         for index, tensor in enumerate(graph.tensors):
             tensor.name = str(index)
+        for index, op in enumerate(graph.operators, 1):
+            graph.tensors[op.outputs[0]].name = f"layer{index}"
         if len(graph.inputs) == len(graph.outputs) == 1:
             graph.tensors[graph.inputs[0]].name, graph.tensors[graph.outputs[0]].name = "input", "logits"
     used = sorted({tensor.buffer for graph in model.subgraphs for tensor in graph.tensors} | {0})

@@ -7,6 +7,7 @@ there: Bengio et al. 2013 (arXiv:1308.3432).
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,14 +17,17 @@ import numpy as np
 import tensorflow as tf
 
 from edgedigits.tensors import FloatArray
-from edgedigits_export.int8_graph import Graph, Stage, equalize, floats, rescale, run, set_spans, split
-from edgedigits_export.int8_round import round_to_grid, set_grids
+from edgedigits_export.int8_graph import Graph, Stage, equalize, floats, rescale, run, set_spans
+from edgedigits_export.int8_round import round_to_grid, set_grids, split
 
 BLENDS = 40_000
 BATCH = 1_000  # for a small dense model; one with more activations takes fewer
 ACTIVATIONS = 200_000  # in one such batch
 FLOAT_STEPS = 1_500
 GRID_STEPS = 1_500
+WARPS = 6  # of each calibration input, where inputs are square images
+GRID_RATE = 3e-3  # weight steps per descent step
+FLOAT_RATE = 3e-5
 CLOSE = 4  # one input in so many counts as a close call, which ranges must hold
 EXTRA_LEAD = 2  # asked for beyond the target in training: kernels differ from the simulation by one quantum each way
 FIRMNESS = 0.5  # weight of the wanted lead against closeness to Keras, at the first try
@@ -124,20 +128,54 @@ def _logits_span(lesson: Lesson) -> tuple[float, float]:
 
 
 def blend(inputs: FloatArray, count: int, rng: np.random.Generator) -> FloatArray:
-    """New inputs near the given ones: mixed in pairs (half of them), contrast and values varied, zeros kept.
+    """New inputs near the given ones: mixed in pairs (most of them), contrast and values varied, zeros kept.
 
     Mixing: Zhang et al. 2017, mixup (arXiv:1710.09412). Returns (count, ...) float32 within the inputs' range.
     """
     columns = (count,) + (1,) * (inputs.ndim - 1)
-    first, second = rng.integers(0, len(inputs), (2, count))
     share = rng.uniform(0, 0.5, count) * (rng.random(count) < 0.7)
     share, contrast, noise = (
         a.astype(np.float32).reshape(columns)
         for a in (share, rng.uniform(0.85, 1.05, count), rng.uniform(0, 0.2, count))
     )
-    mixed = inputs[first] * (1 - share) + inputs[second] * share
+    drawn = _with_warps(inputs, rng)
+    first, second = rng.integers(0, len(drawn), (2, count))
+    mixed = drawn[first] * (1 - share) + drawn[second] * share
     mixed *= contrast * (1 + noise * rng.standard_normal(mixed.shape, np.float32))
     return np.asarray(np.clip(mixed, inputs.min(), inputs.max()), np.float32)
+
+
+def _with_warps(inputs: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """The inputs and, where they look like square images, several warps of each."""
+    side = math.isqrt(inputs[0].size)
+    square = inputs.shape[1:] in ((side * side,), (side, side), (side, side, 1)) and side >= 8
+    images = inputs.reshape(-1, side, side) if square else inputs
+    warps = [warp(images, rng).reshape(inputs.shape) for _ in range(WARPS if square else 0)]
+    return np.concatenate([inputs, *warps])
+
+
+def warp(images: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Turn, scale and move each of (m, height, width) images a little, bilinearly; zeros come in from outside."""
+    count, height, width = images.shape
+    turn, tall, wide = rng.uniform(-0.2, 0.2, count), rng.uniform(0.9, 1.15, count), rng.uniform(0.9, 1.15, count)
+    down, right = rng.uniform(-1, 1, (2, count, 1, 1))
+    rows = (np.arange(height) - (height - 1) / 2)[None, :, None]
+    columns = (np.arange(width) - (width - 1) / 2)[None, None, :]
+    cosine, sine = np.cos(turn)[:, None, None], np.sin(turn)[:, None, None]
+    y = (cosine * rows - sine * columns) * tall[:, None, None] + down + (height - 1) / 2
+    x = (sine * rows + cosine * columns) * wide[:, None, None] + right + (width - 1) / 2
+    top, left = np.floor(y).astype(int), np.floor(x).astype(int)
+    lower, farther = (y - top).astype(np.float32), (x - left).astype(np.float32)
+    padded = np.pad(images, ((0, 0), (1, 2), (1, 2)))
+    flat, wide_row, page = padded.ravel(), width + 3, (height + 3) * (width + 3)
+    corner = (
+        np.clip(top + 1, 0, height + 1) * wide_row
+        + np.clip(left + 1, 0, width + 1)
+        + np.arange(count)[:, None, None] * page
+    )
+    upper_edge = flat[corner] * (1 - farther) + flat[corner + 1] * farther
+    lower_edge = flat[corner + wide_row] * (1 - farther) + flat[corner + wide_row + 1] * farther
+    return np.asarray(upper_edge * (1 - lower) + lower_edge * lower, np.float32)
 
 
 def _loss(graph: Graph, values: dict[int, Any], logits: Any, strict: int, lead: float, firmness: float) -> Any:
@@ -209,7 +247,7 @@ def _fit_floats(graph: Graph, lesson: Lesson, seed: int, target_lead: int) -> No
     def forward(inputs: Any) -> dict[int, Any]:
         return run(graph, inputs, lambda stage: weights[stage.target], gains=gains)
 
-    groups = [([v for pair in weights.values() for v in pair], 3e-5)]
+    groups = [([v for pair in weights.values() for v in pair], FLOAT_RATE)]
     if gains:
         groups.append((list(gains.values()), 3e-3))
     _descend(graph, forward, groups, lesson, seed, FLOAT_STEPS, target_lead + EXTRA_LEAD, FIRMNESS / 5)
@@ -233,7 +271,7 @@ def _on_grid(stage: Stage, latents: Latents) -> tuple[Any, Any]:
 
 def _fit_grid(graph: Graph, latents: Latents, lesson: Lesson, seed: int, target_lead: int, firmness: float) -> None:
     """Fit which grid point every weight takes; rates are in weight steps and, for biases, in output steps."""
-    groups = [([integers for integers, _ in latents.values()], 1e-2)]
+    groups = [([integers for integers, _ in latents.values()], GRID_RATE)]
     groups += [([latents[s.target][1]], 3e-3 * (s.quantum if s.span else 1e-2)) for s in graph.weighted]
 
     def forward(inputs: Any) -> dict[int, Any]:

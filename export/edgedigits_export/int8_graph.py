@@ -75,7 +75,6 @@ class Stage:
     after: Stage | None = None  # the next weighted stage, if a factor per channel can be moved into it
     between: list[keras.layers.Layer] = field(default_factory=list)
     grid: Grid | None = None
-    twins: NDArray[np.intp] | None = None  # the channels that the ones at the end double, see `split`
     shape: tuple[int, ...] = ()  # of one output, without the batch
 
     @property
@@ -345,30 +344,3 @@ def set_spans(graph: Graph, samples: FloatArray, logits_span: Span) -> None:
         else:
             value = values[stage.target]
             stage.span = nudged(float(tf.reduce_min(value)), float(tf.reduce_max(value)))
-
-
-def split(graph: Graph, room: int) -> None:
-    """Double the channels of the last hidden Dense layer that the logits depend on most, as many as `room` bytes hold.
-
-    Each of the two has half the outgoing weight, and their biases lie half an output step apart: the two roundings
-    together resolve half a step, for a few bytes. Nothing is done where a channel does not feed the logits directly.
-    """
-    head = graph.head
-    last = next((stage for stage in graph.weighted if stage.after is head and not stage.between), None)
-    dense = keras.layers.Dense
-    if last is None or last.span is None or not isinstance(last.layer, dense) or not isinstance(head.layer, dense):
-        return
-    assert last.kernel is not None
-    assert last.bias is not None
-    assert head.kernel is not None
-    # A weight each way, bias, and scale and zero point of weights and bias.
-    count = room // (last.kernel.shape[0] + head.kernel.shape[1] + 28)
-    chosen = np.argsort(-np.linalg.norm(head.kernel, axis=1))[: max(count, 0)]
-    quarter = np.float32(last.quantum / 4)
-    doubled = np.zeros(len(last.bias), np.float32)
-    doubled[chosen] = 1
-    last.kernel = np.concatenate([last.kernel, last.kernel[:, chosen]], 1)
-    last.bias = np.concatenate([last.bias + quarter * doubled, last.bias[chosen] - quarter])
-    halved = head.kernel / (1 + doubled[:, None])
-    head.kernel = np.concatenate([halved, halved[chosen]])
-    last.twins, last.shape = chosen, (*last.shape[:-1], len(last.bias))

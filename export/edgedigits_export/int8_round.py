@@ -1,4 +1,4 @@
-"""Weights on the int8 grid: laying the grid, and the first rounding.
+"""Weights on the int8 grid: splitting channels whose rounding hurts, laying the grid, and the first rounding.
 
 One-shot rounding by least squares: Frantar et al. 2022, GPTQ (arXiv:2210.17323).
 """
@@ -14,6 +14,33 @@ from numpy.typing import NDArray
 
 from edgedigits.tensors import FloatArray
 from edgedigits_export.int8_graph import Graph, Grid, Stage, apply, floats, run
+
+
+def split(graph: Graph, room: int) -> None:
+    """Double the channels of the last hidden Dense layer that the logits depend on most, as many as `room` bytes hold.
+
+    Each of the two has half the outgoing weight, and their biases lie half an output step apart: the two roundings
+    together resolve half a step, for a few bytes. Nothing is done where a channel does not feed the logits directly.
+    """
+    head = graph.head
+    last = next((stage for stage in graph.weighted if stage.after is head and not stage.between), None)
+    dense = keras.layers.Dense
+    if last is None or last.span is None or not isinstance(last.layer, dense) or not isinstance(head.layer, dense):
+        return
+    assert last.kernel is not None
+    assert last.bias is not None
+    assert head.kernel is not None
+    # A weight each way, bias, and scale and zero point of weights and bias.
+    count = room // (last.kernel.shape[0] + head.kernel.shape[1] + 28)
+    chosen = np.argsort(-np.linalg.norm(head.kernel, axis=1))[: max(count, 0)]
+    quarter = np.float32(last.quantum / 4)
+    doubled = np.zeros(len(last.bias), np.float32)
+    doubled[chosen] = 1
+    last.kernel = np.concatenate([last.kernel, last.kernel[:, chosen]], 1)
+    last.bias = np.concatenate([last.bias + quarter * doubled, last.bias[chosen] - quarter])
+    halved = head.kernel / (1 + doubled[:, None])
+    head.kernel = np.concatenate([halved, halved[chosen]])
+    last.shape = (*last.shape[:-1], len(last.bias))
 
 
 def set_grids(graph: Graph, per_channel: bool) -> None:
