@@ -15,7 +15,7 @@ from edgedigits.report import table
 
 SIGNIFICANT = 0.05
 RESAMPLES, SEED, CONFIDENCE = 10_000, 0, 0.95
-# C(66, 33) is the last that int64 can count; beyond, the normal approximation is good to many digits.
+# C(66, 33) is the last that int64 can count; beyond, the normal approximation is close near 0.05.
 MOST_EXACT = 66
 # What makes a machine: its processor, as the runtimes see it. Another system or Python on it is a change to look at.
 IDENTITY = ("model", "cpu", "architecture", "cores", "cpu_features")

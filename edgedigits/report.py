@@ -250,5 +250,5 @@ def layers_text(found: dict[str, list[LayerError]]) -> str:
     ]
     return table(head, rows, left=2) + (
         "\nRMSE/scale is healthy near 0.289 = 1/sqrt 12. More, with values saturated: the range is too narrow for some\n"
-        "inputs; a tuned export does that on purpose where no answer hangs on it. More in range: look at the kernel."
+        "inputs; a tuned export does that on purpose where no answer hangs on it. More in range: suspect the kernel."
     )

@@ -82,7 +82,11 @@ def load_parity(path: Path) -> ParityReport:
     Raises:
         InputError: as :func:`load_benchmark`.
     """
-    return _load(path, ParityReport, "parity")
+    report = _load(path, ParityReport, "parity")
+    for number, row in enumerate(report.rows):
+        if row.status == "ok" and None in (row.mismatches, row.ties, row.errors):
+            raise _refusal(path, "parity", f"rows[{number}] is ok, yet does not say what it found")
+    return report
 
 
 def _load(path: Path, kind: type[Report], command: str) -> Report:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from edgedigits.benchmark import NOISY, LatencyRow, StartRow, SustainedPoint
-from edgedigits.markup import Markup, joined, tag
+from edgedigits.markup import Markup, tag
 from edgedigits.verdict import duration, median_ns, significant
 
-STRIP, MOST_BINS = 62, 160
+STRIP, MOST_BINS = 50, 260
 Place = Callable[[float], float]
 START_PARTS = ("interpreter", "imports", "load", "first inference")
 
@@ -53,9 +54,9 @@ def label(name: str, detail: str, value: str, chosen: bool = False) -> Markup:
     )
 
 
-def _logarithmic(low: float, high: float, left: float = 1.0, right: float = 99.0) -> Place:
-    low, high = math.log(low), math.log(max(high, low * 1.01))
-    return lambda value: left + (right - left) * (math.log(max(value, 1e-9)) - low) / (high - low)
+def _logarithmic(low: float, high: float, left: float, right: float) -> Place:
+    start, span = math.log(low), math.log(max(high / low, 1.01))
+    return lambda value: left + (right - left) * (math.log(value) - start) / span
 
 
 def _decades(low: float, high: float) -> list[float]:
@@ -65,19 +66,17 @@ def _decades(low: float, high: float) -> list[float]:
     return [step * 10.0**p for p in powers for step in steps if low <= step * 10.0**p <= high]
 
 
-def _apart(places: Sequence[float], least: float) -> list[float]:
-    """Ascending places moved right until none is closer than ``least`` to the one before."""
-    moved: list[float] = []
-    for place in places:
-        moved.append(max(place, moved[-1] + least) if moved else place)
-    return moved
+def _round(ns: float) -> str:
+    """A power of ten, or its double or fivefold, with its unit."""
+    unit, size = next((u, z) for u, z in (("s", 1e9), ("ms", 1e6), ("µs", 1e3), ("ns", 0.0)) if ns >= 0.999 * z)
+    return f"{ns / (size or 1):g} {unit}"
 
 
 def latency(rows: Sequence[LatencyRow], chosen: LatencyRow | None) -> Markup:
     """One strip a row, every sample, on one logarithmic time axis; lines at p50, p90 and p99."""
     lows, highs = [r.histogram[0][0] for r in rows], [max(ns for ns, _ in r.histogram) for r in rows]
-    low, high = min(lows) * 0.97, max(highs) * 1.05
-    place = _logarithmic(low, high)
+    low, high = min(lows) / 1.02, max(highs) * 1.02
+    place = _logarithmic(low, high, 5.0, 97.0)
     marks = _decades(low, high)
     width = math.ceil(math.log(high / low) / math.log(1.02) / MOST_BINS)  # a whole number of the histogram's own bins
     parts = []
@@ -85,7 +84,7 @@ def latency(rows: Sequence[LatencyRow], chosen: LatencyRow | None) -> Markup:
         shown = [(p, ns) for p, ns in ((50, row.p50_ns), (90, row.p90_ns), (99, row.p99_ns)) if ns is not None]
         told = " · ".join(f"p{p} {duration(ns)}" for p, ns in shown)
         parts += [label(row.artifact, row.runtime, told, row is chosen), _strip(row, shown, told, place, marks, width)]
-    axis = [_text(place(mark), 12, duration(mark), kind="mute") for mark in marks if 4 < place(mark) < 96]
+    axis = [_text(place(mark), 12, _round(mark), "end" if place(mark) > 95 else "middle", "mute") for mark in marks]
     parts.append(figure("time axis", "Time of one call, logarithmic", 16, *axis))
     return tag("div", *parts, class_="strips")
 
@@ -98,13 +97,12 @@ def _strip(
         number = math.floor(math.log(ns) / math.log(1.02) + 1e-9) // width
         bins[number] = bins.get(number, 0) + count
     tallest = max(bins.values())
-    drawn = [_line(place(mark), 12, place(mark), STRIP, "grid") for mark in marks]
+    drawn = [_line(place(mark), 4, place(mark), STRIP, "grid") for mark in marks]
     for number, count in bins.items():
         left, right = place(1.02 ** (number * width)), place(1.02 ** ((number + 1) * width))
-        height = max(1.0, (STRIP - 14) * count / tallest)
+        height = max(1.0, (STRIP - 4) * count / tallest)
         drawn.append(_rect(max(left, 0.0), STRIP - height, right - max(left, 0.0), height, "bar"))
-    for (p, ns), x in zip(shown, _apart([place(ns) for _, ns in shown], 4.6), strict=True):
-        drawn += [_line(place(ns), 12, place(ns), STRIP, f"tick p{p}"), _text(min(x, 98.0), 9, f"{p}", kind="mute")]
+    drawn += [_line(place(ns), 0, place(ns), STRIP, f"tick p{p}") for p, ns in shown]
     drawn.append(_line(0, STRIP - 0.5, 100, STRIP - 0.5, "axis"))
     description = f"{row.samples:,} calls from {duration(row.min_ns or 0)} to {duration(row.max_ns or 0)}; {told}"
     return figure(f"Latency of {row.artifact} in {row.runtime}", description, STRIP, *drawn)
@@ -145,11 +143,16 @@ def windows(rows: Sequence[LatencyRow], chosen: LatencyRow | None) -> Markup:
 
 
 def rate(images_per_second: float) -> str:
-    """Throughput in words: ``1.76 M images/s``."""
+    """Images a second in short: ``1.76 M``."""
     for size, unit in ((1e6, " M"), (1e3, " k")):
         if images_per_second >= 0.9995 * size:
-            return f"{significant(images_per_second / size)}{unit} images/s"
-    return f"{significant(images_per_second)} images/s"
+            return f"{significant(images_per_second / size)}{unit}"
+    return significant(images_per_second)
+
+
+def _power(images_per_second: float) -> str:
+    unit, size = next((u, z) for u, z in ((" M", 1e6), (" k", 1e3), ("", 1.0)) if images_per_second >= z or z == 1.0)
+    return f"{images_per_second / size:g}{unit}"
 
 
 def throughput(rows: Sequence[LatencyRow], chosen: LatencyRow | None) -> Markup:
@@ -157,29 +160,27 @@ def throughput(rows: Sequence[LatencyRow], chosen: LatencyRow | None) -> Markup:
     points = {id(row): [(int(n), int(n) / max(ns, 1) * 1e9) for n, ns in row.batch_ns.items()] for row in rows}
     every = [point for found in points.values() for point in found]
     sizes, rates = [n for n, _ in every], [r for _, r in every]
-    across = _logarithmic(min(sizes), max(max(sizes), 2 * min(sizes)), 4.0, 96.0)
+    across = _logarithmic(min(sizes), max(max(sizes), 2 * min(sizes)), 14.0, 96.0)
     low, high = 10.0 ** math.floor(math.log10(min(rates))), 10.0 ** math.ceil(math.log10(max(rates) * 1.01))
-    height = 132
+    height = 150
 
     def up(value: float) -> float:
-        return 8 + (height - 30) * (1.0 - math.log(value / low) / math.log(high / low))
+        return 6 + (height - 30) * (1.0 - math.log(value / low) / math.log(high / low))
 
     marks = [mark for mark in _decades(low, high) if math.log10(mark).is_integer()]
     ends = sorted({min(sizes), *(n for n in (10, 100, 1000) if min(sizes) < n < max(sizes)), max(sizes)})
     charts = []
     for row in rows:
         found = sorted(points[id(row)])
-        drawn = [_line(0, up(mark), 100, up(mark), "grid") for mark in marks]
-        drawn += [
-            _line(across(n), up(r), across(m), up(s), "curve") for (n, r), (m, s) in zip(found, found[1:], strict=False)
-        ]
+        drawn = [_line(11, up(mark), 100, up(mark), "grid") for mark in marks]
+        drawn += [_line(across(n), up(r), across(m), up(s), "curve") for (n, r), (m, s) in pairwise(found)]
         drawn += [_dot(across(n), up(r), 2.2, "point") for n, r in found]
         knee = next(((n, r) for n, r in found if n == row.knee), None)
         drawn += [_dot(across(knee[0]), up(knee[1]), 6, "ring")] if knee else []
-        drawn += [_text(100, up(mark) - 3, rate(mark).split(" images")[0], "end", "mute halo") for mark in marks[1:-1]]
+        drawn += [_text(10, up(mark) + 4, _power(mark), "end", "mute") for mark in marks]
         drawn += [_text(min(max(across(n), 3), 94), height - 3, f"{n:,}", kind="mute") for n in ends]
-        told = f"knee at batch {knee[0]:,}: {rate(knee[1])}" if knee else "no knee"
-        one = f"{rate(found[0][1])} at batch {found[0][0]:,}; " if found else ""
+        told = f"knee at batch {knee[0]:,}: {rate(knee[1])} images/s" if knee else "no knee"
+        one = f"{rate(found[0][1])} images/s at batch {found[0][0]:,}; " if found else ""
         chart = figure(f"Throughput of {row.artifact} in {row.runtime}", one + told, height, *drawn)
         charts.append(
             tag("div", label(row.artifact, row.runtime, "", row is chosen), chart, tag("p", told, class_="note"))
@@ -200,22 +201,11 @@ def starts(rows: Sequence[StartRow]) -> Markup:
             width = min(100.0 * part / longest, 100.0 - x)
             pieces.append(_rect(x, 2, width, 18, f"part{number}"))
             x += width
-        cut = total > longest
-        pieces += (
-            [
-                tag(
-                    "svg",
-                    tag("path", d="M-9 0 l5 6 l-5 5 l5 6 l-5 7", class_="cut"),
-                    x="94%",
-                    y="-1",
-                    overflow="visible",
-                )
-            ]
-            if cut
-            else []
-        )
+        if total > longest:
+            zigzag = tag("path", d="M-3 -1 l6 6 l-6 6 l6 6 l-6 6", class_="cut")
+            pieces.append(tag("svg", zigzag, x="92%"))
         told = ", ".join(f"{name} {duration(ns)}" for name, ns in zip(START_PARTS, parts_of(row), strict=True))
-        value = duration(total) + (", bar cut" if cut else "")
+        value = duration(total) + (", bar cut" if total > longest else "")
         drawn.append(label(row.runtime, row.artifact, value))
         drawn.append(figure(f"Cold start of {row.runtime}", told, 22, *pieces))
     return tag("div", *drawn, class_="strips tight")
@@ -245,12 +235,11 @@ def sustained(points: Sequence[SustainedPoint]) -> Markup:
 
     places = [place(p) for p in points]
     drawn = [_line(0, height - 20, 100, height - 20, "axis")]
-    drawn += [_line(*a, *b, "curve") for a, b in zip(places, places[1:], strict=False)]
+    drawn += [_line(*a, *b, "curve") for a, b in pairwise(places)]
     drawn += [_dot(x, y, 3, "point") for x, y in places]
-    drawn += [_text(*places[0], "", "start"), _text(2, places[0][1] - 8, duration(points[0].p50_ns), "start", "halo")]
-    drawn.append(
-        _text(99, places[-1][1] - 8, duration(points[-1].p50_ns), "end", "halo") if len(points) > 1 else Markup("")
-    )
+    drawn.append(_text(2, places[0][1] - 8, duration(points[0].p50_ns), "start", "halo"))
+    if len(points) > 1:
+        drawn.append(_text(99, places[-1][1] - 8, duration(points[-1].p50_ns), "end", "halo"))
     drawn.append(_text(99, height - 4, f"{last / 60:.3g} min", "end", "mute"))
     told = f"p50 from {duration(points[0].p50_ns)} to {duration(points[-1].p50_ns)} in {last / 60:.3g} minutes"
-    return joined([figure("Sustained latency", told, height, *drawn)])
+    return figure("Sustained latency", told, height, *drawn)

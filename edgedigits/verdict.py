@@ -163,9 +163,8 @@ def recommend(bench: BenchmarkReport, parity: ParityReport | None = None) -> Ver
     elif len(chosen.window_p50_ns) < 2:
         reasons.append("With a single window its spread is not known, and no tie can be told; use --windows 5.")
     if chosen.noisy and chosen.spread is not None:
-        reasons.append(
-            f"Its windows' medians differ by {chosen.spread:.0%}, which is noisy: run it again on an idle machine."
-        )
+        spread = f"{100 * chosen.spread:.0f} %"
+        reasons.append(f"Its windows' medians differ by {spread}, which is noisy: run it again on an idle machine.")
     headline = f"Ship {name(chosen)}: {duration(median_ns(chosen))} an image."
     return Verdict(headline, tuple(reasons), chosen, "doubt" if doubt else "good")
 
@@ -183,7 +182,7 @@ def _float_or_int8(
     pace = "as long, within their spread," if tied(chosen, other) else f"{significant(ratio)} times as long"
     winner, loser = ("int8", "float") if mine else ("Float", "int8")
     sizes = f"{other.bytes:,} bytes against {chosen.bytes:,}"
-    proved = f"; and {proofs[id(other)].why}" if failed else ""
+    proved = f", and {proofs[id(other)].why}" if failed else ""
     return [
         f"{winner} wins here: {loser} takes {pace} at best "
         f"({duration(median_ns(other))}, {name(other)}; {sizes}){proved}."

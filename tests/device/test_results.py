@@ -40,7 +40,11 @@ def refusal(tmp_path: Path) -> Callable[..., str]:
 
     def read(content: bytes | str | Any, load: Callable[[Path], object] = load_benchmark) -> str:
         path = tmp_path / "bad.json"
-        raw = content if isinstance(content, bytes) else (content if isinstance(content, str) else json.dumps(content)).encode()
+        raw = (
+            content
+            if isinstance(content, bytes)
+            else (content if isinstance(content, str) else json.dumps(content)).encode()
+        )
         path.write_bytes(raw)
         with pytest.raises(InputError) as caught:
             load(path)
@@ -60,6 +64,10 @@ def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     for key, item in inside:
         found += places(item, (*at, key))
     return found
+
+
+def one_line(error: InputError) -> None:
+    assert str(error).isprintable()
 
 
 def put(document: Any, at: tuple[Any, ...], value: Any) -> Any:
@@ -159,7 +167,9 @@ def test_what_cannot_be_opened(tmp_path: Path, name: str) -> None:
     ],
     ids=str,
 )
-def test_a_wrong_value_is_named(refusal: Callable[..., str], bench: Any, at: tuple[Any, ...], value: Any, said: str) -> None:
+def test_a_wrong_value_is_named(
+    refusal: Callable[..., str], bench: Any, at: tuple[Any, ...], value: Any, said: str
+) -> None:
     assert said in refusal(put(bench, at, value))
 
 
@@ -184,7 +194,9 @@ def test_text_can_steer_no_terminal() -> None:
 
 
 @given(data=st.data())
-def test_junk_anywhere_is_refused_or_shown(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory, bench_file: Path) -> None:
+def test_junk_anywhere_is_refused_or_shown(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory, bench_file: Path
+) -> None:
     """Any value anywhere: one clear line, or a comparison and a page without further ado."""
     document = json.loads(bench_file.read_text(encoding="utf-8"))
     changed = put(document, data.draw(st.sampled_from(places(document))), data.draw(JUNK))
@@ -194,7 +206,7 @@ def test_junk_anywhere_is_refused_or_shown(data: st.DataObject, tmp_path_factory
         report = load_benchmark(path)
         comparison_text(compare(load_benchmark(bench_file), report))
     except InputError as error:
-        assert str(error).isprintable()
+        one_line(error)
     else:
         page(report).encode()
 
@@ -210,7 +222,7 @@ def test_junk_in_parity_is_refused_or_shown(
     try:
         report = load_parity(path)
     except InputError as error:
-        assert str(error).isprintable()
+        one_line(error)
     else:
         page(load_benchmark(bench_file), report).encode()
 
