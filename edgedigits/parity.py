@@ -227,6 +227,7 @@ def _compare(
     if logits.shape != golden.shape:
         shapes = f"logits of shape {logits.shape}, golden ones are {golden.shape}"
         return ParityRow(**facts, status="error", message=f"{shapes}; export the bundle again")
+    finite = bool(np.isfinite(logits).all())  # JSON has no NaN, and a maximum over one says nothing
     difference = np.abs(logits.astype(np.float64) - golden)
     wrong = metrics.mismatched(logits, golden)
     facts |= {
@@ -234,13 +235,14 @@ def _compare(
         "mismatches": len(wrong),
         "mismatched": tuple(wrong.tolist()),
         "ties": metrics.ties(logits),
-        "max_abs_diff": float(difference.max()),
-        "mean_abs_diff": float(difference.mean()),
+        "max_abs_diff": float(difference.max()) if finite else None,
+        "mean_abs_diff": float(difference.mean()) if finite else None,
+        "message": "" if finite else "some logits are NaN or infinite",
         "errors": metrics.errors(logits, labels),
         "flip_rate_upper_95": metrics.rate_upper_bound(len(wrong), len(golden)),
         "accuracy_p": metrics.mcnemar(golden.argmax(axis=1) == labels, logits.argmax(axis=1) == labels),
     }
-    if artifact.output.scale is not None:
+    if artifact.output.scale is not None and finite:
         scale = artifact.output.scale
         facts["min_lead_quanta"] = int(metrics.lead_quanta(logits, golden, scale).min())
         facts["ledger"] = _ledger(logits, golden, scale)

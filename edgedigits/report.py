@@ -109,8 +109,7 @@ def _parity_cells(row: ParityRow) -> tuple[str, ...]:
         row.kernels,
         f"{row.mismatches} of {row.images}",
         str(row.ties),
-        f"{row.max_abs_diff:.2g}",
-        f"{row.mean_abs_diff:.2g}",
+        *("-" if value is None else f"{value:.2g}" for value in (row.max_abs_diff, row.mean_abs_diff)),
         "-" if row.min_lead_quanta is None else f"{row.min_lead_quanta} quanta",
         str(row.errors),
         f"{row.seconds:.1f}",
@@ -249,6 +248,6 @@ def layers_text(found: dict[str, list[LayerError]]) -> str:
         for e in layers
     ]
     return table(head, rows, left=2) + (
-        "\nRMSE/scale is healthy near 0.289 = 1/sqrt 12. More, with values saturated: the range is too narrow for some\n"
-        "inputs; a tuned export does that on purpose where no answer hangs on it. More in range: suspect the kernel."
+        "\nRMSE/scale is healthy near 0.289 = 1/sqrt 12. More, with values saturated: the range is too narrow for\n"
+        "some inputs; a tuned export does so on purpose where no answer hangs on it. More in range: suspect the kernel."
     )

@@ -77,7 +77,7 @@ def quantize(
     per_channel: bool = True,
     seed: int = 1234,
     target_lead: int = 3,
-    max_tries: int = 4,
+    max_tries: int = 6,
     progress: Callable[[str], None] | None = None,
     verbose: bool = False,
 ) -> Int8Result:

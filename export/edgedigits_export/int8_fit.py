@@ -83,7 +83,7 @@ def tuned(
     latents = {t: (tf.Variable(integers), tf.Variable(bias)) for t, (integers, bias) in rounded.items()}
     for attempt in itertools.count():
         say(f"int8: tuning the rounded weights, try {attempt + 1}")
-        _fit_grid(graph, latents, lesson, seed + attempt + 1, target_lead, FIRMNESS * 4**attempt)
+        _fit_grid(graph, latents, lesson, seed + attempt + 1, target_lead + attempt, attempt)
         yield _frozen(graph, latents)
 
 
@@ -269,9 +269,13 @@ def _on_grid(stage: Stage, latents: Latents) -> tuple[Any, Any]:
     return (bounded + tf.stop_gradient(tf.round(bounded) - bounded)) * stage.grid.step, bias
 
 
-def _fit_grid(graph: Graph, latents: Latents, lesson: Lesson, seed: int, target_lead: int, firmness: float) -> None:
-    """Fit which grid point every weight takes; rates are in weight steps and, for biases, in output steps."""
-    groups = [([integers for integers, _ in latents.values()], GRID_RATE)]
+def _fit_grid(graph: Graph, latents: Latents, lesson: Lesson, seed: int, target_lead: int, attempt: int) -> None:
+    """Fit which grid point every weight takes; rates are in weight steps and, for biases, in output steps.
+
+    Each further attempt pulls at the lead with a firmer hand, and may move weights further.
+    """
+    firmness, rate = FIRMNESS * 16**attempt, GRID_RATE * min(1 + 2 * attempt, 5)
+    groups = [([integers for integers, _ in latents.values()], rate)]
     groups += [([latents[s.target][1]], 3e-3 * (s.quantum if s.span else 1e-2)) for s in graph.weighted]
 
     def forward(inputs: Any) -> dict[int, Any]:

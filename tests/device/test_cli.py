@@ -162,7 +162,10 @@ class TestPredict:
             (("--index", "0", "--artifact", "int4"), "no artifact 'int4'; choose one of float32.tflite, "),
             (("--index", "0", "--runtime", "torch"), "no runtime is called 'torch'; choose one of litert, "),
             (("--index", "0", "--bundle", "none"), "none: no such bundle; expected a directory or .zip made by "),
-            (("--index", "0", "--artifact", "int8", "--runtime", "onnxruntime"), "onnxruntime does not open int8.tflite"),
+            (
+                ("--index", "0", "--artifact", "int8", "--runtime", "onnxruntime"),
+                "onnxruntime does not open int8.tflite",
+            ),
         ],
     )
     def test_trouble(self, edgedigits: Run, arguments: tuple[str, ...], said: str) -> None:

@@ -23,7 +23,7 @@ def test_samples_are_64_upright_digits_under_their_labels(bundle: Bundle) -> Non
     figure = figures.samples(x, y, seed=3)
     chosen = np.random.default_rng(3).choice(len(x), size=64, replace=False)
     assert [axes.get_title() for axes in figure.axes] == [str(label) for label in y[chosen]]
-    np.testing.assert_array_equal(figure.axes[5].images[0].get_array(), to_image(x[chosen[5]]))
+    np.testing.assert_array_equal(np.asarray(figure.axes[5].images[0].get_array()), to_image(x[chosen[5]]))
 
 
 def test_loss_is_drawn_against_the_epoch() -> None:

@@ -25,6 +25,7 @@ def test_the_wheel_holds_both_packages_and_the_bundle_and_no_more(wheel: Path) -
     sources = {p.relative_to(ROOT).as_posix() for p in (ROOT / "edgedigits").rglob("*.py")}
     sources |= {p.relative_to(ROOT / "export").as_posix() for p in (ROOT / "export").rglob("*.py")}
     others = {"edgedigits/py.typed", "edgedigits_export/py.typed", "edgedigits/models/README.md"}
+    others |= {"edgedigits/report.css", "edgedigits/runtimes/tflite.fbs"}
     assert names == sources | DATA_FILES | others
 
 
@@ -72,11 +73,13 @@ def test_predict_works_with_no_setting_up(edgedigits: Callable[..., Any], tmp_pa
 
 
 def test_parity_works_and_says_what_is_not_installed(edgedigits: Callable[..., Any]) -> None:
-    done = edgedigits("parity", "--allow-mismatches", "10", "--json", "-")
+    done = edgedigits("parity", "--json", "-")
     rows = json.loads(done.stdout)["rows"]
-    floats = [row for row in rows if row["artifact"].startswith("float32") and row["status"] == "ok"]
     assert done.returncode == 0
-    assert [row["mismatches"] for row in floats] == [0, 0, 0]
+    ran = [(row["artifact"], row["runtime"], row["mismatches"]) for row in rows if row["status"] == "ok"]
+    expected = [("float32.tflite", "litert", 0)] * 3 + [("float32.tflite", "numpy", 0)]
+    expected += [("int8.tflite", "litert", 0)] * 3 + [("int8.tflite", "numpy", 0)] * 4
+    assert ran == expected
     assert {row["runtime"] for row in rows if row["status"] == "missing"} >= {"tflite-runtime", "onnxruntime"}
 
 
