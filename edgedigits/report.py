@@ -228,6 +228,8 @@ def inspect_text(bundle: Bundle) -> str:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        value = [f"{key} {_plain(item)}" for key, item in value.items()]
     return ", ".join(map(_plain, value)) if isinstance(value, list | tuple) else str(value)
 
 
