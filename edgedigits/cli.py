@@ -1,22 +1,21 @@
-"""The command line: parse, call, print. The only place where an exception becomes an exit status.
+"""The device's commands: parse, call, print.
 
-0: it holds. 1: a check failed. 2: trouble, such as bad input or a missing runtime. Nothing heavier than click is
-imported before a command runs, so that ``--help`` and ``--version`` answer at once.
+Nothing heavier than click is imported before a command runs, so that ``--help`` and ``--version`` answer at once.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgedigits import __version__
-from edgedigits.errors import EdgeDigitsError, InputError
+from edgedigits.errors import InputError
+from edgedigits.terminal import FAILED, TROUBLE, emit, progress, progress_bar, run_and_exit, without_chatter
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from edgedigits.tensors import FloatArray
 
 ENTRY_POINTS = "edgedigits.commands"
-FAILED, TROUBLE, INTERRUPTED = 1, 2, 130
 
 
 class _Commands(click.Group):
@@ -74,21 +72,6 @@ runtime_option = click.option("--runtime", help="litert, tflite-runtime, onnxrun
 artifacts_option = click.option("--artifact", "artifacts", multiple=True, help="Only this artifact; may be repeated.")
 runtimes_option = click.option("--runtime", "runtimes", multiple=True, help="Only this runtime; may be repeated.")
 timeout_option = click.option("--timeout", default=300.0, show_default=True, help="Seconds for one row.")
-
-
-def emit(facts: Any, text: str, json_file: str | None) -> None:
-    """Print the text, and write the JSON where asked; with ``-`` only the JSON goes to standard output."""
-    from edgedigits.report import to_json
-
-    end_progress()
-    if json_file == "-":
-        click.echo(to_json(facts), nl=False)
-        return
-    if json_file is not None:
-        from edgedigits.files import write_text
-
-        write_text(Path(json_file), to_json(facts))
-    click.echo(text)
 
 
 @cli.command(short_help="Prove that every artifact answers alike.")
@@ -359,67 +342,9 @@ def inspect(bundle: Path | None, int8: bool, json_file: str | None) -> None:
     emit(rows, layers_text(found), json_file)
 
 
-@contextlib.contextmanager
-def without_chatter() -> Iterator[None]:
-    """Keep what native code prints while a runtime starts (LiteRT tells of its delegate) off standard error."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-def progress(line: str) -> None:
-    """One line to standard error, rewritten in place, and only where somebody is watching."""
-    if sys.stderr.isatty():
-        click.echo(f"\r\x1b[K{line[:100]}", nl=False, err=True)
-
-
-def progress_bar(done: float, of: float) -> None:
-    """A bar and the time left, from seconds done and seconds in all."""
-    filled = round(30 * done / of) if of else 30
-    progress(f"[{'#' * filled}{'.' * (30 - filled)}] {max(0, round(of - done))} s left" if done < of else "")
-
-
-def end_progress() -> None:
-    """Take the progress line away before anything else is printed."""
-    progress("")
-
-
-def main(arguments: Sequence[str] | None = None, run: Callable[..., Any] = cli) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and end the process with its exit status."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in given
-    try:
-        status = run(given, prog_name="edgedigits", standalone_mode=False)
-        raise SystemExit(status if isinstance(status, int) else 0)
-    except click.exceptions.Exit as end:
-        raise SystemExit(end.exit_code) from None
-    except click.ClickException as error:
-        error.show()
-        raise SystemExit(TROUBLE) from None
-    except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted; nothing was left half-written", INTERRUPTED)
-    except EdgeDigitsError as error:
-        if debug:
-            raise
-        _fail(str(error), TROUBLE)
-    except BrokenPipeError:  # the reader of our output went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(TROUBLE) from None
-    except Exception as error:
-        if debug:
-            raise
-        _fail(f"internal error, {type(error).__name__}: {error}; `edgedigits --debug ...` shows where", TROUBLE)
-
-
-def _fail(message: str, status: int) -> None:
-    end_progress()
-    click.echo(f"edgedigits: {' '.join(message.splitlines())}", err=True)
-    raise SystemExit(status)
+    run_and_exit(cli, sys.argv[1:] if arguments is None else arguments)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgedigits.benchmark import BenchmarkReport, LatencyRow
     from edgedigits.bundle import Bundle
     from edgedigits.layers import LayerError
+    from edgedigits.measured import BenchmarkReport, LatencyRow
     from edgedigits.parity import ParityReport, ParityRow
 
 

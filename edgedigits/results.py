@@ -13,8 +13,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from edgedigits.benchmark import SCHEMA, BenchmarkReport
 from edgedigits.errors import InputError
+from edgedigits.measured import SCHEMA, BenchmarkReport
 from edgedigits.parity import ParityReport
 
 Report = TypeVar("Report", BenchmarkReport, ParityReport)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgedigits.benchmark import BenchmarkReport, LatencyRow
+from edgedigits.measured import BenchmarkReport, LatencyRow
 from edgedigits.parity import ParityReport, ParityRow
 from edgedigits.runtimes import CHOSEN_ONLY_BY_NAME
 

@@ -17,6 +17,7 @@ import click
 
 from edgedigits import cli
 from edgedigits.errors import InputError, RuntimeUnavailableError
+from edgedigits.terminal import end_progress, progress
 
 if TYPE_CHECKING:
     from edgedigits.dataset import Labels
@@ -192,9 +193,9 @@ def export(
         seed=seed,
         unseen=unseen,
         verbose=verbose,
-        on_step=cli.progress,
+        on_step=progress,
     )
-    cli.end_progress()
+    end_progress()
     for artifact in dict.fromkeys(row.artifact for row in report.rows):
         rows = [row for row in report.rows if row.artifact == artifact]
         worst = max(row.mismatches or 0 for row in rows)

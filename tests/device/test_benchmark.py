@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from edgedigits.benchmark import BenchmarkReport, LatencyRow, measure
+from edgedigits.benchmark import measure
 from edgedigits.bundle import Bundle
 from edgedigits.errors import BundleError, InputError, RuntimeUnavailableError
+from edgedigits.measured import BenchmarkReport, LatencyRow
 from edgedigits.report import benchmark_text
 
 QUICK: dict[str, Any] = {"windows": 2, "min_seconds": 0.2, "starts": 1}

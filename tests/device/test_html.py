@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from edgedigits.benchmark import BenchmarkReport, LatencyRow, SustainedPoint
 from edgedigits.html import page
 from edgedigits.machine import Threat
+from edgedigits.measured import BenchmarkReport, LatencyRow, SustainedPoint
 from edgedigits.parity import Flip, ParityReport
 from edgedigits.results import load_benchmark, load_parity
 from edgedigits.verdict import duration, recommend, tied
