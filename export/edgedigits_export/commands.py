@@ -150,7 +150,7 @@ def train(data: Path | None, out: Path, seed: int, epochs: int) -> None:
     help="A directory, or a name ending in .zip.",
 )
 @click.option("--name", default=None, help="The bundle's name. [default: the model's]")
-@click.option("--plain-int8", is_flag=True, help="The converter's own quantization, not tuned for parity.")
+@click.option("--plain", is_flag=True, help="The converter's own quantization, not tuned for parity.")
 @click.option("--per-tensor", is_flag=True, help="One scale a weight matrix, not one a channel.")
 @seed_option
 @click.option("--verbose", is_flag=True, help="Show what the converters say.")
@@ -160,7 +160,7 @@ def export(
     data: Path | None,
     out: Path,
     name: str | None,
-    plain_int8: bool,
+    plain: bool,
     per_tensor: bool,
     seed: int,
     verbose: bool,
@@ -188,7 +188,7 @@ def export(
         out,
         name=name or model.name,
         training=training,
-        plain_int8=plain_int8,
+        plain_int8=plain,
         per_tensor=per_tensor,
         seed=seed,
         unseen=unseen,

@@ -16,6 +16,7 @@ from edgedigits.bundle import GOLDEN, INPUTS, MANIFEST, Artifact, Bundle, Manife
 from edgedigits.dataset import Labels
 from edgedigits.errors import EdgeDigitsError, ExportError, ModelError
 from edgedigits.files import sha256, whole_directory, whole_file
+from edgedigits.metrics import mismatched
 from edgedigits.parity import ParityReport, check_parity
 from edgedigits.runtimes import RUNTIMES, runtimes_for
 from edgedigits.session import Session
@@ -103,6 +104,8 @@ def export_bundle(
     if held_back is not None:
         logits["unseen_logits"] = logits_of(model, held_back[1])
         hashes["unseen"] = sha256(held_back[0].tobytes())
+        quantization["unseen_images"] = len(held_back[1])
+        quantization["unseen_mismatches"] = _flips(contents["int8.tflite"], held_back[1], logits["unseen_logits"])
 
     def fill(folder: Path) -> ParityReport:
         for file, content in contents.items():
@@ -135,6 +138,12 @@ def export_bundle(
         with whole_directory(out) as folder:
             report = fill(folder)
     return report
+
+
+def _flips(int8_file: bytes, x: FloatArray, golden: FloatArray) -> int:
+    """How many answers on (m, n) inputs the int8 file changes, in TensorFlow's own interpreter."""
+    with caught(), Session(int8_file, "tflite", "tensorflow") as session:
+        return len(mismatched(session.run(x), golden))
 
 
 def _require_free(out: Path) -> None:
