@@ -57,26 +57,24 @@ def test_a_run_repeats_exactly_from_its_seed(data: Path) -> None:
 
 def test_an_interrupt_keeps_the_older_model_and_leaves_no_half(data: Path, tmp_path: Path) -> None:
     (tmp_path / "model.keras").write_bytes(b"older")
-    command = [
-        sys.executable,
-        "-m",
-        "edgedigits",
-        "train",
-        "--data",
-        str(data),
-        "--out",
-        str(tmp_path),
-        "--epochs",
-        "100000",
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        for line in child.stdout:  # the summary is printed right before the first epoch
-            if line.startswith("L3:"):
-                break
-        time.sleep(1.0)
-        child.send_signal(signal.SIGINT)
-        _, errors = child.communicate(timeout=60)
+    # A shell's background job is started with SIGINT ignored, and so is all below it; a user's terminal does not.
+    code = (
+        "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from edgedigits.cli import main\nmain(sys.argv[1:])"
+    )
+    train = ["train", "--data", str(data), "--out", str(tmp_path), "--epochs", "100000"]
+    command, pipe = [sys.executable, "-c", code, *train], subprocess.PIPE
+    with subprocess.Popen(command, text=True, stdout=pipe, stderr=pipe) as child:
+        try:
+            assert child.stdout is not None
+            for line in child.stdout:  # the summary is printed right before the first epoch
+                if line.startswith("L3:"):
+                    break
+            time.sleep(1.0)
+            child.send_signal(signal.SIGINT)
+            _, errors = child.communicate(timeout=60)
+        finally:
+            child.kill()
     assert child.returncode == 130
     assert "edgedigits: interrupted" in errors
     assert "Traceback" not in errors
