@@ -277,13 +277,14 @@ def predict(
         classifier = Classifier(opened, artifact, runtime)
     with classifier:
         results = [_prediction(classifier, source, row) for source, row in inputs]
-    from edgedigits.images import to_ascii
-
     lines = []
     for (_, row), found in zip(inputs, results, strict=True):
         ranked = sorted(range(len(found["probabilities"])), key=lambda c: -found["probabilities"][c])
         first, second = (f"{c} {found['probabilities'][c]:.1%}" for c in ranked[:2])
-        lines += [to_ascii(row)] if as_ascii else []
+        if as_ascii:
+            from edgedigits.images import to_ascii
+
+            lines.append(to_ascii(row))
         lines.append(f"{found['source']}: {first} (then {second}; {found['artifact']} in {found['runtime']})")
     emit(results, "\n".join(lines), json_file)
 

@@ -22,15 +22,14 @@ FAILED, TROUBLE, INTERRUPTED = 1, 2, 130
 
 def emit(facts: Any, text: str, json_file: str | None) -> None:
     """Print the text, and write the JSON where asked; with ``-`` only the JSON goes to standard output."""
-    from edgedigits.report import to_json
-
     end_progress()
-    if json_file == "-":
-        click.echo(to_json(facts), nl=False)
-        return
     if json_file is not None:
         from edgedigits.files import write_text
+        from edgedigits.report import to_json
 
+        if json_file == "-":
+            click.echo(to_json(facts), nl=False)
+            return
         write_text(Path(json_file), to_json(facts))
     click.echo(text)
 
