@@ -10,6 +10,7 @@ import numpy as np
 
 from edgedigits.classifier import softmax
 from edgedigits.dataset import Labels, to_image
+from edgedigits.errors import RuntimeUnavailableError
 from edgedigits.files import whole_file
 from edgedigits.tensors import FloatArray
 
@@ -76,9 +77,11 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def show(figure: Figure) -> None:
-    """Open the figure in a window and wait until it is closed."""
+    """Open the figure in a window and wait until it is closed; RuntimeUnavailableError where there is no screen."""
     import matplotlib.pyplot as plt
 
+    if plt.get_backend().lower() == "agg":  # what matplotlib falls back to; its show() would do nothing, silently
+        raise RuntimeUnavailableError("there is no screen to open a window on; leave out --show to write a PNG file")
     manager: Any = plt.figure().canvas.manager
     manager.canvas.figure = figure
     figure.set_canvas(manager.canvas)

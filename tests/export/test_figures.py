@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -59,3 +62,11 @@ def test_a_figure_is_written_as_png(bundle: Bundle, tmp_path: Path) -> None:
         assert picture.format == "PNG"
         assert np.asarray(picture.convert("L")).std() > 5
     assert [p.name for p in target.parent.iterdir()] == ["loss.png"]
+
+
+def test_a_window_without_a_screen_is_told() -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    command = [sys.executable, "-m", "edgedigits", "plot", "samples", "--show"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**environment, "MPLBACKEND": "agg"})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "edgedigits: there is no screen to open a window on; leave out --show to write a PNG file\n"
