@@ -7,10 +7,9 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-import numpy.typing as npt
 
 from edgedigits.bundle import Artifact, Bundle
-from edgedigits.dataset import SIDE, to_row
+from edgedigits.dataset import SIDE, Labels, to_row
 from edgedigits.errors import ModelError, RuntimeUnavailableError
 from edgedigits.runtimes import CHOSEN_ONLY_BY_NAME, RUNTIMES, runtime_info
 from edgedigits.session import Session
@@ -57,9 +56,9 @@ class Classifier:
         #: ClosedError after :meth:`close`. It is the session's own function: nothing stands in between.
         self.logits: Callable[[AnyArray], FloatArray] = self.session.run
 
-    def predict(self, x: AnyArray) -> np.int64 | npt.NDArray[np.int64]:
+    def predict(self, x: AnyArray) -> np.int64 | Labels:
         """The class of each image, the argmax of :meth:`logits`: one image -> an integer; m images -> (m,) int64."""
-        digits: np.int64 | npt.NDArray[np.int64] = self.logits(x).argmax(axis=-1)
+        digits: np.int64 | Labels = self.logits(x).argmax(axis=-1)
         return digits
 
     def probabilities(self, x: AnyArray) -> FloatArray:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from edgedigits.errors import InputError
 from edgedigits.tensors import AnyArray, FloatArray
 
-Labels = npt.NDArray[np.int64]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+Labels: TypeAlias = "npt.NDArray[np.int64]"
 SIDE = 20
 
 
@@ -63,13 +65,13 @@ def load_28x28(path: Path) -> tuple[AnyArray, Labels]:
     return images, labels.astype(np.int64)
 
 
-def read_npy(path: Path) -> npt.NDArray[Any]:
+def read_npy(path: Path) -> AnyArray:
     """One array from a .npy file, never unpickled; InputError says what is wrong with the file."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a NumPy .npy array there (see data/README.md)")
     try:
         with path.open("rb") as stream:
-            array: npt.NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+            array: AnyArray = np.lib.format.read_array(stream, allow_pickle=False)
             trailing = stream.read(1)
     except (ValueError, EOFError, OSError, OverflowError, SyntaxError, MemoryError) as cause:
         reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__

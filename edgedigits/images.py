@@ -10,15 +10,18 @@ from __future__ import annotations
 import functools
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from edgedigits.dataset import SIDE, to_row
 from edgedigits.errors import InputError
 from edgedigits.tensors import AnyArray, FloatArray
 
-Image64 = npt.NDArray[np.float64]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+Image64: TypeAlias = "npt.NDArray[np.float64]"
 MNIST_SIDE, BOX = 28, 20
 MAX_PIXELS = 50_000_000
 LEAST_CONTRAST = 0.08  # of full scale; below it, paper grain and JPEG noise pass for ink

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
-AnyArray = npt.NDArray[Any]
+if TYPE_CHECKING:
+    import numpy.typing as npt  # a millisecond at each start, for the type checker alone
+
+FloatArray: TypeAlias = "npt.NDArray[np.float32]"
+AnyArray: TypeAlias = "npt.NDArray[Any]"
 
 
 @dataclass(frozen=True)
