@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from edgedigits import cli
+from edgedigits.commands.benchmark import benchmark
+from edgedigits.commands.parity import parity
+from edgedigits.commands.predict import predict
 from edgedigits.errors import InputError, RuntimeUnavailableError
 from edgedigits.terminal import end_progress, progress
 
@@ -275,9 +277,9 @@ def run(context: click.Context, data: Path | None, out: Path, seed: int) -> None
     for title, command, options in (
         ("Train", train, {"data": data, "out": out, "seed": seed, "epochs": 40}),
         ("Export", export, {"model_path": out / "model.keras", "data": data, "out": bundle, "name": "notebook"}),
-        ("Parity", cli.parity, {"bundle": bundle}),
-        ("Benchmark", cli.benchmark, {"bundle": bundle, "windows": 2, "min_seconds": 0.5}),
-        ("Predict", cli.predict, {"indices": [1015], "bundle": bundle}),
+        ("Parity", parity, {"bundle": bundle}),
+        ("Benchmark", benchmark, {"bundle": bundle, "windows": 2, "min_seconds": 0.5}),
+        ("Predict", predict, {"indices": [1015], "bundle": bundle}),
     ):
         click.secho(f"\n{title}", bold=True)
         try:

@@ -1,0 +1,64 @@
+"""The command `edgedigits parity`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from edgedigits.commands.options import artifacts_option, bundle_argument, json_option, runtimes_option, timeout_option
+from edgedigits.terminal import FAILED, emit, progress
+
+
+@click.command(short_help="Prove that every artifact answers alike.")
+@bundle_argument
+@artifacts_option
+@runtimes_option
+@click.option("--kernels", multiple=True, help="Only this kernel set: default, no-delegates, reference, unoptimized.")
+@click.option("--batch", default=1, show_default=True, help="Images per call.")
+@click.option(
+    "--allow-mismatches", default=0, show_default=True, metavar="N", help="Let int8 rows pass with up to N mismatches."
+)
+@click.option("--workers", type=int, help="Processes at once. [default: one a core]")
+@click.option("--unseen", is_flag=True, help="Run on DATA/unseen.npz, digits never trained or tuned on; only reported.")
+@click.option("--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True, help="For --unseen.")
+@timeout_option
+@json_option
+def parity(
+    bundle: Path | None,
+    artifacts: Sequence[str],
+    runtimes: Sequence[str],
+    kernels: Sequence[str],
+    batch: int,
+    allow_mismatches: int,
+    workers: int | None,
+    unseen: bool,
+    data: Path,
+    timeout: float,
+    json_file: str | None,
+) -> None:
+    """Hold every artifact, in every runtime and on every kernel set, against the trained model's own answers.
+
+    Each row runs in a process of its own over all images of the bundle. A runtime that is not installed is a row that
+    says so; a float artifact must answer alike on every image.
+    """
+    from edgedigits.bundle import Bundle
+    from edgedigits.parity import check_parity
+    from edgedigits.report import parity_text
+
+    report = check_parity(
+        Bundle(bundle),
+        artifacts=artifacts,
+        runtimes=runtimes,
+        kernels=kernels,
+        allow_mismatches=allow_mismatches,
+        batch=batch,
+        workers=workers or os.cpu_count() or 1,
+        unseen=data if unseen else None,
+        timeout=timeout,
+        on_row=lambda row: progress(f"{row.artifact} in {row.runtime} ({row.kernels}): {row.status}"),
+    )
+    emit(report.to_json(), parity_text(report), json_file)
+    raise SystemExit(0 if report.passed else FAILED)
