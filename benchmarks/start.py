@@ -21,11 +21,16 @@ from side_by_side import Row, at_least, at_most, clean_environment, in_turns, ma
 Series = dict[int, float]  # by round
 
 ROOT = Path(__file__).parents[1]
-PASS, IMPORTS = "`python -c pass`", "the bare imports of a prediction"
+PASS = "`python -c pass`"
+PICTURE_IMPORTS, INDEX_IMPORTS = "the bare imports for a picture", "the bare imports for `--index`"
 HELP, VERSION = "`edgedigits --help`", "`edgedigits --version`"
 PICTURE, INDEX = "`edgedigits predict digit.png`", "`edgedigits predict --index 1015`"
 WITH_TENSORFLOW = "the same prediction with TensorFlow"
-BARE_IMPORTS = "import numpy, PIL.Image, ai_edge_litert.interpreter"
+# What a command cannot avoid: its parser, NumPy, the runtime, and for a picture Pillow with its reader of PNG.
+BARE_IMPORTS = {
+    PICTURE_IMPORTS: "import click, numpy, PIL.PngImagePlugin, ai_edge_litert.interpreter",
+    INDEX_IMPORTS: "import click, numpy, ai_edge_litert.interpreter",
+}
 DRAW = """
 import sys, numpy, PIL.Image
 PIL.Image.fromarray(numpy.load(sys.argv[1])["images"][1015]).save(sys.argv[2])
@@ -100,7 +105,7 @@ def _measure(quick: bool, folder: Path) -> Row:
         PASS: [python, "-c", "pass"],
         VERSION: [edgedigits, "--version"],
         HELP: [edgedigits, "--help"],
-        IMPORTS: [python, "-c", BARE_IMPORTS],
+        **{name: [python, "-c", imports] for name, imports in BARE_IMPORTS.items()},
         PICTURE: [edgedigits, "predict", picture],
         INDEX: [edgedigits, "predict", "--index", "1015"],
         WITH_TENSORFLOW: [python, "-c", TENSORFLOW, model, picture],
@@ -116,6 +121,7 @@ def _measure(quick: bool, folder: Path) -> Row:
     for number, rival in in_turns(commands, 3 if quick else 25):
         if rival != WITH_TENSORFLOW or number % 5 == 0:  # it takes as long as all others together
             seconds[rival][number], memory[rival][number] = start(commands[rival], environment, folder)
+    base = {rival: INDEX_IMPORTS if rival in (INDEX, INDEX_IMPORTS) else PICTURE_IMPORTS for rival in commands}
     rows: list[Row] = [
         {
             "command": rival,
@@ -123,14 +129,15 @@ def _measure(quick: bool, folder: Path) -> Row:
             "median_seconds": round(statistics.median(seconds[rival].values()), 4),
             "min_seconds": round(min(seconds[rival].values()), 4),
             "max_seconds": round(max(seconds[rival].values()), 4),
-            "ratio_to_imports": round(same_rounds(seconds[rival], seconds[IMPORTS]), 3),
+            "imports": base[rival],
+            "ratio_to_imports": round(same_rounds(seconds[rival], seconds[base[rival]]), 3),
             "peak_bytes": int(statistics.median(memory[rival].values())),
-            "memory_ratio_to_imports": round(same_rounds(memory[rival], memory[IMPORTS]), 3),
+            "memory_ratio_to_imports": round(same_rounds(memory[rival], memory[base[rival]]), 3),
         }
         for rival in commands
     ]
     table = markdown(
-        ("process", "median, ms", "min to max, ms", "times the imports", "peak memory, MB", "times the imports'"),
+        ("process", "median, ms", "min to max, ms", "times its imports", "peak memory, MB", "times its imports'"),
         (
             (
                 row["command"],
@@ -145,12 +152,11 @@ def _measure(quick: bool, folder: Path) -> Row:
     )
     targets = []
     for rival in (PICTURE, INDEX):
-        times = same_rounds(seconds[rival], seconds[IMPORTS])
+        times = same_rounds(seconds[rival], seconds[base[rival]])
         faster = same_rounds(seconds[WITH_TENSORFLOW], seconds[rival])
         targets += [
-            at_most(f"{rival}, times the imports (first step)", times, 1.4),
             at_most(f"{rival}, times the imports", times, 1.25),
-            at_most(f"{rival}, times the imports' peak memory", same_rounds(memory[rival], memory[IMPORTS]), 1.15),
+            at_most(f"{rival}, times the imports' peak memory", same_rounds(memory[rival], memory[base[rival]]), 1.15),
             at_least(f"{rival}, times faster than with TensorFlow", faster, 12),
         ]
     return {"imports": BARE_IMPORTS, "rows": rows, "table": table, "targets": targets}
