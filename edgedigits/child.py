@@ -9,13 +9,21 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
+# A Windows process that dies ends with an NTSTATUS; these are the commonest (ntstatus.h).
+_NTSTATUS = {
+    0xC0000005: "STATUS_ACCESS_VIOLATION",
+    0xC000001D: "STATUS_ILLEGAL_INSTRUCTION",
+    0xC00000FD: "STATUS_STACK_OVERFLOW",
+    0xC0000409: "STATUS_STACK_BUFFER_OVERRUN",
+}
+
 
 @dataclass(frozen=True)
 class Outcome:
     """How a child ended.
 
-    ``status`` is ``"ok"`` (``answer`` holds), ``"error"`` (it said why), ``"crashed"`` (a signal, or an unexpected end)
-    or ``"timeout"``; ``message`` is one line.
+    ``status`` is ``"ok"`` (``answer`` holds), ``"error"`` (it said why), ``"crashed"`` (``signal`` names what killed
+    it, or is None where it ended unexpectedly by itself) or ``"timeout"``; ``message`` is one line.
     """
 
     status: str
@@ -33,8 +41,8 @@ def run_in_child(task: str, request: dict[str, Any], timeout: float) -> Outcome:
         )
     except subprocess.TimeoutExpired:
         return Outcome("timeout", message=f"no answer within {timeout:g} s and ended; allow more with --timeout")
-    if done.returncode < 0:
-        name = signal.Signals(-done.returncode).name
+    name = killed_by(done.returncode)
+    if name is not None:
         return Outcome("crashed", message=f"the runtime died of {name}", signal=name)
     try:
         answer = json.loads(done.stdout)
@@ -44,3 +52,14 @@ def run_in_child(task: str, request: dict[str, Any], timeout: float) -> Outcome:
     if "error" in answer:
         return Outcome("error", message=answer["error"])
     return Outcome("ok", answer)
+
+
+def killed_by(status: int) -> str | None:
+    """The signal, or on Windows the exception, behind a process's exit status; None if it ended by itself."""
+    if -128 < status < 0:
+        try:
+            return signal.Signals(-status).name
+        except ValueError:  # a real-time signal, which has no name
+            return f"signal {-status}"
+    code = status & 0xFFFFFFFF
+    return _NTSTATUS.get(code, f"status 0x{code:08X}") if code >= 0xC0000000 else None

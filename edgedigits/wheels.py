@@ -47,6 +47,11 @@ class Platform:
         return _text(self.python)
 
     @property
+    def release_text(self) -> str:
+        """Such as ``2.36``; empty if unknown."""
+        return _text(self.release) if self.release else ""
+
+    @property
     def arm32(self) -> bool:
         """Whether it is a 32-bit ARM, for which the package index has no wheel of NumPy or Pillow either."""
         return self.machine.startswith("armv")

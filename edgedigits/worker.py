@@ -20,6 +20,8 @@ TASKS = {
     "window": "edgedigits.timing:child_window",
     "start": "edgedigits.timing:child_start",
     "sustained": "edgedigits.timing:child_sustained",
+    "runtime": "edgedigits.doctor:child_runtime",
+    "import": "edgedigits.doctor:child_import",
 }
 
 

@@ -14,7 +14,7 @@ json_option = click.option(
     help="Write the result as JSON; - is standard output, and nothing else goes there.",
 )
 artifact_option = click.option("--artifact", help="Such as int8.tflite, or int8.")
-runtime_option = click.option("--runtime", help="litert, tflite-runtime, onnxruntime or tensorflow.")
+runtime_option = click.option("--runtime", help="litert, tflite-runtime, onnxruntime, numpy or tensorflow.")
 artifacts_option = click.option("--artifact", "artifacts", multiple=True, help="Only this artifact; may be repeated.")
 runtimes_option = click.option("--runtime", "runtimes", multiple=True, help="Only this runtime; may be repeated.")
 timeout_option = click.option("--timeout", default=300.0, show_default=True, help="Seconds for one row.")

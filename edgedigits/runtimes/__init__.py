@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from edgedigits.errors import RuntimeUnavailableError
-from edgedigits.tensors import AnyArray, TensorSpec
+
+if TYPE_CHECKING:  # `edgedigits doctor` reads this table also where NumPy is missing or broken
+    from edgedigits.tensors import AnyArray, TensorSpec
 
 
 class Adapter(Protocol):

@@ -21,7 +21,7 @@ from edgedigits.bundle import GOLDEN, Bundle
 from edgedigits.tensors import AnyArray
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-COMMANDS = ("benchmark", "export", "inspect", "parity", "plot", "predict", "run", "train")
+COMMANDS = ("benchmark", "doctor", "export", "inspect", "parity", "plot", "predict", "run", "train")
 HEAVY = {"numpy", "PIL", "ai_edge_litert", "tflite_runtime", "onnxruntime", "tensorflow", "keras", "matplotlib"}
 
 
@@ -45,9 +45,9 @@ def trouble(done: subprocess.CompletedProcess[str]) -> str:
 
 
 class TestHelp:
-    @pytest.mark.parametrize("option", ["--help", "--version"])
-    def test_nothing_heavy_is_imported(self, option: str) -> None:
-        command = [sys.executable, "-X", "importtime", "-m", "edgedigits", option]
+    @pytest.mark.parametrize("arguments", ["--help", "--version", "doctor --help"])
+    def test_nothing_heavy_is_imported(self, arguments: str) -> None:
+        command = [sys.executable, "-X", "importtime", "-m", "edgedigits", *arguments.split()]
         done = subprocess.run(command, capture_output=True, text=True)
         imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
         assert done.returncode == 0

@@ -44,7 +44,7 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_there_are_commands_to_run() -> None:
     assert len(COMMANDS) >= 10
     shown = {shlex.split(command)[1] for command in COMMANDS}
-    assert shown >= {"predict", "parity", "benchmark", "inspect", "train", "export", "plot"}
+    assert shown >= {"predict", "doctor", "parity", "benchmark", "inspect", "train", "export", "plot"}
 
 
 ORDERED = sorted(set(COMMANDS), key=order)

@@ -1,0 +1,25 @@
+"""The command `edgedigits doctor`."""
+
+from __future__ import annotations
+
+import click
+
+from edgedigits.commands.options import json_option, timeout_option
+from edgedigits.terminal import FAILED, emit, progress
+
+
+@click.command(short_help="Say what this machine can run.")
+@timeout_option
+@json_option
+def doctor(timeout: float, json_file: str | None) -> None:
+    """Say what this machine can run, and the exact line to type for what is missing or broken.
+
+    Every runtime is tried on one image, in a process of its own, so that a crash is a line here. The exit status is 0
+    if a runtime works and none that is installed fails, and 1 if not.
+    """
+    from edgedigits.diagnosis import diagnosis_text
+    from edgedigits.doctor import examine
+
+    found = examine(timeout=timeout, on_check=lambda check: progress(f"{check.name}: {check.status}"))
+    emit(found.to_json(), diagnosis_text(found), json_file)
+    raise SystemExit(0 if found.healthy else FAILED)
