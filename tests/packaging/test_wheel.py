@@ -83,6 +83,16 @@ def test_parity_works_and_says_what_is_not_installed(edgedigits: Callable[..., A
     assert {row["runtime"] for row in rows if row["status"] == "missing"} >= {"tflite-runtime", "onnxruntime"}
 
 
+def test_the_doctor_finds_the_one_runtime_and_what_could_be_added(edgedigits: Callable[..., Any]) -> None:
+    done = edgedigits("doctor", "--json", "-")
+    assert done.returncode == 0
+    found = {row["name"]: (row["status"], row["line"]) for row in json.loads(done.stdout)["runtimes"]}
+    assert found["litert"] == found["numpy"] == ("works", None)
+    assert found["tensorflow"] == ("not installed", None)
+    assert found["onnxruntime"][0] == "not installed"
+    assert found["onnxruntime"][1].startswith("pip install onnxruntime==")
+
+
 def test_benchmark_and_inspect_work(edgedigits: Callable[..., Any]) -> None:
     measured = edgedigits("benchmark", "--windows", "1", "--min-seconds", "0.1", "--json", "-")
     assert measured.returncode == 0
