@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,10 +15,12 @@ from edgedigits.files import sha256, whole_directory, whole_file, write_text
 WRITE_HALF_AND_DIE = """
 import os, signal, sys
 from pathlib import Path
-from edgedigits.files import whole_file
+from edgedigits.files import whole_directory, whole_file
 
-with whole_file(Path(sys.argv[1])) as temporary:
-    temporary.write_text("half")
+with {"file": whole_file, "directory": whole_directory}[sys.argv[1]](Path(sys.argv[2])) as temporary:
+    (temporary / "half" if temporary.is_dir() else temporary).write_text("half, and longer than what comes next")
+    print("half", flush=True)
+    sys.stdin.read()  # until it is told to go on
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -117,12 +119,70 @@ def test_a_file_never_replaces_a_folder(tmp_path: Path) -> None:
     assert names(tmp_path / "it") == ["kept"]
 
 
-def test_killed_while_writing(tmp_path: Path) -> None:
-    target = tmp_path / "it"
-    target.write_text("old")
-    done = subprocess.run([sys.executable, "-c", WRITE_HALF_AND_DIE, str(target)])
-    assert done.returncode == -signal.SIGKILL
-    assert target.read_text() == "old"
+@pytest.fixture
+def writer(put: Put, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has written half of ``it``, waits, and then dies of SIGKILL."""
+    put(tmp_path / "it", "old")
+    kind = "file" if put is put_file else "directory"
+    command = [sys.executable, "-c", WRITE_HALF_AND_DIE, kind, str(tmp_path / "it")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "half\n"
+        yield process
+
+
+def test_killed_while_writing(put: Put, writer: subprocess.Popen[str], tmp_path: Path) -> None:
+    """The old one stays whole, and the next to write takes over what was left."""
+    writer.communicate()
+    assert writer.returncode == -signal.SIGKILL
+    assert text_of(tmp_path / "it") == "old"
+    assert names(tmp_path) == [".it.unfinished", "it"]
+    put(tmp_path / "it", "new")
+    assert text_of(tmp_path / "it") == "new"
+    assert names(tmp_path) == ["it"]
+    assert (tmp_path / "it").is_file() or names(tmp_path / "it") == ["inner"]
+
+
+def test_two_at_once(put: Put, writer: subprocess.Popen[str], tmp_path: Path) -> None:
+    """The second is told, and harms neither the first nor what stands there."""
+    with pytest.raises(EdgeDigitsError, match=r"another process is writing .*it; wait until it is done"):
+        put(tmp_path / "it", "new")
+    assert text_of(tmp_path / "it") == "old"
+    half = tmp_path / ".it.unfinished"
+    assert (half / "half" if half.is_dir() else half).read_text().startswith("half")
+    writer.communicate()
+
+
+def test_many_at_once(put: Put, tmp_path: Path) -> None:
+    """Threads that all replace one target: each is whole or told, at least one is whole, and nothing is left."""
+    told: list[str] = []
+
+    def write(number: int) -> None:
+        for _ in range(20):
+            try:
+                put(tmp_path / "it", str(number) * 1000)
+            except EdgeDigitsError as error:
+                told.append(str(error))
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert text_of(tmp_path / "it") in {str(n) * 1000 for n in range(4)}
+    assert names(tmp_path) == ["it"]
+    assert [line for line in told if "another process is writing" not in line] == []
+    assert len(told) < 80
+
+
+def test_a_link_in_the_way_is_not_followed(put: Put, tmp_path: Path) -> None:
+    (tmp_path / ".it.unfinished").symlink_to("elsewhere")
+    for _ in range(2):  # to nothing, then to a folder
+        with pytest.raises(EdgeDigitsError, match="cannot write"):
+            put(tmp_path / "it", "text")
+        assert names(tmp_path) in ([".it.unfinished"], [".it.unfinished", "elsewhere"])
+        (tmp_path / "elsewhere").mkdir(exist_ok=True)
+    assert names(tmp_path / "elsewhere") == []
 
 
 def test_a_reader_never_sees_part_of_it(tmp_path: Path) -> None:
