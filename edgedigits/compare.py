@@ -121,8 +121,7 @@ def _row(
     if old is None or new is None:
         return None, f"only in {'OLD' if new is None else 'NEW'}: {where}"
     if old.status == new.status == "ok":
-        size = "" if old.bytes == new.bytes else f"{where}: another file, {old.bytes:,} bytes before, {new.bytes:,} now"
-        return _measured(old, new, max_regress), size
+        return _measured(old, new, max_regress), _other_file(old, new, where)
     told = [f"{r.status} in {n}{': ' * bool(r.message)}{r.message}" for n, r in (("OLD", old), ("NEW", new))]
     note = f"{where}: {', '.join(t for t, r in zip(told, (old, new), strict=True) if r.status != 'ok')}"
     if old.status == "ok" and new.status in FAILED and not cut_short:
@@ -207,6 +206,13 @@ def mann_whitney(one: Sequence[int], other: Sequence[int]) -> float:
     deviation = math.sqrt(n * m / 12 * (total + 1 - tied / (total * (total - 1))))
     distance = max(0.0, abs(seen / 2 - n * (total + 1) / 2) - 0.5)
     return math.erfc(distance / deviation / math.sqrt(2))
+
+
+def _other_file(old: LatencyRow, new: LatencyRow, where: str) -> str:
+    if old.bytes != new.bytes:
+        return f"{where}: another file, {old.bytes:,} bytes before, {new.bytes:,} now"
+    same = old.sha256 == new.sha256 or None in (old.sha256, new.sha256)
+    return "" if same else f"{where}: another file of the same size"
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], names: Sequence[str]) -> list[str]:

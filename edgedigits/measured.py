@@ -23,6 +23,7 @@ class LatencyRow:
     """One artifact in one runtime. Times are nanoseconds; None where the samples do not suffice, or nothing ran.
 
     Attributes:
+        sha256: of the artifact's file, hexadecimal.
         samples: how many whole calls were timed, from a float32 image to logits; the percentiles are of them, and each
             ``upper`` is its 99 % confidence bound.
         spread: of the windows' medians, (largest - smallest) / median; above 10 % the row is ``noisy``.
@@ -64,6 +65,7 @@ class LatencyRow:
     threads_p50_ns: dict[str, int] = field(default_factory=dict)
     signal: str | None = None
     message: str = ""
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def latency_row(
     """A row from its windows, each a child's outcome and its samples; the first that failed makes the row a failure."""
     info = RUNTIMES[runtime]
     facts: dict[str, Any] = {"artifact": artifact.file, "runtime": runtime, "threads": threads, "bytes": artifact.bytes}
-    facts["version"] = info.version
+    facts |= {"sha256": artifact.sha256, "version": info.version}
     if not info.installed:
         return LatencyRow(**facts, status="missing", message=f"not installed; {info.install}")
     for outcome, _ in windows:

@@ -60,6 +60,7 @@ class ParityRow:
         arithmetic: int8 only: whose rounding the answers show, bit for bit, as the numpy runtime recomputes them.
         seconds: what the child took, start included.
         allowed: how many mismatches the gate lets pass.
+        sha256: of the artifact's file, hexadecimal.
     """
 
     artifact: str
@@ -83,6 +84,7 @@ class ParityRow:
     signal: str | None = None
     message: str = ""
     allowed: int = 0
+    sha256: str | None = None
 
     @property
     def passed(self) -> bool:
@@ -204,7 +206,8 @@ def _plan(
 
 def _facts(artifact: Artifact, runtime: str, kernels: str, golden: FloatArray, allowed: int) -> dict[str, Any]:
     facts: dict[str, Any] = {"artifact": artifact.file, "runtime": runtime, "kernels": kernels, "images": len(golden)}
-    return facts | {"version": RUNTIMES[runtime].version, "allowed": allowed if artifact.quantized else 0}
+    facts |= {"version": RUNTIMES[runtime].version, "allowed": allowed if artifact.quantized else 0}
+    return facts | {"sha256": artifact.sha256}
 
 
 def _run(

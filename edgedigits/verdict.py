@@ -88,6 +88,8 @@ def proof(row: LatencyRow, parity: ParityReport | None) -> Proof:
     found = [p for p in parity.rows if (p.artifact, p.runtime) == (row.artifact, row.runtime) and p.status != "missing"]
     if not found:
         return Proof("unknown", "parity did not run it")
+    if any(p.sha256 != row.sha256 for p in found if p.sha256 and row.sha256):
+        return Proof("unknown", f"parity was checked on another {row.artifact}")
     flips = max((p.mismatches or 0 for p in found), default=0)
     failed = [p for p in found if not p.passed]
     if failed:

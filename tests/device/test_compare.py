@@ -191,6 +191,9 @@ class TestMachine:
         size = old.rows[0].bytes
         notes = compare(old, alter(old, 0, bytes=5)).notes
         assert f"float32.tflite in litert: another file, {size:,} bytes before, 5 now" in notes
+        notes = compare(old, alter(old, 0, sha256="0" * 64)).notes
+        assert "float32.tflite in litert: another file of the same size" in notes
+        assert not any("another file" in note for note in compare(old, old).notes)
 
     def test_an_invalid_run_is_refused(self, old: BenchmarkReport) -> None:
         with pytest.raises(InputError, match=r"OLD is invalid: it throttled; mend that and run `edgedigits benchmark`"):

@@ -136,6 +136,14 @@ class TestVerdict:
         assert "parity was checked with litert 0.1, and" in text
         assert text.startswith("Ship int8.tflite")
 
+    def test_parity_of_another_file_of_that_name_proves_nothing(
+        self, bench: BenchmarkReport, parity: ParityReport
+    ) -> None:
+        assert {row.sha256 for row in parity.rows} == {row.sha256 for row in bench.rows} - {None}
+        text = said(bench, failing(parity, FLOAT, sha256="0" * 64))
+        assert "parity was checked on another float32.tflite" in text
+        assert text.startswith("Ship int8.tflite")
+
     def test_without_parity(self, bench: BenchmarkReport) -> None:
         verdict = recommend(bench)
         assert verdict.headline.startswith("Ship float32.tflite in litert")
