@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgedigits.bundle import Bundle
-    from edgedigits.layers import LayerError
+    from edgedigits.layers import LayerReport
     from edgedigits.measured import BenchmarkReport, LatencyRow
     from edgedigits.parity import ParityReport, ParityRow
 
@@ -233,23 +233,25 @@ def _plain(value: Any) -> str:
     return ", ".join(map(_plain, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def layers_text(found: dict[str, list[LayerError]]) -> str:
+def layers_text(found: dict[str, LayerReport]) -> str:
     """Each int8 artifact's layers and their errors."""
-    head = ("artifact", "layer", "scale", "RMSE/scale", "in range", "saturated", "SNR dB")
+    head = ("artifact", "layer", "operator", "scale", "RMSE/scale", "in range", "saturated", "SNR dB")
     rows = [
         (
             file,
             e.layer[-40:],
+            e.operator,
             f"{e.scale:.4g}",
             f"{e.rmse_over_scale:.3f}",
             f"{e.in_range_rmse_over_scale:.3f}",
             f"{e.saturated:.2%}",
-            f"{e.snr_db:.1f}",
+            "-" if e.snr_db is None else f"{e.snr_db:.1f}",
         )
-        for file, layers in found.items()
-        for e in layers
+        for file, report in found.items()
+        for e in report.layers
     ]
-    return table(head, rows, left=2) + (
+    others = [f"{file}: not measured: {', '.join(r.not_measured)}" for file, r in found.items() if r.not_measured]
+    return "\n".join([table(head, rows, left=3), *others]) + (
         "\nRMSE/scale is healthy near 0.289 = 1/sqrt 12. More, with values saturated: the range is too narrow for\n"
         "some inputs; a tuned export does so on purpose where no answer hangs on it. More in range: suspect the kernel."
     )

@@ -61,7 +61,7 @@ class Session:
             raise InputError(f"threads is {threads}; expected 1 or more")
         info.require()
         self.runtime, self.kernels, self.threads = runtime, kernels, threads
-        self._adapter: Adapter | None = _open(model, model_format, runtime, threads, kernels)
+        self._adapter: Adapter | None = open_adapter(model, model_format, runtime, threads, kernels)
         self.input: TensorSpec = self._adapter.inputs
         self.output: TensorSpec = self._adapter.outputs
         self._lock = threading.Lock()
@@ -170,7 +170,8 @@ def _require_finite(x: FloatArray) -> None:
         raise InputError("the input holds NaN or infinity; expected finite values only, so look at where it was made")
 
 
-def _open(model: bytes, model_format: str, runtime: str, threads: int, kernels: str) -> Adapter:
+def open_adapter(model: bytes, model_format: str, runtime: str, threads: int, kernels: str) -> Adapter:
+    """A runtime's adapter, bare; RuntimeUnavailableError or ModelError where :class:`Session` raises it."""
     package = RUNTIMES[runtime].package
     if package in _EXCLUSIVE and package not in sys.modules:
         loaded = [other for other in _EXCLUSIVE if other in sys.modules]

@@ -16,6 +16,7 @@ from edgedigits.errors import EdgeDigitsError
 
 # What can be asked for: a function of one JSON object that returns one.
 TASKS = {
+    "layers": "edgedigits.layers:child_layers",
     "logits": "edgedigits.parity:child_logits",
     "window": "edgedigits.timing:child_window",
     "start": "edgedigits.timing:child_start",

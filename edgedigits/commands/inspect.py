@@ -14,8 +14,9 @@ from edgedigits.terminal import emit
 @click.command(short_help="Show what a bundle holds.")
 @bundle_argument
 @click.option("--int8", is_flag=True, help="Show each layer's error in the int8 artifacts, over the bundle's inputs.")
+@click.option("--timeout", default=300.0, show_default=True, help="Seconds for one artifact, with --int8.")
 @json_option
-def inspect(bundle: Path | None, int8: bool, json_file: str | None) -> None:
+def inspect(bundle: Path | None, int8: bool, timeout: float, json_file: str | None) -> None:
     """Show what a bundle holds: each artifact's input and output, sizes, checksums, provenance."""
     from edgedigits.bundle import Bundle
     from edgedigits.report import inspect_text, layers_text
@@ -27,17 +28,10 @@ def inspect(bundle: Path | None, int8: bool, json_file: str | None) -> None:
         return
     from dataclasses import asdict
 
-    from edgedigits.layers import layer_errors
+    from edgedigits.layers import inspect_layers
 
     quantized = [artifact for artifact in opened.manifest.artifacts if artifact.quantized]
     if not quantized:
         raise InputError(f"{opened.path} has no int8 artifact; `edgedigits export` makes one")
-    x, _ = opened.inputs()
-    found = {}
-    for artifact in quantized:
-        try:
-            found[artifact.file] = layer_errors(opened.read(artifact.file), x)
-        except ValueError as cause:
-            raise InputError(f"{artifact.file}: {cause}; --int8 reads dense models") from cause
-    rows = [{"artifact": file, **asdict(layer)} for file, layers in found.items() for layer in layers]
-    emit(rows, layers_text(found), json_file)
+    found = {artifact.file: inspect_layers(opened, artifact, timeout) for artifact in quantized}
+    emit([{"artifact": file, **asdict(layers)} for file, layers in found.items()], layers_text(found), json_file)

@@ -9,62 +9,49 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
-from numpy.typing import NDArray
 
-SCALARS = {"byte": "<i1", "ubyte": "<u1", "int": "<i4", "uint": "<u4", "long": "<i8", "float": "<f4", "string": "<u1"}
+Field = tuple[int, str, bool, int]  # its slot in the table, its type, whether it is a vector, its default
+SCALARS = {"byte": "<i1", "ubyte": "<u1", "bool": "?", "int": "<i4", "uint": "<u4", "long": "<i8", "float": "<f4"}
 
 
 @cache
-def schema() -> tuple[dict[str, dict[str, tuple[int, str]]], dict[str, list[str]]]:
-    """Parse tflite.fbs: {table: {field: (slot, type)}}, a union taking two slots, and {enum: names by value}."""
+def schema() -> tuple[dict[str, dict[str, Field]], dict[str, list[str]]]:
+    """Parse tflite.fbs: {table: its fields by name}, and {enum or union: its names in order}; a union's begin at 1."""
     text = re.sub(r"//.*", "", (files(__package__) / "tflite.fbs").read_text(encoding="ascii"))
-    blocks = re.findall(r"(table|enum|union)\s+(\w+)[\s:]*(\w*)\s*\{([^}]*)\}", text)
-    alias = {name: base or kind for kind, name, base, _ in blocks if kind != "table"}  # an enum is read as its base
-    tables: dict[str, dict[str, tuple[int, str]]] = {}
-    for name, body in ((name, body) for kind, name, _, body in blocks if kind == "table"):
-        slot, tables[name] = 0, {}
-        for field, type_ in re.findall(r"(\w+):\[?(\w+)", body):
-            slot += alias.get(type_) == "union"
-            tables[name][field], slot = (slot, alias.get(type_, type_)), slot + 1
-    return tables, {name: re.findall(r"\w+", body) for kind, name, _, body in blocks if kind == "enum"}
+    found = re.findall(r"(table|enum|union)\s+(\w+)[\s:]*(\w*)\s*\{([^}]*)\}", text)
+    kinds = {name: (kind, base or name) for kind, name, base, _ in found}  # an enum is read as its base
+    tables: dict[str, dict[str, Field]] = {name: {} for kind, name, _, _ in found if kind == "table"}
+    for _, name, _, body in found:
+        slot = 0
+        for field, vector, type_, default in re.findall(r"(\w+):(\[?)(\w+)\]?(?: = (\d+))?", body):
+            kind, base = kinds.get(type_, ("", type_))
+            slot += kind == "union"  # it takes two: the number of its table, then the table
+            tables[name][field], slot = (slot, base, vector == "[", int(default or 0)), slot + 1
+    return tables, {name: re.findall(r"\w+", body) for kind, name, _, body in found if kind != "table"}
 
 
 class Table(flatbuffers.table.Table):  # type: ignore[misc]
-    """A table of the file; struct.error, TypeError or ValueError is raised for what lies outside the file."""
+    """A table of the file; struct.error or an error of NumPy's or Python's own is raised for what lies outside it."""
 
     def __init__(self, data: bytes, position: int, kind: str) -> None:
         super().__init__(data, position)
         self.fields = schema()[0][kind]
 
-    def find(self, field: str) -> tuple[int, str]:
-        """Return where a field stands, 0 when left out, and its type; a vtable is two sizes, then slots, of uint16."""
-        slot, type_ = self.fields[field]
-        offset = self.Offset(4 + 2 * slot)
-        return (self.Pos + offset if offset else 0), type_
+    def __getitem__(self, name: str) -> Any:
+        """Return a number, a string, a Table, a vector of numbers (a read-only view of the file), a list of Tables.
 
-    def number(self, field: str) -> Any:
-        """Return a number; 0, its default, when left out."""
-        at, type_ = self.find(field)
-        return np.frombuffer(self.Bytes, SCALARS[type_], 1, at)[0].item() if at else 0
-
-    def array(self, field: str) -> NDArray[Any]:
-        """Return a vector of numbers, or of offsets to tables, as a read-only view of the file."""
-        at, type_ = self.find(field)
-        start = self.Indirect(at)
-        count = int(np.frombuffer(self.Bytes, "<u4", 1, start)[0]) if at else 0
-        return np.frombuffer(self.Bytes, SCALARS.get(type_, "<u4"), count, start + 4 if at else 0)
-
-    def text(self, field: str) -> str:
-        """Return a string, at most 4096 bytes of it."""
-        return self.array(field)[:4096].tobytes().decode("utf-8", "replace")
-
-    def table(self, field: str, kind: str) -> Table | None:
-        """Return a table of the given kind, None when left out."""
-        at, _ = self.find(field)
-        return Table(self.Bytes, self.Indirect(at), kind) if at else None
-
-    def tables(self, field: str) -> list[Table]:
-        """Return a vector of tables."""
-        at, kind = self.find(field)
-        start = self.Indirect(at) + 4
-        return [Table(self.Bytes, start + 4 * i + int(o), kind) for i, o in enumerate(self.array(field))]
+        What is left out is its default, empty, or None; None is also a union's table that the schema leaves out.
+        """
+        (slot, kind, vector, default), (tables, names) = self.fields[name], schema()
+        offset = self.Offset(4 + 2 * slot)  # a vtable is two sizes, then slots, of uint16
+        if kind in SCALARS and not vector:
+            return np.frombuffer(self.Bytes, SCALARS[kind], 1, self.Pos + offset)[0].item() if offset else default
+        if kind in names and offset:
+            kind = names[kind][self.Bytes[self.Pos + self.Offset(2 + 2 * slot)] - 1]
+        if not vector and kind != "string":
+            return Table(self.Bytes, self.Indirect(self.Pos + offset), kind) if offset and kind in tables else None
+        start, count = (self.Vector(offset), self.VectorLen(offset)) if offset else (0, 0)
+        if kind in tables:
+            return [Table(self.Bytes, self.Indirect(start + 4 * i), kind) for i in range(count)]
+        values = np.frombuffer(self.Bytes, SCALARS.get(kind, "<u1"), count, start)
+        return values if vector else values[:4096].tobytes().decode("utf-8", "replace")

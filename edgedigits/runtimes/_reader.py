@@ -1,4 +1,4 @@
-"""Reads a .tflite as a chain of operators, each fed by the one before: all that a dense network needs."""
+"""Reads a .tflite: all its operators, or the one chain of them, each fed by the one before, that a dense network is."""
 
 from __future__ import annotations
 
@@ -6,29 +6,27 @@ import struct
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edgedigits.runtimes._flatbuffer import Table, schema
+from edgedigits.tensors import AnyArray
 
 DTYPES = {"FLOAT32": "<f4", "INT32": "<i4", "INT8": "<i1"}
-OPTIONS = {"FULLY_CONNECTED": "FullyConnectedOptions", "SOFTMAX": "SoftmaxOptions"}
 
 
 class Tensor(NamedTuple):
     """A tensor, batch axis first; values are empty unless constant; a scale and zero point, one a channel, or none."""
 
+    number: int
     name: str
     type: str
     shape: tuple[int, ...]
-    values: NDArray[Any]
-    scale: NDArray[np.float32]
-    zero_point: NDArray[np.int64]
+    values: AnyArray
+    scale: AnyArray
+    zero_point: AnyArray
     axis: int
 
 
 class Operator(NamedTuple):
-    """An operator, its input tensors (None where left out), its output, and its options by their schema names."""
+    """An operator, its input tensors (None where left out), its first output, its options by their schema names."""
 
     name: str
     inputs: list[Tensor | None]
@@ -36,24 +34,35 @@ class Operator(NamedTuple):
     options: dict[str, Any]
 
 
-def _tensor(table: Table, buffers: list[Table]) -> Tensor:
+def _tensor(number: int, table: Table, buffers: list[Table]) -> Tensor:
     # Slices keep a hostile file, whose tables may share one long vector, from taking more than linear time.
-    type_, shape = schema()[1]["TensorType"][table.number("type")], tuple(table.array("shape")[:9].tolist())
-    values = buffers[table.number("buffer")].array("data")
-    values = values.view(DTYPES[type_]).reshape(shape) if values.size and type_ in DTYPES else values[:0]
-    q = table.table("quantization", "QuantizationParameters")
-    scale, zero = (q.array("scale"), q.array("zero_point")) if q else (np.empty(0, "<f4"), np.empty(0, "<i8"))
-    return Tensor(table.text("name"), type_, shape, values, scale, zero, q.number("quantized_dimension") if q else 0)
+    type_, shape = schema()[1]["TensorType"][table["type"]], tuple(table["shape"][:9].tolist())
+    data, q = buffers[table["buffer"]]["data"], table["quantization"]
+    values = data.view(DTYPES[type_]).reshape(shape) if data.size and type_ in DTYPES else data[:0]
+    scale, zero, axis = (q["scale"], q["zero_point"], q["quantized_dimension"]) if q else (data[:0], data[:0], 0)
+    return Tensor(number, table["name"], type_, shape, values, scale, zero, axis)
 
 
 def _operator(table: Table, codes: list[Table], tensors: list[Tensor]) -> Operator:
-    code, names = codes[table.number("opcode_index")], schema()[1]["BuiltinOperator"]
-    number = max(code.number("deprecated_builtin_code"), code.number("builtin_code"))  # schema_utils.cc
-    name = f"CUSTOM {code.text('custom_code')}" if names[number] == "CUSTOM" else names[number]
-    options = table.table("builtin_options", OPTIONS[name]) if name in OPTIONS else None
-    inputs = [tensors[i] if i >= 0 else None for i in table.array("inputs")[:9]]
-    values = {field: options.number(field) for field in options.fields} if options else {}
-    return Operator(name, inputs, tensors[table.array("outputs")[0]], values)
+    code, options, names = codes[table["opcode_index"]], table["builtin_options"], schema()[1]["BuiltinOperator"]
+    name = names[max(code["deprecated_builtin_code"], code["builtin_code"])]  # schema_utils.cc
+    inputs = [tensors[i] if i >= 0 else None for i in table["inputs"][:64]]
+    values = {field: options[field] for field in options.fields} if options else {}
+    return Operator(f"{name} {code['custom_code']}".strip(), inputs, tensors[table["outputs"][0]], values)
+
+
+def read_graph(data: bytes) -> tuple[list[Tensor], list[Tensor], list[Operator]]:
+    """Return the inputs, the outputs, and the operators as they run; ValueError for what is no whole .tflite."""
+    if data[4:8] != b"TFL3":
+        raise ValueError("not a .tflite: the identifier TFL3 is missing; export the model again")
+    try:
+        model = Table(data, struct.unpack_from("<I", data)[0], "Model")
+        graph, buffers, codes = model["subgraphs"][0], model["buffers"], model["operator_codes"]
+        tensors = [_tensor(i, table, buffers) for i, table in enumerate(graph["tensors"])]
+        inputs, outputs = ([tensors[i] for i in graph[field]] for field in ("inputs", "outputs"))
+        return inputs, outputs, [_operator(table, codes, tensors) for table in graph["operators"]]
+    except (IndexError, KeyError, struct.error, TypeError, ValueError) as error:
+        raise ValueError("a damaged .tflite: a part lies outside the file; export the model again") from error
 
 
 def read_chain(data: bytes, supported: Collection[str]) -> tuple[Tensor, list[Operator]]:
@@ -61,20 +70,13 @@ def read_chain(data: bytes, supported: Collection[str]) -> tuple[Tensor, list[Op
 
     Raises ValueError when the bytes are no whole .tflite of one input and one output, or need another operator.
     """
-    if data[4:8] != b"TFL3":
-        raise ValueError("not a .tflite: the identifier TFL3 is missing; export the model again")
-    try:
-        model = Table(data, struct.unpack_from("<I", data)[0], "Model")
-        graph, buffers, codes = model.tables("subgraphs")[0], model.tables("buffers"), model.tables("operator_codes")
-        tensors = [_tensor(table, buffers) for table in graph.tables("tensors")]
-        makers = {id(op.output): op for op in (_operator(t, codes, tensors) for t in graph.tables("operators"))}
-        (first,), (last,) = ([tensors[i] for i in graph.array(field)] for field in ("inputs", "outputs"))
-        chain: list[Operator] = []
-        while last is not first and (op := makers.pop(id(last))).name in supported:  # pop: a cycle ends, too
-            chain.append(op)
-            last = op.inputs[0]
-    except (IndexError, KeyError, struct.error, TypeError, ValueError) as error:
-        raise ValueError("a damaged .tflite, or one without a path from one input to one output") from error
-    if last is not first:
-        raise ValueError(f"{op.name} is not supported; the numpy runtime runs {', '.join(supported)}: try litert")
-    return first, chain[::-1]
+    inputs, outputs, operators = read_graph(data)
+    last, chain = outputs[0] if len(inputs) == len(outputs) == 1 else None, list[Operator]()
+    for op in (op for op in reversed(operators) if op.output is last):
+        if op.name not in supported:
+            raise ValueError(f"{op.name} is not supported; the numpy runtime runs {', '.join(supported)}: try litert")
+        chain.append(op)
+        last = (*op.inputs, None)[0]
+    if last is None or last is not inputs[0]:
+        raise ValueError("the .tflite has no path from its one input to its one output; try litert")
+    return inputs[0], chain[::-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,6 +28,21 @@ def _memory(tensor: Callable[[], AnyArray]) -> AnyArray:
     memory = memoryview((ctypes.c_byte * seen.nbytes).from_address(seen.ctypes.data))
     place: AnyArray = np.frombuffer(memory, seen.dtype).reshape(seen.shape[1:])
     return place
+
+
+def _with_outputs(model: bytes, tensors: Sequence[int]) -> bytes:
+    """The same .tflite with other outputs, by their numbers: a vector more at its end, and the offset that leads there.
+
+    FlatBuffers' offsets count from where they stand; a vector is its length and its values, aligned to four bytes.
+    """
+    from edgedigits.runtimes._flatbuffer import Table
+
+    graph = Table(model, int.from_bytes(model[:4], "little"), "Model")["subgraphs"][0]
+    slot, *_ = graph.fields["outputs"]
+    at = graph.Pos + graph.Offset(4 + 2 * slot)
+    changed = bytearray(model + bytes(-len(model) % 4))
+    changed[at : at + 4] = (len(changed) - at).to_bytes(4, "little")
+    return bytes(changed) + np.array([len(tensors), *tensors], "<u4").tobytes()
 
 
 class TFLiteAdapter:
@@ -97,6 +112,24 @@ class TFLiteAdapter:
         self._many.set_tensor(self._input, x)
         self._many.invoke()
         return self._many.get_tensor(self._output)  # type: ignore[no-any-return]
+
+    def trace(self, x: AnyArray, tensors: Collection[int]) -> dict[int, AnyArray]:
+        """The values of these tensors, by their numbers in the file, as stored, for (n, *shape) inputs.
+
+        They are made outputs of the model: ``experimental_preserve_all_tensors`` lets tflite-runtime 2.14 write an
+        ADD's result over what it was given.
+        """
+        interpreter = self._open(model_content=_with_outputs(self._open.keywords["model_content"], sorted(tensors)))
+        try:
+            self._resize(interpreter, len(x))
+        except (RuntimeError, ValueError):  # made for one image at a time
+            if len(x) == 1:
+                raise
+            rows = [self.trace(row[None], tensors) for row in x]
+            return {index: np.concatenate([row[index] for row in rows]) for index in tensors}
+        interpreter.set_tensor(self._input, x)
+        interpreter.invoke()
+        return {index: interpreter.get_tensor(index) for index in tensors}
 
     def close(self) -> None:
         """Drop the interpreters; their memory goes with the last reference."""

@@ -1,82 +1,141 @@
-"""The numpy runtime: a dense .tflite in plain NumPy; an oracle for the others, a fallback where none has a wheel."""
+"""The numpy runtime: a dense .tflite in plain NumPy; an oracle for the others, a fallback where none has a wheel.
+
+The arithmetic is TFLite's documented one; for int8, each kernel set rounds as one real family does. Sources: Jacob et
+al. 2018, arXiv:1712.05877, section 2; TFLite's 8-bit quantization specification; and the files named below, of
+tensorflow/lite/kernels unless a library is named.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Collection
+from itertools import accumulate
 
 import numpy as np
 
-from edgedigits.runtimes import _kernels as k
 from edgedigits.runtimes._reader import Operator, Tensor, read_chain
-from edgedigits.tensors import TensorSpec
+from edgedigits.tensors import AnyArray, TensorSpec
 
-OPERATORS = ("FULLY_CONNECTED", "QUANTIZE", "DEQUANTIZE", "RESHAPE", "RELU", "RELU6", "RELU_N1_TO_1", "SOFTMAX")
+Step = Callable[[AnyArray], AnyArray]
+OPERATORS = ("FULLY_CONNECTED", "QUANTIZE", "DEQUANTIZE", "RESHAPE")
 BIAS = {"FLOAT32": np.float32, "INT8": np.int32}  # the bias's dtype for each type of input
+# The range of each fused activation, in the order of the schema's ActivationFunctionType.
+ACTIVATIONS = ((-np.inf, np.inf), (0, np.inf), (-1, 1), (0, 6))
 
 
-def _quantization(tensor: Tensor) -> tuple[float, int]:
-    scale, zero_point = (*tensor.scale.tolist(), 0.0)[0], (*tensor.zero_point.tolist(), 0)[0]
-    if len(tensor.scale) != 1 or not 0 < scale < math.inf or not -128 <= zero_point <= 127:
-        raise ValueError(f"int8 tensor {tensor.name!r} needs one scale and one zero point; export the model again")
-    return scale, zero_point
+def round_half_away(x: AnyArray) -> AnyArray:
+    """Round float64 to whole numbers as C's round() and TfLiteRound; adding the float below 1/2 keeps it exact."""
+    return np.asarray(np.trunc(x + np.copysign(np.nextafter(0.5, 0), x)))
+
+
+def quantize_multiplier(real: AnyArray) -> tuple[AnyArray, AnyArray]:
+    """Return int64 (m, shift), real = m * 2**(shift - 31): QuantizeMultiplier in quantization_util.cc."""
+    fraction, shift = np.frexp(real)
+    multiplier = round_half_away(fraction * 2.0**31).astype(np.int64)
+    multiplier, shift = multiplier >> (multiplier >> 31), shift + (multiplier >> 31)  # a fraction that rounds up to 1
+    return np.where(shift < -31, 0, multiplier), np.where(shift < -31, 0, shift)
+
+
+def rescaler(x_scale: AnyArray, w_scale: AnyArray, y_scale: AnyArray, kernels: str) -> Step:
+    """Return the function from whole float64 sums (n, units) to whole outputs before their zero point.
+
+    Scales are float32, (1,) or, the weights', (units,). Each kernel set is one way to multiply by x * w / y:
+    reference: internal/common.cc, MultiplyByQuantizedMultiplier: gemmlowp's SaturatingRoundingDoublingHighMul, then
+        its RoundingDivideByPOT, half away from zero: the paper's arithmetic.
+    ruy: the same high multiply, then a rounding shift, half up (on ARM: SQRDMULH, RSHL).
+    xnnpack: XNNPACK's fp32 requantization: one float32 product, half to even.
+    exact: LiteRT's internal/reference/integer_ops/fully_connected.h: one float64 product, half away from zero.
+    """
+    if kernels == "xnnpack":
+        factor = x_scale * w_scale / y_scale
+        return lambda total: np.asarray(np.rint(total.astype(np.float32) * factor))
+    real = x_scale.astype(np.float64) * w_scale / y_scale
+    if kernels == "exact":
+        return lambda total: round_half_away(total * real)
+    multiplier, shift = quantize_multiplier(real)
+    left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
+    half, low = (1 << right) >> 1, 0 if kernels == "ruy" else (right > 0).astype(np.int64)
+
+    def rescale(total: AnyArray) -> AnyArray:
+        high = ((total.astype(np.int64) << left) * multiplier + (1 << 30)) >> 31  # numpy's >> rounds down
+        return np.asarray((high + half - low * (high < 0)) >> right)
+
+    return rescale
+
+
+def activation_range(fused: int, y: Tensor, kernels: str) -> AnyArray:
+    """Return int8 bounds: kernel_util.cc, CalculateActivationRangeQuantized; XNNPACK rounds with the zero point in."""
+    bounds = (np.array(ACTIVATIONS[fused], np.float32) / y.scale).astype(np.float64)
+    whole = np.rint(bounds + y.zero_point) if kernels == "xnnpack" else round_half_away(bounds) + y.zero_point
+    return np.clip(whole, -128, 127)
+
+
+def dense_int8(x: Tensor, w: Tensor, bias: AnyArray, y: Tensor, fused: int, kernels: str) -> Step:
+    """Return FULLY_CONNECTED, int8 (n, depth) -> (n, units), for weights (units, depth) and a bias (units,) int32.
+
+    internal/reference/integer_ops/fully_connected.h: sum((x - x_zero) * (w - w_zero)) + bias, rescaled, plus y_zero,
+    clamped. x_zero is folded into the bias. Sums are whole float64 numbers below 2**53: exact in any order, and as fast
+    as BLAS. Raises ValueError when a sum can leave int32, where kernels differ.
+    """
+    scales, positive = len(w.scale), ((w.scale > 0) & (w.scale < np.inf)).all()
+    if scales not in (1, len(bias)) or len(w.zero_point) != scales or (scales > 1 and w.axis) or not positive:
+        raise ValueError(f"weights {w.name!r} need one positive scale and zero point, or {len(bias)} of each")
+    matrix = np.ascontiguousarray((w.values.astype(np.float64) - w.zero_point[:, None]).T)
+    largest = np.abs(matrix).sum(0) * 255 + np.abs(bias.astype(np.float64))
+    if (largest * np.maximum(x.scale.astype(np.float64) * w.scale / y.scale, 1)).max(initial=0) >= 2**31:
+        raise ValueError("a FULLY_CONNECTED sum can leave int32; choose other scales or a smaller bias")
+    offset, y_zero = bias - x.zero_point * matrix.sum(0), y.zero_point.astype(np.float64)
+    rescale, (low, high) = rescaler(x.scale, w.scale, y.scale, kernels), activation_range(fused, y, kernels)
+
+    def step(v: AnyArray) -> AnyArray:
+        total = rescale(v.astype(np.float64) @ matrix + offset) + y_zero
+        return np.minimum(np.maximum(total, low), high).astype(np.int8)
+
+    return step
+
+
+def quantize(y: Tensor) -> Step:
+    """Return QUANTIZE, float32 -> int8: internal/reference/quantize.h, AffineQuantize."""
+    return lambda x: np.clip(round_half_away((x / y.scale).astype("f8")) + y.zero_point, -128, 127).astype(np.int8)
 
 
 def _spec(tensor: Tensor) -> TensorSpec:
-    if tensor.type not in ("FLOAT32", "INT8") or min(tensor.shape, default=0) < 1:
-        raise ValueError(f"tensor {tensor.name!r} is {tensor.type} {tensor.shape}; the numpy runtime cannot take that")
-    quantization = _quantization(tensor) if tensor.type == "INT8" else (None, None)
-    return TensorSpec(tensor.name, tensor.shape[1:], tensor.type.lower(), *quantization)
+    pairs = list(zip(tensor.scale.tolist(), tensor.zero_point.tolist(), strict=False))
+    fits = len(pairs) == 1 and 0 < pairs[0][0] < math.inf and -128 <= pairs[0][1] <= 127
+    if min(tensor.shape, default=0) < 1 or (tensor.type == "INT8" and not fits):
+        raise ValueError(f"tensor {tensor.name!r} of shape {tensor.shape} has no size, or int8 without one scale")
+    return TensorSpec(tensor.name, tensor.shape[1:], tensor.type.lower(), *(pairs[0] if tensor.type == "INT8" else ()))
 
 
-def _dense(op: Operator, x: Tensor, kernels: str) -> k.Step:
+def _dense(op: Operator, x: Tensor, kernels: str) -> Step:
     """Return a FULLY_CONNECTED whose input, weights and output are all float32, or all int8."""
     (w, bias), y = (*op.inputs, None, None)[1:3], op.output
     fused, shuffled = op.options.get("fused_activation_function", 0), op.options.get("weights_format", 0)
     if w is None or w.values.ndim != 2 or not x.type == w.type == y.type or shuffled or not 0 <= fused < 4:
         raise ValueError(f"FULLY_CONNECTED from {x.type} to {y.type} without plain constant weights of that type")
-    activation, (units, depth) = list(k.ACTIVATIONS)[fused], w.values.shape
-    b = np.zeros(units, BIAS.get(x.type)) if bias is None else bias.values
-    if math.prod(x.shape[1:]) != depth or y.shape[1:] != (units,) or b.shape != (units,) or b.dtype != BIAS.get(x.type):
+    units, depth = w.values.shape
+    b = np.zeros(units, BIAS[x.type]) if bias is None else bias.values
+    if x.shape[1:] != (depth,) or y.shape[1:] != (units,) or b.shape != (units,) or b.dtype != BIAS[x.type]:
         raise ValueError(f"FULLY_CONNECTED: {x.shape} by {w.values.shape} plus {b.shape} does not give {y.shape}")
-    if x.type == "FLOAT32":
-        matrix, clamp = np.ascontiguousarray(w.values.T), _clamp(activation)
-        return (lambda v: clamp(v @ matrix + b)) if fused else (lambda v: v @ matrix + b)
-    scales, positive = len(w.scale), ((w.scale > 0) & (w.scale < np.inf)).all()
-    if scales not in (1, units) or len(w.zero_point) != scales or (scales > 1 and w.axis) or not positive:
-        raise ValueError(f"weights {w.name!r} need one positive scale and zero point, or {units} of each")
-    weights = w.values.astype(np.float64) - w.zero_point[:, None]
-    return k.dense_int8(weights, w.scale, b.astype(np.float64), _quantization(x), _quantization(y), activation, kernels)
+    if x.type == "INT8":
+        return dense_int8(x, w, b, y, fused, kernels)
+    matrix, (low, high) = np.ascontiguousarray(w.values.T), np.array(ACTIVATIONS[fused], np.float32)
+    return (lambda v: np.minimum(np.maximum(v @ matrix + b, low), high)) if fused else (lambda v: v @ matrix + b)
 
 
-def _clamp(activation: str) -> k.Step:
-    low, high = np.array(k.ACTIVATIONS[activation], np.float32)
-    return lambda v: np.minimum(np.maximum(v, low), high)
-
-
-def _step(op: Operator, x: Tensor, kernels: str) -> k.Step:
+def _step(op: Operator, x: Tensor, kernels: str) -> Step:
     """Return what an operator does to the tensor before it, (n, *x.shape[1:]) -> (n, *output.shape[1:])."""
-    y = op.output
-    if op.name == "FULLY_CONNECTED":
-        dense = _dense(op, x, kernels)
-        return dense if len(x.shape) == 2 else lambda v: dense(v.reshape(len(v), -1))
-    if x.shape[:1] != y.shape[:1] or math.prod(x.shape) != math.prod(y.shape):
-        raise ValueError(f"{op.name} from {x.shape} to {y.shape} does not keep the batch apart; try litert")
-    match op.name, x.type, y.type:
-        case "RESHAPE", _, same if same == x.type:
-            return lambda v: v.reshape(len(v), *y.shape[1:])
-        case "QUANTIZE", "FLOAT32", "INT8":
-            return k.quantize(*_quantization(y), kernels)
-        case "DEQUANTIZE", "INT8", "FLOAT32":
-            scale, zero_point = (np.float32(value) for value in _quantization(x))
-            return lambda v: (v.astype(np.float32) - zero_point) * scale  # internal/reference/dequantize.h
-        case "SOFTMAX", "FLOAT32", "FLOAT32":
-            return lambda v: k.softmax(v, op.options.get("beta", 1.0))
-        case "RELU" | "RELU6" | "RELU_N1_TO_1", "FLOAT32", "FLOAT32":
-            return _clamp(op.name)
-        case "RELU" | "RELU6" | "RELU_N1_TO_1", "INT8", "INT8":
-            return k.relu_int8(op.name, _quantization(x), _quantization(y), kernels)
-    raise ValueError(f"{op.name} from {x.type} to {y.type} is not supported by the numpy runtime; try litert")
+    before, after = _spec(x), _spec(op.output)
+    match op.name, before.dtype, after.dtype:
+        case "FULLY_CONNECTED", _, _:
+            return _dense(op, x, kernels)
+        case "RESHAPE", was, now if was == now and math.prod(before.shape) == math.prod(after.shape):
+            return lambda v: v.reshape(len(v), *after.shape)
+        case "QUANTIZE", "float32", "int8" if before.shape == after.shape:
+            return after.quantize if kernels == "xnnpack" else quantize(op.output)  # XNNPACK's f32-qs8-vcvt
+        case "DEQUANTIZE", "int8", "float32" if before.shape == after.shape:
+            return before.dequantize  # internal/reference/dequantize.h
+    raise ValueError(f"the numpy runtime has no {op.name} from {before} to {after}; try litert")
 
 
 def open_model(model: bytes, model_format: str, threads: int, kernels: str) -> NumpyAdapter:
@@ -85,29 +144,26 @@ def open_model(model: bytes, model_format: str, threads: int, kernels: str) -> N
 
 
 class NumpyAdapter:
-    """Runs a dense .tflite; ``kernels`` says whose rounding int8 follows, see :func:`_kernels.rescaler`."""
+    """Runs a dense .tflite; ``kernels`` says whose rounding int8 follows, see :func:`rescaler`."""
 
     def __init__(self, model: bytes, kernels: str) -> None:
         first, chain = read_chain(model, OPERATORS)
-        tensors = [first, *(op.output for op in chain)]
-        self.inputs, self.outputs = _spec(first), _spec(tensors[-1])
-        self.operators = chain
-        self._steps = [_step(op, x, kernels) for op, x in zip(chain, tensors, strict=False)]
+        self._tensors = [first, *(op.output for op in chain)]
+        self.inputs, self.outputs = _spec(first), _spec(self._tensors[-1])
+        self._steps = [_step(op, x, kernels) for op, x in zip(chain, self._tensors, strict=False)]
         self._given, self._got = (np.zeros((1, *spec.shape), spec.dtype) for spec in (self.inputs, self.outputs))
         self.place = self._given[0], self._got[0]
 
-    def run(self, x: k.Array) -> k.Array:
+    def run(self, x: AnyArray) -> AnyArray:
         """See :class:`edgedigits.runtimes.Adapter`."""
         for step in self._steps:
             x = step(x)
         return x
 
-    def trace(self, x: k.Array) -> Iterator[tuple[Operator, k.Array, k.Array]]:
-        """Each operator in turn, with what it was given and what it made of it, both as stored."""
-        for op, step in zip(self.operators, self._steps, strict=True):
-            y = step(x)
-            yield op, x, y
-            x = y
+    def trace(self, x: AnyArray, tensors: Collection[int] = ()) -> dict[int, AnyArray]:
+        """Return what :meth:`run` makes on its way, as stored, by the tensors' numbers in the file; all of it."""
+        made = accumulate(self._steps, lambda v, step: step(v), initial=x)
+        return {tensor.number: v for tensor, v in zip(self._tensors, made, strict=True)}
 
     def invoke(self) -> None:
         """See :class:`edgedigits.runtimes.Adapter`."""
