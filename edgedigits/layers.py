@@ -16,7 +16,7 @@ import numpy as np
 
 from edgedigits.bundle import Artifact, Bundle
 from edgedigits.child import run_in_child
-from edgedigits.errors import ModelError
+from edgedigits.errors import ModelError, RuntimeUnavailableError
 from edgedigits.float_ops import MOVES, OPERATIONS, WEIGHTED
 from edgedigits.runtimes import RUNTIMES
 from edgedigits.runtimes._reader import Operator, Tensor, read_graph
@@ -71,18 +71,24 @@ class LayerReport:
 def inspect_layers(bundle: Bundle, artifact: Artifact, timeout: float) -> LayerReport:
     """The error of each layer of an int8 artifact over the bundle's inputs, measured in a process of its own.
 
-    Raises ModelError when no installed runtime can tell the layers' values within ``timeout`` seconds.
+    Raises RuntimeUnavailableError when no runtime for it is installed, and ModelError when none can tell the layers'
+    values within ``timeout`` seconds.
     """
+    fitting = [name for name in TRACERS if name in artifact.opened_by]
     failures = []
-    for runtime in (name for name in TRACERS if name in artifact.opened_by and RUNTIMES[name].installed):
+    for runtime in (name for name in fitting if RUNTIMES[name].installed):
         request = {"bundle": str(bundle.path), "artifact": artifact.file, "runtime": runtime}
         outcome = run_in_child("layers", request, timeout)
         if outcome.status == "ok":
-            answer = outcome.answer
-            layers = tuple(LayerError(**layer) for layer in answer["layers"])
-            return LayerReport(runtime, layers, tuple(answer["not_measured"]))
+            layers = tuple(LayerError(**layer) for layer in outcome.answer["layers"])
+            return LayerReport(runtime, layers, tuple(outcome.answer["not_measured"]))
         failures.append(f"{runtime}: {outcome.message}")
-    raise ModelError(f"{artifact.file}: {'; '.join(failures) or RUNTIMES['litert'].install}")
+    if failures:
+        raise ModelError(f"{artifact.file}: {'; '.join(failures)}")
+    raise RuntimeUnavailableError(
+        f"{artifact.file}: none of {', '.join(fitting) or 'the TFLite runtimes'}, which tell its layers' values, is "
+        f"installed; {RUNTIMES['litert'].install}"
+    )
 
 
 def child_layers(request: dict[str, Any]) -> dict[str, Any]:

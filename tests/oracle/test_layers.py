@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,7 @@ from edgedigits.bundle import Bundle
 from edgedigits.errors import ModelError
 from edgedigits.layers import HEALTHY, LayerError, layer_errors
 from edgedigits.report import layers_text
+from edgedigits.runtimes._reader import read_graph
 from edgedigits.runtimes.oracle import NumpyAdapter
 from edgedigits.tensors import FloatArray
 from edgedigits_export.chatter import caught
@@ -247,3 +249,13 @@ def test_what_is_traced_is_what_runs() -> None:
     first, *_, last = adapter.trace(x).values()
     np.testing.assert_array_equal(first, x)
     np.testing.assert_array_equal(last, adapter.run(x))
+
+
+def test_a_damaged_convolutional_file_is_refused_or_read(cnn: bytes) -> None:
+    r = np.random.default_rng(5)
+    for i in range(600):
+        data = bytearray(cnn)
+        for at in r.integers(0, 3000, r.integers(1, 6)):
+            data[at if i % 2 else -1 - at] = r.integers(0, 256)
+        with contextlib.suppress(ValueError):
+            read_graph(bytes(data[: len(data) - i]))
