@@ -8,7 +8,7 @@ run: $(VENV)/.installed
 	$(BIN)/edgedigits run
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
