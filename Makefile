@@ -3,12 +3,16 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint clean
+.PHONY: run test test-pi lint clean
 run: $(VENV)/.installed
 	$(BIN)/edgedigits run
 
 test: lint
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+# The same on emulated Raspberry Pis; needs QEMU (Debian: qemu-user) and takes a few minutes. -rP shows each parity table.
+test-pi: $(VENV)/.installed
+	$(BIN)/python -m pytest -rP tests/emulated
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -9,11 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
+from emulated import Counter, build_plugin
 from pi_debian import UnavailableError
-from PIL import Image
-from pis import PIS, PROJECT, Machine, Pi, build_wheel, set_up
+from pis import PIS, Machine, Pi, build_wheel, draw_digit, set_up
 
 REQUIRED = os.environ.get("EDGEDIGITS_EMULATED") == "required"
 Done = subprocess.CompletedProcess[str]
@@ -29,14 +28,32 @@ WHEELS = {
     "trixie-arm64": ("litert", "onnxruntime"),
     "bookworm-armhf": ("tflite-runtime",),
 }
+# One of each system first, so that no two wait for the same download.
+ORDER = ("pi3", "pi5-trixie", "pi2", "pi4", "pi5")
+# Where the numpy runtime runs too: once a word size, for its arithmetic is NumPy's.
+ORACLE = ("pi2", "pi4")
+# What is counted again: runtime and artifact, and whether whole processes are.
+COUNTED = {
+    "pi4": {
+        ("litert", "float32.tflite"): True,
+        ("litert", "int8.tflite"): False,
+        ("onnxruntime", "float32.onnx"): False,
+    },
+    "pi2": {("tflite-runtime", "int8.tflite"): False},
+}
 
 
 @dataclass(frozen=True)
 class Visit:
-    """A Pi with our wheel, and what each command did there."""
+    """A Pi with our wheel, what each command did there, and instructions by artifact and runtime.
+
+    ``counts`` is for each ``"ARTIFACT in RUNTIME"`` as benchmarks/emulated.py has it, ``versions`` what was counted.
+    """
 
     machine: Machine
     done: dict[str, Done]
+    counts: dict[str, dict[str, float]]
+    versions: dict[str, str]
 
 
 @pytest.fixture(scope="session")
@@ -47,8 +64,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def visit(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Visit]]:
     """A Pi by name, after all commands have run; where it cannot be had the test is skipped, or fails if required."""
+    plugins = tmp_path_factory.mktemp("plugin")
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        visits = {name: pool.submit(_visit, pi, tmp_path_factory.mktemp(name), wheel) for name, pi in PIS.items()}
+        visits = {name: pool.submit(_visit, PIS[name], tmp_path_factory.mktemp(name), wheel, plugins) for name in ORDER}
 
         def wait(name: str) -> Visit:
             try:
@@ -62,22 +80,23 @@ def visit(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cal
         pool.shutdown(cancel_futures=True)
 
 
-def _visit(pi: Pi, folder: Path, wheel: Path) -> Visit:
+def _visit(pi: Pi, folder: Path, wheel: Path, plugins: Path) -> Visit:
     machine = set_up(pi, folder)
     machine.install(wheel)
     draw_digit(folder / "digit.png")
     wheels = [option for runtime in WHEELS[pi.system.name] for option in ("--runtime", runtime)]
     parity = ("parity", "--workers", "1")  # the other cores run other Pis
-    commands = {
-        **COMMANDS,
-        "parity": (*parity, *wheels, "--json", "parity.json"),
-        # In batches: one image at a time takes half a minute, and it is the same arithmetic.
-        "oracle": (*parity, "--runtime", "numpy", "--batch", "500", "--json", "oracle.json"),
-    }
-    return Visit(machine, {name: machine.run("edgedigits", *command) for name, command in commands.items()})
-
-
-def draw_digit(path: Path) -> None:
-    """The 28x28 picture that X[1015], a 2, was made from."""
-    with np.load(PROJECT / "data" / "source.npz") as source:
-        Image.fromarray(source["images"][1015]).save(path)
+    commands = {**COMMANDS, "parity": (*parity, *wheels, "--json", "parity.json")}
+    if pi.name in ORACLE:  # in batches: one image at a time takes half a minute
+        commands["oracle"] = (*parity, "--runtime", "numpy", "--batch", "500", "--json", "oracle.json")
+    done = {name: machine.run("edgedigits", *command) for name, command in commands.items()}
+    counts, versions = {}, {}
+    if pi.name in COUNTED:
+        folder = plugins / pi.name
+        folder.mkdir()
+        counter = Counter(machine, build_plugin(folder))
+        versions = counter.versions
+        for (runtime, artifact), whole in COUNTED[pi.name].items():
+            count = counter.all if whole else counter.calls
+            counts[f"{artifact} in {runtime}"] = count(runtime, artifact)
+    return Visit(machine, done, counts, versions)

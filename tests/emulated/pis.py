@@ -167,6 +167,15 @@ def build_wheel(folder: Path) -> Path:
     return wheel
 
 
+def draw_digit(path: Path) -> None:
+    """The 28x28 picture that X[1015], a 2, was made from."""
+    import numpy as np
+    from PIL import Image
+
+    with np.load(PROJECT / "data" / "source.npz") as source:
+        Image.fromarray(source["images"][1015]).save(path)
+
+
 def guest_environment() -> dict[str, str]:
     """This process's environment, without what is meant for its own Python, libraries and emulator."""
     return {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "LD_", "QEMU_"))}

@@ -1,0 +1,70 @@
+/* A QEMU plugin that counts the guest's instructions, and notes the count at the marks that the guest sets.
+ *
+ *     gcc -O2 -shared -fPIC -o icount.so icount.c
+ *     qemu-aarch64 -plugin icount.so,out=FILE ...
+ *
+ * A mark is the system call getpriority(MARK, number), which fails and changes nothing. FILE gets a line for each,
+ * "number count", and at the end "end count". The declarations are those of the plugin interface's version 1 (QEMU 4.2
+ * to 8.2, docs/devel/tcg-plugins.rst); they stand here because Debian's qemu-user comes without the header.
+ */
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#define EXPORT __attribute__((visibility("default")))
+#define MARK 0x51ed
+#define GETPRIORITY_AARCH64 141
+#define GETPRIORITY_ARM 96
+#define INLINE_ADD_U64 0
+
+typedef uint64_t plugin_id;
+struct block; /* a translation block: instructions that run one after the other, the last may jump */
+struct info {
+    const char *target;
+    struct { int min, cur; } version;
+    bool system_emulation;
+    union { struct { int smp_vcpus, max_vcpus; } system; } counts;
+};
+typedef void on_block(plugin_id, struct block *);
+typedef void on_syscall(plugin_id, unsigned, int64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
+                        uint64_t);
+typedef void on_exit_of_guest(plugin_id, void *);
+void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id, on_block *);
+void qemu_plugin_register_vcpu_tb_exec_inline(struct block *, int, void *, uint64_t);
+void qemu_plugin_register_vcpu_syscall_cb(plugin_id, on_syscall *);
+void qemu_plugin_register_atexit_cb(plugin_id, on_exit_of_guest *, void *);
+size_t qemu_plugin_tb_n_insns(const struct block *);
+
+EXPORT int qemu_plugin_version = 1;
+static uint64_t count;
+static int64_t getpriority_number;
+static FILE *out;
+
+static void translated(plugin_id id, struct block *block) {
+    (void)id; /* added up in the generated code itself, each time the block runs */
+    qemu_plugin_register_vcpu_tb_exec_inline(block, INLINE_ADD_U64, &count, qemu_plugin_tb_n_insns(block));
+}
+
+static void called(plugin_id id, unsigned cpu, int64_t number, uint64_t which, uint64_t who, uint64_t a, uint64_t b, uint64_t c,
+                   uint64_t d, uint64_t e, uint64_t f) {
+    (void)id, (void)cpu, (void)a, (void)b, (void)c, (void)d, (void)e, (void)f;
+    if (number == getpriority_number && (uint32_t)which == MARK) fprintf(out, "%" PRIu64 " %" PRIu64 "\n", who, count);
+}
+
+static void ended(plugin_id id, void *unused) {
+    (void)id, (void)unused;
+    fprintf(out, "end %" PRIu64 "\n", count);
+    fclose(out);
+}
+
+EXPORT int qemu_plugin_install(plugin_id id, const struct info *info, int argc, char **argv) {
+    for (int i = 0; i < argc; i++)
+        if (!strncmp(argv[i], "out=", 4)) out = fopen(argv[i] + 4, "w");
+    if (!out || info->system_emulation) return 1;
+    getpriority_number = strncmp(info->target, "aarch64", 7) ? GETPRIORITY_ARM : GETPRIORITY_AARCH64;
+    qemu_plugin_register_vcpu_tb_trans_cb(id, translated);
+    qemu_plugin_register_vcpu_syscall_cb(id, called);
+    qemu_plugin_register_atexit_cb(id, ended, NULL);
+    return 0;
+}
