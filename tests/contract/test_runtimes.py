@@ -62,3 +62,13 @@ def test_the_second_tflite_runtime_in_a_process_is_refused(first: str, second: s
     done = python("-c", OPEN_BOTH, first, second)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().endswith(f"and {second} cannot join it; use a process of its own for each")
+
+
+def test_onnxruntime_reports_to_nobody(tmp_path: Path) -> None:
+    """Its telemetry leaves a device's number and a database in the user's home as soon as it is imported."""
+    require("onnxruntime")
+    code = "from edgedigits import Classifier; c = Classifier(runtime='onnxruntime'); c.predict(c.bundle.input_row(0))"
+    environment = {"HOME": str(tmp_path), "PYTHONPATH": str(SUITE.parents[2])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.rglob("*")) == []

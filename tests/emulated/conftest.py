@@ -20,7 +20,7 @@ COMMANDS = {
     "inspect": ("inspect",),
     "index": ("predict", "--index", "1015", "--json", "-"),
     "picture": ("predict", "digit.png", "--json", "-"),
-    "doctor": ("doctor",),
+    "doctor": ("doctor", "--json", "-"),
 }
 # Every runtime that has a wheel there; constraints.txt pins them.
 WHEELS = {

@@ -52,6 +52,14 @@ def test_the_guest_is_that_pi(name: str, visit: Visits) -> None:
 
 
 @every_pi
+def test_the_doctor_finds_every_runtime_with_a_wheel_at_work(name: str, visit: Visits) -> None:
+    done = visit(name).done["doctor"]
+    assert done.returncode == 0, done.stdout + done.stderr
+    works = {check["name"] for check in json.loads(done.stdout)["runtimes"] if check["status"] == "works"}
+    assert works == {"numpy", *(runtime for _, runtime, _ in EXPECTED[name])}
+
+
+@every_pi
 def test_inspect(name: str, visit: Visits) -> None:
     done = visit(name).done["inspect"]
     assert done.returncode == 0, done.stderr
