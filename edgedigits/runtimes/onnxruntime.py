@@ -15,8 +15,8 @@ from edgedigits.tensors import AnyArray, TensorSpec
 def open_model(model: bytes, model_format: str, threads: int, kernels: str) -> OnnxAdapter:
     """Open an .onnx file's bytes.
 
-    Version 1.31 reports over the network how it is used, leaves a device's number and a database in the user's cache, and
-    runs threads for it. Here it does so only where ``ORT_DISABLE_TELEMETRY=0`` asks for it.
+    Version 1.31 reports over the network how it is used, leaves a device's number and a database in the user's cache,
+    and runs threads for it. Here it does so only where ``ORT_DISABLE_TELEMETRY=0`` asks for it.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
