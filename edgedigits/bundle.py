@@ -24,7 +24,9 @@ SCHEMA = 1
 MANIFEST = "manifest.json"
 INPUTS = "inputs.npz"
 GOLDEN = "golden.npz"
-DEFAULT_BUNDLE = Path(__file__).parent / "models" / "notebook"
+MODELS = Path(__file__).parent / "models"
+REFERENCE, READER = "notebook", "robust"  # the packaged bundles: what parity stands on, and what reads pictures best
+DEFAULT_BUNDLE = MODELS / REFERENCE
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,10 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a bundle says of itself; ``files`` gives the SHA-256 of the arrays beside the artifacts."""
+    """What a bundle says of itself; ``files`` gives the SHA-256 of the arrays beside the artifacts.
+
+    ``calibration`` is empty in a bundle whose probabilities nobody calibrated, and in those older than calibration.
+    """
 
     name: str
     artifacts: tuple[Artifact, ...]
@@ -68,6 +73,12 @@ class Manifest:
     training: dict[str, Any]
     versions: dict[str, str]
     data: dict[str, str]
+    calibration: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by before the softmax; 1 where nothing was calibrated."""
+        return float(self.calibration.get("temperature", 1.0))
 
     def to_dict(self) -> dict[str, Any]:
         """The manifest in plain types."""
@@ -112,7 +123,7 @@ class Manifest:
             )
         if not artifacts:
             raise ValueError("no artifacts")
-        return cls(
+        manifest = cls(
             name=str(facts["name"]),
             artifacts=tuple(artifacts),
             files={_plain_name(k): str(v) for k, v in facts["files"].items()},
@@ -122,7 +133,11 @@ class Manifest:
             training=dict(facts["training"]),
             versions=dict(facts["versions"]),
             data=dict(facts["data"]),
+            calibration=dict(facts.get("calibration", {})),
         )
+        if not 0.01 <= manifest.temperature <= 100:  # NaN is not
+            raise ValueError(f"temperature {manifest.temperature}, expected 0.01 to 100")
+        return manifest
 
 
 def _plain_name(name: Any) -> str:
@@ -150,7 +165,8 @@ class Bundle:
     """A bundle that is open for reading.
 
     Args:
-        path: a directory or a .zip; None for the bundle inside the package.
+        path: a directory or a .zip, or the name of a bundle inside the package (``notebook``, ``robust``) where there is
+            no such path; None for ``notebook``, the reference.
 
     Raises:
         BundleError: nothing is there, or its manifest cannot be read.
@@ -158,6 +174,8 @@ class Bundle:
 
     def __init__(self, path: Path | str | None = None) -> None:
         self.path = DEFAULT_BUNDLE if path is None else Path(path)
+        if not self.path.exists() and str(path) in (REFERENCE, READER):
+            self.path = MODELS / str(path)
         if not self.path.exists():
             raise BundleError(f"{self.path}: no such bundle; expected a directory or .zip made by `edgedigits export`")
         try:
@@ -169,11 +187,18 @@ class Bundle:
     def _raw(self, name: str) -> bytes:
         """A member's bytes, not yet verified."""
         try:
-            return (self.path / name).read_bytes() if self.path.is_dir() else _from_zip(self.path, name)
+            return self._shared(name).read_bytes() if self.path.is_dir() else _from_zip(self.path, name)
         except (KeyError, FileNotFoundError) as cause:
             raise BundleError(f"{self.path}: {name} is missing; a bundle is made by `edgedigits export`") from cause
         except OSError as cause:
             raise BundleError(f"{self.path}: {name} cannot be read ({cause}); copy the bundle again") from cause
+
+    def _shared(self, name: str) -> Path:
+        """Where a member lies: the packaged bundles store what they share once, in the reference."""
+        own = self.path / name
+        if own.exists() or name == MANIFEST or self.path.resolve().parent != MODELS.resolve():
+            return own
+        return DEFAULT_BUNDLE / name
 
     def read(self, name: str) -> bytes:
         """The verified bytes of an artifact or an array file; BundleError if they are not those of the manifest."""

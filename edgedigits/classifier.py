@@ -8,7 +8,7 @@ from types import TracebackType
 
 import numpy as np
 
-from edgedigits.bundle import Artifact, Bundle
+from edgedigits.bundle import READER, Artifact, Bundle
 from edgedigits.dataset import SIDE, Labels, to_row
 from edgedigits.errors import ModelError, RuntimeUnavailableError
 from edgedigits.runtimes import CHOSEN_ONLY_BY_NAME, RUNTIMES, runtime_info
@@ -23,7 +23,8 @@ class Classifier:
             digit = classifier.predict(x)
 
     Args:
-        bundle: a path, an open :class:`Bundle`, or None for the bundle inside the package.
+        bundle: a path, the name of a bundle inside the package (``robust``, ``notebook``), an open :class:`Bundle`, or
+            None for ``robust``, which reads pictures best.
         artifact: such as ``"int8.tflite"`` or ``"int8"``; None for the first float32 one that ``runtime`` opens.
         runtime: such as ``"litert"``; None for the first installed one that opens the artifact, never TensorFlow.
         threads: how many the runtime may use for one call.
@@ -48,7 +49,8 @@ class Classifier:
         threads: int = 1,
         kernels: str | None = None,
     ) -> None:
-        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
+        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle or READER)
+        self._temperature = np.float32(self.bundle.manifest.temperature)
         self.artifact, self.runtime = choose(self.bundle, artifact, runtime)
         self.session = open_artifact(self.bundle, self.artifact, self.runtime, threads=threads, kernels=kernels)
         #: The model's logits: (n,) or (20, 20) -> (classes,); (m, n) or (m, 20, 20) -> (m, classes); float32.
@@ -62,8 +64,11 @@ class Classifier:
         return digits
 
     def probabilities(self, x: AnyArray) -> FloatArray:
-        """The softmax of :meth:`logits`, of the same shape."""
-        return softmax(self.logits(x))
+        """The softmax of :meth:`logits` over the bundle's temperature, of the same shape: calibrated.
+
+        The largest is that of the digit that :meth:`predict` gives: a temperature changes no order.
+        """
+        return softmax(self.logits(x) / self._temperature)
 
     def close(self) -> None:
         """Free the model; further calls raise ClosedError."""

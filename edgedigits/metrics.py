@@ -10,6 +10,7 @@ import numpy.typing as npt
 from edgedigits.tensors import FloatArray
 
 Indices = npt.NDArray[np.int64]
+BINS = 15  # as Guo et al. 2017 have it
 
 
 def mismatched(logits: FloatArray, golden: FloatArray) -> Indices:
@@ -42,6 +43,19 @@ def lead_quanta(logits: FloatArray, golden: FloatArray, scale: float) -> Indices
 def errors(logits: FloatArray, labels: Indices) -> int:
     """How many images' argmax is not their label."""
     return int((logits.argmax(axis=1) != labels).sum())
+
+
+def expected_calibration_error(probabilities: FloatArray, labels: Indices) -> float:
+    """How far the probability of an answer is from how often such answers are right, 0 to 1, on average over images.
+
+    The images are sorted by the probability of their answer into 15 bins of equal width; each bin's gap between its
+    mean probability and its share of right answers counts by the images in it. probabilities (images, classes),
+    labels (images,). Source: C. Guo et al., "On calibration of modern neural networks" (2017).
+    """
+    sure, right = probabilities.max(axis=1).astype(np.float64), probabilities.argmax(axis=1) == labels
+    inside = np.clip(np.ceil(sure * BINS).astype(int) - 1, 0, BINS - 1)  # bin k holds k / 15 < p <= (k + 1) / 15
+    gaps = np.bincount(inside, weights=sure - right, minlength=BINS)
+    return float(np.abs(gaps).sum() / len(labels))
 
 
 def binomial_cdf(k: int, n: int, p: float) -> float:

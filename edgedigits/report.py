@@ -222,7 +222,7 @@ def inspect_text(bundle: Bundle) -> str:
     for a in manifest.artifacts:
         lines += [f"{a.file}", f"  input   {a.input}", f"  output  {a.output}"]
         lines += [f"  {key}  {_plain(value)}" for key, value in a.facts.items()]
-    for title in ("preprocessing", "training", "versions", "data"):
+    for title in ("preprocessing", "training", "calibration", "versions", "data"):
         lines += ["", title, *(f"  {key}  {_plain(value)}" for key, value in getattr(manifest, title).items())]
     return "\n".join(lines)
 

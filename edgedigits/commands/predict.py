@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option(
     "--index", "indices", multiple=True, type=int, metavar="N", help="Image N of the bundle; may be repeated."
 )
-@click.option("--bundle", type=click.Path(path_type=Path), help="A directory or .zip; default: the one in the package.")
+@click.option("--bundle", type=click.Path(path_type=Path), help="A directory, a .zip, or notebook. [default: robust]")
 @artifact_option
 @runtime_option
 @click.option("--ascii", "as_ascii", is_flag=True, help="Show what the model saw.")
@@ -39,10 +39,10 @@ def predict(
     """Read the digit in each picture: PNG, JPEG or BMP of any size, dark on light or light on dark."""
     if not images and not indices:
         raise click.UsageError("nothing to read; give one or more pictures, or --index N")
-    from edgedigits.bundle import Bundle
+    from edgedigits.bundle import READER, Bundle
     from edgedigits.classifier import Classifier
 
-    opened = Bundle(bundle)
+    opened = Bundle(bundle or READER)
     inputs = list(_inputs(opened, images, indices))  # before the runtime starts, so that a bad one is told at once
     with without_chatter():
         classifier = Classifier(opened, artifact, runtime)
@@ -70,9 +70,7 @@ def _inputs(bundle: Bundle, images: Iterable[Path], indices: Iterable[int]) -> I
 
 
 def _prediction(classifier: Classifier, source: str, row: FloatArray) -> dict[str, Any]:
-    from edgedigits.classifier import softmax
-
-    probabilities = softmax(classifier.logits(row)).tolist()
+    probabilities = classifier.probabilities(row).tolist()
     return {
         "source": source,
         "digit": probabilities.index(max(probabilities)),

@@ -42,7 +42,7 @@ model_option = click.option(
 bundle_option = click.option(
     "--bundle",
     type=click.Path(path_type=Path),
-    help="A directory or .zip. [default: build/bundle, or the one inside the package]",
+    help="A directory, a .zip, notebook or robust. [default: build/bundle, or notebook]",
 )
 
 
@@ -88,50 +88,62 @@ def _unseen(given: Path | None) -> tuple[AnyArray, FloatArray, Labels] | None:
     return images, to_rows(images), labels
 
 
-@click.command(short_help="Train the network as the notebook does.")
+@click.command(short_help="Train the network as the notebook does, or on warped digits.")
 @data_option
 @out_option
 @seed_option
-@click.option("--epochs", default=40, show_default=True, type=click.IntRange(min=1))
+@click.option("--epochs", type=click.IntRange(min=1), help="[default: 40; robust: 200]")
+@click.option(
+    "--recipe",
+    type=click.Choice(["notebook", "robust"]),
+    default="notebook",
+    show_default=True,
+    help="robust: fresh warps of the digits each epoch; it needs source.npz beside the data.",
+)
 @needs("tensorflow", "matplotlib")
-def train(data: Path | None, out: Path, seed: int, epochs: int) -> None:
-    """Train the 400-25-15-10 network as the notebook does; write model.keras, history.json and the figures."""
+def train(data: Path | None, out: Path, seed: int, epochs: int | None, recipe: str) -> None:
+    """Train the 400-25-15-10 network; write model.keras, history.json and the figures."""
     x, y = _data(data)
     unseen = _unseen(data)
     from edgedigits_export.chatter import start_tensorflow
 
     start_tensorflow()
-    from edgedigits_export import figures
-    from edgedigits_export.train import save, shapes
-    from edgedigits_export.train import train as fit
+    from edgedigits_export import figures, robust
+    from edgedigits_export import train as training
 
+    images = robust.sources(data or Path("data"), x, y) if recipe == "robust" else None
+    epochs = epochs or (training.EPOCHS if images is None else robust.EPOCHS)
     click.echo(f"X {x.shape} {x.dtype}, y {y.shape}, X[0] {x[0].shape}, y[0] {y[0]}")
 
     def describe(model: Any) -> None:
         model.summary(print_fn=lambda line: click.echo(line), line_length=78)
-        for name, weights, biases in shapes(model):
+        for name, weights, biases in training.shapes(model):
             click.echo(f"{name}: weights {weights}, biases {biases}")
 
     held_back = unseen and unseen[1:]
     with click.progressbar(length=epochs, label="training", file=sys.stderr) as bar:
-        result = fit(
-            x,
-            y,
-            unseen=held_back,
-            seed=seed,
-            epochs=epochs,
-            on_start=describe,
-            on_epoch=lambda *_: bar.update(1),
-        )
+        options: Any = {
+            "unseen": held_back,
+            "seed": seed,
+            "epochs": epochs,
+            "on_start": describe,
+            "on_epoch": lambda *_: bar.update(1),
+        }
+        if images is None:
+            result = training.train(x, y, **options)
+        else:
+            result = robust.train_robust(x, y, images, **options)
     history = result.history
+    every = 1 if images is None else max(1, epochs // 20)
     for epoch, value in enumerate(history["loss"], start=1):
-        click.echo(f"epoch {epoch:>2}/{epochs}  loss {value:.4f}")
+        if epoch % every == 0:
+            click.echo(f"epoch {epoch:>{len(str(epochs))}}/{epochs}  loss {value:.4f}")
     click.echo(f"{history['errors']} errors of {len(x)}, loss {history['final_loss']:.4f}, {history['seconds']:.1f} s")
     if history["unseen_accuracy"] is None:
         click.echo("accuracy on unseen digits: not measured, there is no unseen.npz beside the data")
     else:
         click.echo(f"accuracy on {history['unseen_images']} digits never seen: {history['unseen_accuracy']:.2%}")
-    save(result, out)
+    training.save(result, out)
     for name, figure in (
         ("samples", figures.samples(x, y)),
         ("loss", figures.loss(history["loss"])),
@@ -171,6 +183,7 @@ def export(
 
     The parity of each artifact is proven on all of X, so give the data that the model was made for.
     """
+    from edgedigits_export.calibration import temperature_for
     from edgedigits_export.export import export_bundle
     from edgedigits_export.model import load
     from edgedigits_export.train import history_of
@@ -179,9 +192,8 @@ def export(
     x, y = _data(data, model.input_shape[1], model.output_shape[1])
     training = {key: value for key, value in history_of(model_path).items() if key not in ("loss", "seconds")}
 
-    def unseen() -> tuple[AnyArray, FloatArray] | None:
-        found = _unseen(data) if x.shape[1] == 400 else None
-        return found and found[:2]
+    def unseen() -> tuple[AnyArray, FloatArray, Labels] | None:
+        return _unseen(data) if x.shape[1] == 400 else None
 
     report = export_bundle(
         model,
@@ -193,6 +205,7 @@ def export(
         plain_int8=plain,
         per_tensor=per_tensor,
         seed=seed,
+        temperature=lambda: temperature_for(training, x, y),
         unseen=unseen,
         verbose=verbose,
         on_step=progress,
@@ -275,7 +288,7 @@ def run(context: click.Context, data: Path | None, out: Path, seed: int) -> None
     bundle = out / "bundle"
     status = 0
     for title, command, options in (
-        ("Train", train, {"data": data, "out": out, "seed": seed, "epochs": 40}),
+        ("Train", train, {"data": data, "out": out, "seed": seed}),
         ("Export", export, {"model_path": out / "model.keras", "data": data, "out": bundle, "name": "notebook"}),
         ("Parity", parity, {"bundle": bundle}),
         ("Benchmark", benchmark, {"bundle": bundle, "windows": 2, "min_seconds": 0.5}),

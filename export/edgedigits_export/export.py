@@ -21,7 +21,7 @@ from edgedigits.parity import ParityReport, check_parity
 from edgedigits.runtimes import RUNTIMES, runtimes_for
 from edgedigits.session import Session
 from edgedigits.tensors import AnyArray, FloatArray
-from edgedigits_export import int8, onnx, tflite
+from edgedigits_export import calibration, int8, onnx, tflite
 from edgedigits_export.chatter import caught
 from edgedigits_export.golden import logits_of
 
@@ -47,7 +47,8 @@ def export_bundle(
     plain_int8: bool = False,
     per_tensor: bool = False,
     seed: int = 1234,
-    unseen: Callable[[], tuple[AnyArray, FloatArray] | None] = lambda: None,
+    temperature: Callable[[], float | None] = lambda: None,
+    unseen: Callable[[], tuple[AnyArray, FloatArray, Labels] | None] = lambda: None,
     verbose: bool = False,
     on_step: Callable[[str], None] = lambda line: None,
 ) -> ParityReport:
@@ -60,8 +61,10 @@ def export_bundle(
         plain_int8: quantize as the converter does by itself, instead of tuning for parity.
         per_tensor: one scale a weight matrix, for runtimes that cannot read one a channel.
         seed: of the tuning.
-        unseen: gives the images (m, 28, 28) uint8 and inputs (m, n) of digits that nothing was trained on, or None.
-            Called once the artifacts are made, so that none of them can depend on it.
+        temperature: gives what logits are divided by before the softmax, or None where that is not known. Called once
+            the artifacts are made: whatever it trains cannot change them.
+        unseen: gives the images (m, 28, 28) uint8, inputs (m, n) and labels (m,) of digits that nothing was trained on,
+            or None. Called last, so that neither the artifacts nor the temperature can depend on it.
         verbose: let the converters talk.
         on_step: called with one line before each step.
 
@@ -100,12 +103,16 @@ def export_bundle(
         contents[file] = _converted(file, make, show)
     hashes = {"X": sha256(x.tobytes()), "y": sha256(y.tobytes())}
     logits = {"logits": golden}
+    on_step("calibration")
+    divisor = temperature()
     held_back = unseen()
     if held_back is not None:
         logits["unseen_logits"] = logits_of(model, held_back[1])
         hashes["unseen"] = sha256(held_back[0].tobytes())
         quantization["unseen_images"] = len(held_back[1])
         quantization["unseen_mismatches"] = _flips(contents["int8.tflite"], held_back[1], logits["unseen_logits"])
+    judged = None if held_back is None else (logits["unseen_logits"], held_back[2])
+    calibrated = {} if divisor is None else calibration.facts(divisor, judged)
 
     def fill(folder: Path) -> ParityReport:
         for file, content in contents.items():
@@ -124,6 +131,7 @@ def export_bundle(
             training=training,
             versions={"edgedigits": __version__, **{tool: version(tool) for tool in TOOLS}},
             data=hashes,
+            calibration=calibrated,
         )
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         on_step("reopening every artifact in a runtime")
