@@ -165,8 +165,8 @@ class Bundle:
     """A bundle that is open for reading.
 
     Args:
-        path: a directory or a .zip, or the name of a bundle inside the package (``notebook``, ``robust``) where there is
-            no such path; None for ``notebook``, the reference.
+        path: a directory or a .zip, or the name of a bundle inside the package (``notebook``, ``robust``) where there
+            is no such path; None for ``notebook``, the reference.
 
     Raises:
         BundleError: nothing is there, or its manifest cannot be read.

@@ -25,11 +25,11 @@ CHUNK = 500  # images at a time: what is worked on stays in the cache, and the c
 class Strengths:
     """How far each step may go; all zero leaves every image as it is. Lengths are pixels of the 28x28 image.
 
-    shift: either way, uniform. degrees: of rotation, either way, uniform. shear, scale: either way, as a share, uniform;
-    height and width are scaled apart. elastic: mean length of the displacements; smoothness: over how many pixels they
-    run alike (standard deviation of the Gaussian). thick, thin: share of the way to a pen one pixel wider each side, or
-    narrower. blur: greatest standard deviation. noise: greatest standard deviation, in ink. often: the share of images
-    that each of pen, blur and noise touches.
+    shift: either way, uniform. degrees: of rotation, either way, uniform. shear, scale: either way, as a share,
+    uniform; height and width are scaled apart. elastic: mean length of the displacements; smoothness: over how many
+    pixels they run alike (standard deviation of the Gaussian). thick, thin: share of the way to a pen one pixel wider
+    each side, or narrower. blur: greatest standard deviation. noise: greatest standard deviation, in ink. often: the
+    share of images that each of pen, blur and noise touches.
     """
 
     shift: float = 0.8
@@ -121,7 +121,9 @@ def sample(ink: FloatArray, places: FloatArray) -> FloatArray:
     padded = np.pad(ink, ((0, 0), (1, 2), (1, 2)))
     width = side + 3
     flat = padded.ravel()
-    first = (corner[0] + 1) * width + (corner[1] + 1) + (np.arange(count, dtype=np.int32) * width * width)[:, None, None]
+    first = (
+        (corner[0] + 1) * width + (corner[1] + 1) + (np.arange(count, dtype=np.int32) * width * width)[:, None, None]
+    )
     upper = flat[first] * (1 - right) + flat[first + 1] * right
     lower = flat[first + width] * (1 - right) + flat[first + width + 1] * right
     return np.asarray(upper * (1 - down) + lower * down, np.float32)

@@ -1,13 +1,13 @@
 """Probabilities that mean what they say: one temperature, fitted on training digits that a rehearsal did not learn.
 
 Source: C. Guo, G. Pleiss, Y. Sun and K. Weinberger, "On calibration of modern neural networks" (2017). A network is
-surer of the digits that it learned than of any other, so its own training digits cannot tell how sure it should be. A
-second network, made alike from four fifths of them, is asked about the last fifth.
+surer of the digits that it learned than of any other, so its own training digits cannot tell how sure it should be.
+Networks made alike from four fifths of them are asked about the fifth that they did not learn.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,21 +17,18 @@ from edgedigits.metrics import BINS, expected_calibration_error
 from edgedigits.tensors import FloatArray
 from edgedigits_export.golden import logits_of
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-SHARE = 5  # one in so many digits of each class is held back
+FOLDS = 5
 LEAST_HELD_BACK = 100  # fewer say little of how often a sure answer is wrong
 COLDEST, HOTTEST = 0.05, 20.0
 
 
-def held_back(y: Labels) -> npt.NDArray[np.bool_]:
-    """The last fifth of each class, (m,): neighbors in MNIST's file are often of one hand, so a run of them is kept."""
-    kept_out = np.zeros(len(y), bool)
+def folds(y: Labels) -> Labels:
+    """Each digit's fifth, 0 to 4, (m,): runs of each class, since neighbors in MNIST's file are often of one hand."""
+    fold = np.zeros(len(y), np.int64)
     for label in np.unique(y):
         of_class = np.flatnonzero(y == label)
-        kept_out[of_class[len(of_class) - len(of_class) // SHARE :]] = True
-    return kept_out
+        fold[of_class] = np.arange(len(of_class)) * FOLDS // len(of_class)
+    return fold
 
 
 def fit_temperature(logits: FloatArray, y: Labels) -> float:
@@ -59,7 +56,7 @@ def temperature_for(training: dict[str, Any], x: FloatArray, y: Labels) -> float
     """
     if "temperature" in training:
         return float(training["temperature"])
-    kept_out = held_back(y)
+    kept_out = folds(y) == FOLDS - 1
     if training.get("recipe") != "notebook" or kept_out.sum() < LEAST_HELD_BACK:
         return None
     from edgedigits_export.train import train
@@ -69,7 +66,7 @@ def temperature_for(training: dict[str, Any], x: FloatArray, y: Labels) -> float
 
 
 def facts(temperature: float, unseen: tuple[FloatArray, Labels] | None) -> dict[str, Any]:
-    """What a manifest says of it; ``unseen``: logits and labels of digits that neither network saw, only reported on."""
+    """What a manifest says of it; ``unseen``: logits and labels of digits that no network saw, for the report."""
     found: dict[str, Any] = {"temperature": round(temperature, 4), "method": "temperature scaling", "bins": BINS}
     if unseen is not None:
         logits, y = unseen

@@ -129,10 +129,7 @@ def train(data: Path | None, out: Path, seed: int, epochs: int | None, recipe: s
             "on_start": describe,
             "on_epoch": lambda *_: bar.update(1),
         }
-        if images is None:
-            result = training.train(x, y, **options)
-        else:
-            result = robust.train_robust(x, y, images, **options)
+        result = training.train(x, y, **options) if images is None else robust.train_robust(x, y, images, **options)
     history = result.history
     every = 1 if images is None else max(1, epochs // 20)
     for epoch, value in enumerate(history["loss"], start=1):

@@ -2,14 +2,15 @@
 
 Every epoch shows each digit once, warped afresh at 28x28 (see augment.py), on a learning rate that rises over the first
 epochs and falls to zero along a half cosine (I. Loshchilov and F. Hutter, "SGDR: stochastic gradient descent with warm
-restarts", 2017). A second network of the same form goes through the same epochs without the digits that are held back,
-so that the temperature can be fitted on digits that it did not learn; it is then thrown away.
+restarts", 2017). Five more networks of the same form go through the same epochs, each blind to another fifth of the
+digits: together they answer every digit by a network that did not learn it, and the temperature is fitted on that. They
+are then thrown away.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from edgedigits.images import to_rows
 from edgedigits.metrics import errors
 from edgedigits.tensors import AnyArray, FloatArray
 from edgedigits_export.augment import ROBUST, copies
-from edgedigits_export.calibration import LEAST_HELD_BACK, fit_temperature, held_back
+from edgedigits_export.calibration import FOLDS, LEAST_HELD_BACK, fit_temperature, folds
 from edgedigits_export.golden import logits_of
 from edgedigits_export.model import build
 from edgedigits_export.train import SEED, Training, finished
@@ -65,20 +66,16 @@ def train_robust(
     import keras
 
     keras.utils.set_random_seed(seed)
-    learned = ~held_back(y)
-    rehearsed = len(y) - int(learned.sum()) >= LEAST_HELD_BACK
-    model = _compiled(len(x), epochs)
-    on_start(model)
-    rehearsal = _compiled(int(learned.sum()), epochs) if rehearsed else None
-    order = np.random.default_rng(seed)
-    losses = []
+    fold = folds(y)
+    asked = len(y) >= LEAST_HELD_BACK
+    models = [build(x.shape[1]) for _ in range(1 + (FOLDS if asked else 0))]
+    on_start(models[0])
+    learns = np.stack([np.ones(len(y), bool), *(fold != k for k in range(len(models) - 1))])
     started = time.perf_counter()
-    for epoch, rows in enumerate(copies(images, epochs, seed, ROBUST), start=1):
-        shuffled = order.permutation(len(x))
-        losses.append(_step(model, rows, y, shuffled))
-        if rehearsal is not None:
-            _step(rehearsal, rows, y, shuffled[learned[shuffled]])
-        on_epoch(epoch, losses[-1])
+    losses = []
+    for loss in _side_by_side(models, copies(images, epochs, seed, ROBUST), y, learns, seed, epochs):
+        losses.append(loss)
+        on_epoch(len(losses), loss)
     facts: dict[str, Any] = {
         "recipe": "robust",
         "seed": seed,
@@ -89,33 +86,59 @@ def train_robust(
         "augmentation": ROBUST.__dict__,
         "seconds": round(time.perf_counter() - started, 3),
     }
-    if rehearsal is not None:
-        answers, wanted = logits_of(rehearsal, x[~learned]), y[~learned]
-        facts["held_back_images"] = len(wanted)
-        facts["held_back_accuracy"] = 1.0 - errors(answers, wanted) / len(wanted)
-        facts["temperature"] = fit_temperature(answers, wanted)
-    return finished(model, x, y, unseen, losses, facts)
+    if asked:
+        answers = np.zeros((len(y), models[0].output_shape[1]), np.float32)
+        for k, rehearsal in enumerate(models[1:]):
+            answers[fold == k] = logits_of(rehearsal, x[fold == k])
+        facts["held_back_images"] = len(y)
+        facts["held_back_accuracy"] = 1.0 - errors(answers, y) / len(y)
+        facts["temperature"] = fit_temperature(answers, y)
+    return finished(models[0], x, y, unseen, losses, facts)
 
 
-def _compiled(images: int, epochs: int) -> keras.Model:
-    """The network, its optimizer and schedule for that many images an epoch."""
+def _side_by_side(
+    models: Sequence[keras.Model], epochs: Iterable[FloatArray], y: Labels, learns: AnyArray, seed: int, count: int
+) -> Iterator[float]:
+    """Train networks of one form in the same batches, each on the digits that it learns; gives model 0's mean loss.
+
+    Their weights are stacked, so that one multiplication serves them all. epochs: ``count`` times rows (m, n)
+    float32; y: (m,); learns: (models, m) bool. The models have their weights after the last epoch.
+    """
     import keras
+    import tensorflow as tf
 
-    steps = -(-images // BATCH)
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, (epochs - WARM_UP) * steps), warmup_target=LEARNING_RATE, warmup_steps=min(WARM_UP, epochs) * steps
+    layers = [layer.activation for layer in models[0].layers]
+    stacks = [tf.Variable(np.stack(parts)) for parts in zip(*(model.get_weights() for model in models), strict=True)]
+    batches = -(-len(y) // BATCH)
+    warm_up = min(WARM_UP, count) * batches
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, max(1, count * batches - warm_up), warmup_target=LEARNING_RATE, warmup_steps=warm_up
     )
-    model = build()
-    model.compile(
-        optimizer=keras.optimizers.Adam(rate),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        steps_per_execution=steps,
-        jit_compile=False,
-    )
-    return model
+    optimizer = keras.optimizers.Adam(schedule)
+    optimizer.build(stacks)
 
+    @tf.function  # type: ignore[untyped-decorator]
+    def epoch(rows: Any, labels: Any, counts: Any) -> Any:
+        total = tf.zeros(len(models))
+        for first in tf.range(0, len(y), BATCH):
+            chosen = slice(first, first + BATCH)
+            weight = counts[:, chosen]
+            with tf.GradientTape() as tape:
+                value = rows[None, chosen]
+                for kernel, bias, activation in zip(stacks[::2], stacks[1::2], layers, strict=True):
+                    value = activation(value @ kernel + bias[:, None])
+                wanted = tf.repeat(labels[None, chosen], len(models), axis=0)
+                each = tf.nn.sparse_softmax_cross_entropy_with_logits(wanted, value) * weight
+                losses = tf.reduce_sum(each, 1) / tf.maximum(tf.reduce_sum(weight, 1), 1.0)
+                loss = tf.reduce_sum(losses)
+            optimizer.apply_gradients(zip(tape.gradient(loss, stacks), stacks, strict=True))
+            total += tf.reduce_sum(each, 1)
+        return total[0] / len(y)
 
-def _step(model: keras.Model, rows: FloatArray, y: Labels, order: AnyArray) -> float:
-    """One epoch over the given rows in the given order; its mean loss."""
-    history = model.fit(rows[order], y[order], batch_size=BATCH, shuffle=False, verbose=0).history
-    return float(history["loss"][0])
+    order = np.random.default_rng(seed)
+    for rows in epochs:
+        shuffled = order.permutation(len(y))
+        arrays = (rows[shuffled], y[shuffled], learns[:, shuffled].astype(np.float32))
+        yield float(epoch(*(tf.constant(array) for array in arrays)))
+    for k, model in enumerate(models):
+        model.set_weights([np.asarray(stack[k]) for stack in stacks])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgedigits.bundle import GOLDEN, INPUTS, MANIFEST, Bundle, Manifest
+from edgedigits.bundle import GOLDEN, INPUTS, MANIFEST, MODELS, Bundle, Manifest
 from edgedigits.errors import BundleError, InputError
 from edgedigits.tensors import AnyArray
 
@@ -156,7 +156,10 @@ def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
     (folder / MANIFEST).write_text(json.dumps(facts), encoding="utf-8")
 
 
-@pytest.mark.parametrize("key", MANIFEST_KEYS)
+OPTIONAL = ("calibration",)  # younger than the schema
+
+
+@pytest.mark.parametrize("key", sorted(set(MANIFEST_KEYS) - set(OPTIONAL)))
 def test_manifest_without_a_key(bundle_copy: Path, key: str) -> None:
     change(bundle_copy, lambda facts: facts.pop(key))
     assert refused(bundle_copy) == f"{MANIFEST} cannot be read ('{key}' is missing); export the bundle again"
@@ -244,3 +247,60 @@ def test_row_of_inputs_stored_otherwise(replace_in_bundle: Callable[[str, bytes]
     bundle = Bundle(replace_in_bundle(INPUTS, npz(**arrays)))
     with pytest.raises(BundleError, match=r"inputs\.npz does not hold row 3000 of X \(.*\); export the bundle again"):
         bundle.input_row(3000)
+
+
+class TestTemperature:
+    def test_a_manifest_older_than_calibration_has_1(self, bundle_copy: Path) -> None:
+        change(bundle_copy, lambda facts: facts.pop("calibration"))
+        assert Bundle(bundle_copy).manifest.calibration == {}
+        assert Bundle(bundle_copy).manifest.temperature == 1.0
+
+    def test_it_is_read(self, bundle_copy: Path) -> None:
+        change(bundle_copy, lambda facts: facts["calibration"].update(temperature=2.5))
+        assert Bundle(bundle_copy).manifest.temperature == 2.5
+
+    @pytest.mark.parametrize("value", [0, -1.0, 1e9, float("nan"), float("inf"), "hot", None, [1.0]], ids=str)
+    def test_nonsense_is_refused(self, bundle_copy: Path, value: Any) -> None:
+        change(bundle_copy, lambda facts: facts["calibration"].update(temperature=value))
+        assert refused(bundle_copy).startswith(f"{MANIFEST} cannot be read (")
+
+
+class TestPackaged:
+    @pytest.mark.parametrize("name", ["notebook", "robust"])
+    def test_by_name(self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        bundle = Bundle(name)
+        assert bundle.path == MODELS / name
+        assert bundle.manifest.name == name
+        bundle.verify()
+        assert Bundle(Path(name)).path == bundle.path
+
+    def test_no_name_is_the_reference(self) -> None:
+        assert Bundle().path == Bundle("notebook").path
+
+    def test_a_path_of_that_name_comes_first(self, bundle_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        bundle_copy.rename(bundle_copy.with_name("robust"))
+        monkeypatch.chdir(bundle_copy.parent)
+        assert Bundle("robust").manifest.name == "notebook"
+
+    def test_what_is_shared_is_stored_once_and_verified(self) -> None:
+        assert not (MODELS / "robust" / INPUTS).exists()
+        assert Bundle("robust").read(INPUTS) == (MODELS / "notebook" / INPUTS).read_bytes()
+        np.testing.assert_array_equal(Bundle("robust").input_row(17), Bundle().input_row(17))
+
+    def test_another_path_to_the_same_place(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(MODELS)
+        Bundle("robust").verify()
+        Bundle(Path("../models/robust")).verify()
+
+    def test_a_copy_must_be_whole(self, tmp_path: Path) -> None:
+        shutil.copytree(MODELS / "robust", tmp_path / "robust")
+        assert refused(tmp_path / "robust") == f"{INPUTS} is missing; a bundle is made by `edgedigits export`"
+
+    def test_another_file_of_the_reference_is_not_taken_for_its_own(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shutil.copytree(MODELS, tmp_path / "models")
+        monkeypatch.setattr("edgedigits.bundle.MODELS", tmp_path / "models")
+        (tmp_path / "models" / "robust" / GOLDEN).unlink()
+        assert "golden.npz is damaged" in refused(tmp_path / "models" / "robust")

@@ -58,6 +58,15 @@ class TestAnswers:
         assert probabilities.dtype == np.float32
         assert classifier.probabilities(x[0]).shape == (10,)
 
+    def test_probabilities_use_the_bundles_temperature(self, bundle_copy: Path, x: FloatArray) -> None:
+        facts = json.loads((bundle_copy / MANIFEST).read_text(encoding="utf-8"))
+        for calibration, temperature in (({"temperature": 3.0}, 3.0), ({}, 1.0)):
+            (bundle_copy / MANIFEST).write_text(json.dumps({**facts, "calibration": calibration}), encoding="utf-8")
+            with Classifier(bundle_copy) as opened:
+                logits = opened.logits(x[:50])
+                np.testing.assert_allclose(opened.probabilities(x[:50]), softmax(logits / temperature), rtol=1e-5)
+                assert opened.probabilities(x[:50]).dtype == opened.probabilities(x[0]).dtype == np.float32
+
     @pytest.mark.parametrize("shape", [(399,), (20, 21), (28, 28), (1, 28, 28), (0, 20, 20), (2, 2, 20, 20)], ids=str)
     def test_other_shapes(self, classifier: Classifier, shape: tuple[int, ...]) -> None:
         with pytest.raises(InputError, match="the input has shape"):
@@ -74,6 +83,7 @@ def test_softmax(logits: FloatArray) -> None:
 
 class TestOpening:
     def test_defaults(self, classifier: Classifier) -> None:
+        assert classifier.bundle.manifest.name == "robust"
         assert classifier.artifact.file == "float32.tflite"
         assert classifier.runtime == "litert"
 
@@ -83,7 +93,7 @@ class TestOpening:
         with pytest.raises(AttributeError, match="no attribute 'Klassifier'"):
             edgedigits.Klassifier  # noqa: B018
 
-    @pytest.mark.parametrize("bundle", [Bundle(), Bundle().path, str(Bundle().path)], ids=["open", "path", "text"])
+    @pytest.mark.parametrize("bundle", [Bundle(), Bundle().path, str(Bundle().path), "notebook"])
     def test_bundle_given(self, bundle: Any, x: FloatArray) -> None:
         with Classifier(bundle, "int8", "litert", threads=2) as opened:
             assert opened.predict(x[1015]) == 2

@@ -99,3 +99,32 @@ def test_mcnemar_counts_every_outcome_as_far_out(one: Any, other: Any) -> None:
     as_far = [k for k in range(n + 1) if abs(2 * k - n) >= abs(lost - won)]
     expected = sum(math.comb(n, k) for k in as_far) / 2**n
     assert metrics.mcnemar(one, other) == pytest.approx(expected, abs=1e-12)
+
+
+class TestExpectedCalibrationError:
+    def test_by_hand(self) -> None:
+        """Two bins are filled: 0.6 to 0.667 (sure 0.65, 1 of 2 right) and 0.867 to 0.933 (sure 0.9, 2 of 2 right)."""
+        sure = np.array([[0.64, 0.36], [0.66, 0.34], [0.9, 0.1], [0.1, 0.9]], np.float32)
+        labels = np.array([0, 1, 0, 1])
+        expected = (2 * abs(0.65 - 0.5) + 2 * abs(0.9 - 1.0)) / 4
+        assert metrics.expected_calibration_error(sure, labels) == pytest.approx(expected, abs=1e-6)
+
+    def test_gaps_of_one_bin_make_up_for_each_other_and_those_of_two_do_not(self) -> None:
+        near, apart = np.array([[0.62, 0.38], [0.64, 0.36]]), np.array([[0.62, 0.38], [0.74, 0.26]])
+        labels = np.array([0, 1])
+        assert metrics.expected_calibration_error(near, labels) == pytest.approx(abs(0.38 - 0.64) / 2)
+        assert metrics.expected_calibration_error(apart, labels) == pytest.approx((0.38 + 0.74) / 2)
+
+    def test_sure_and_right_is_none_and_sure_and_wrong_is_all(self) -> None:
+        sure = np.eye(4, dtype=np.float32)
+        assert metrics.expected_calibration_error(sure, np.arange(4)) == 0.0
+        assert metrics.expected_calibration_error(sure, (np.arange(4) + 1) % 4) == 1.0
+
+    def test_labels_drawn_as_told_are_calibrated(self) -> None:
+        rng = np.random.default_rng(1)
+        logits = rng.normal(0, 2, (50_000, 5))
+        labels = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)
+        exact = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        hotter = np.exp(3 * logits) / np.exp(3 * logits).sum(axis=1, keepdims=True)
+        assert metrics.expected_calibration_error(exact, labels) < 0.01
+        assert metrics.expected_calibration_error(hotter, labels) > 0.1
