@@ -51,8 +51,9 @@ class _Commands(click.Group):
 def cli(debug: bool) -> None:
     """Export a small digit classifier, prove on each device that it answers as it did in training, and time it.
 
-    BUNDLE is a directory or .zip made by `edgedigits export`; without one, the bundle inside the package is used. The
-    exit status is 0 if what was asked for holds, 1 if a check failed, 2 for trouble.
+    BUNDLE is a directory or .zip made by `edgedigits export`, or the name of one inside the package: notebook, which is
+    used where none is given, or robust, which `predict` uses. The exit status is 0 if what was asked for holds, 1 if a
+    check failed, 2 for trouble.
     """
 
 

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgedigits.images import MNIST_SIDE, to_rows
+from edgedigits.images import to_rows
 from edgedigits.tensors import AnyArray, FloatArray
 
+MNIST_SIDE = 28  # pixels
 CHUNK = 500  # images at a time: what is worked on stays in the cache, and the cores share the chunks
 
 
@@ -29,7 +30,7 @@ class Strengths:
     uniform; height and width are scaled apart. elastic: mean length of the displacements; smoothness: over how many
     pixels they run alike (standard deviation of the Gaussian). thick, thin: share of the way to a pen one pixel wider
     each side, or narrower. blur: greatest standard deviation. noise: greatest standard deviation, in ink. often: the
-    share of images that each of pen, blur and noise touches.
+    share of images that each of pen, blur and noise touches. plain: the share of images that nothing touches.
     """
 
     shift: float = 0.8
@@ -43,6 +44,7 @@ class Strengths:
     blur: float = 1.0
     noise: float = 0.1
     often: float = 0.25
+    plain: float = 0.1
 
 
 NONE = Strengths(shift=0, degrees=0, shear=0, scale=0, elastic=0, thick=0, thin=0, blur=0, noise=0)
@@ -70,11 +72,13 @@ def copies(images: AnyArray, count: int, seed: int, strengths: Strengths, worker
 
 def augment(ink: FloatArray, rng: np.random.Generator, strengths: Strengths) -> FloatArray:
     """All the steps, in the order in which they happen to a digit: pen, hand, paper, camera. (m, 28, 28)."""
+    plain, untouched = rng.random((len(ink), 1, 1)) < strengths.plain, ink
     ink = stroke(ink, _some(rng, len(ink), -strengths.thin, strengths.thick, strengths.often))
     places = affine_places(len(ink), rng, strengths) + elastic(len(ink), rng, strengths)
     ink = sample(ink, places)
     ink = blur(ink, _some(rng, len(ink), 0.0, strengths.blur, strengths.often))
-    return noise(ink, rng, _some(rng, len(ink), 0.0, strengths.noise, strengths.often))
+    ink = noise(ink, rng, _some(rng, len(ink), 0.0, strengths.noise, strengths.often))
+    return np.where(plain, untouched, ink)
 
 
 def _some(rng: np.random.Generator, count: int, low: float, high: float, often: float) -> FloatArray:
@@ -99,7 +103,8 @@ def affine_places(count: int, rng: np.random.Generator, strengths: Strengths) ->
     offset = np.arange(MNIST_SIDE, dtype=np.float32) - np.float32(middle)
     rows = matrix[0, 0] * offset[:, None] + matrix[0, 1] * offset
     columns = matrix[1, 0] * offset[:, None] + matrix[1, 1] * offset
-    return np.stack([rows, columns]) + (shift + middle).astype(np.float32)
+    places: FloatArray = np.stack([rows, columns]) + (shift + middle).astype(np.float32)
+    return places
 
 
 def elastic(count: int, rng: np.random.Generator, strengths: Strengths) -> FloatArray:

@@ -92,7 +92,7 @@ def _unseen(given: Path | None) -> tuple[AnyArray, FloatArray, Labels] | None:
 @data_option
 @out_option
 @seed_option
-@click.option("--epochs", type=click.IntRange(min=1), help="[default: 40; robust: 200]")
+@click.option("--epochs", type=click.IntRange(min=1), help="[default: 40; robust: 300]")
 @click.option(
     "--recipe",
     type=click.Choice(["notebook", "robust"]),

@@ -30,7 +30,7 @@ from edgedigits_export.train import SEED, Training, finished
 if TYPE_CHECKING:
     import keras
 
-BATCH, LEARNING_RATE, EPOCHS, WARM_UP = 250, 0.02, 200, 5  # the last two in epochs
+BATCH, LEARNING_RATE, EPOCHS, WARM_UP = 250, 0.02, 300, 5  # the last two in epochs
 
 
 def sources(folder: Path, x: FloatArray, y: Labels) -> AnyArray:

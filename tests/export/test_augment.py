@@ -48,7 +48,8 @@ def tilt(ink: FloatArray) -> FloatArray:
         np.einsum("mij,ij->m", ink, table)
         for table in (np.outer(at * 0 + 1, at**2), np.outer(at**2, at * 0 + 1), np.outer(at, at))
     )
-    return np.degrees(0.5 * np.arctan2(2 * xy, xx - yy))
+    angles: FloatArray = np.degrees(0.5 * np.arctan2(2 * xy, xx - yy))
+    return angles
 
 
 def test_nothing_happens_at_zero_strength(images: AnyArray, ink: FloatArray, x: FloatArray) -> None:
@@ -75,7 +76,7 @@ def test_a_step_gives_images_that_differ_and_stay_ink(step: str, ink: FloatArray
     given = ink.copy()
     found = STEPS[step](ink)
     np.testing.assert_array_equal(ink, given)
-    assert (found.shape, found.dtype) == (ink.shape, np.float32)
+    assert (found.shape, str(found.dtype)) == (ink.shape, "float32")
     assert found.min() >= 0.0
     assert found.max() <= 1.0 + 1e-6
     assert (np.abs(found - ink).max(axis=(1, 2)) > 0.02).mean() > 0.5
@@ -142,6 +143,11 @@ def test_pixels_outside_are_background() -> None:
     assert steps.sample(full, places + 100).sum() == 0
     assert steps.sample(full, places - 100).sum() == 0
     assert steps.sample(full, places + np.float32(0.5))[0, 27, 27] == pytest.approx(0.25)
+
+
+def test_some_are_left_plain(ink: FloatArray) -> None:
+    changed = (np.abs(augment(ink, rng(), replace(ROBUST, plain=0.4)) - ink).max(axis=(1, 2)) > 1e-6).mean()
+    assert 0.5 < changed < 0.7
 
 
 def test_the_seed_decides_and_the_workers_do_not(images: AnyArray) -> None:

@@ -85,7 +85,12 @@ def test_the_history_names_the_recipe(brief: Any, tmp_path: Path) -> None:
 def test_those_that_are_asked_did_not_learn_the_digit(some: DIGITS, monkeypatch: pytest.MonkeyPatch) -> None:
     """One digit's label is changed: the network that is asked about it is the only rehearsal that stays as it was."""
     kept: list[Any] = []
-    monkeypatch.setattr(robust, "build", lambda n: kept.append(build(n)) or kept[-1])
+
+    def keep(features: int) -> Any:
+        kept.append(build(features))
+        return kept[-1]
+
+    monkeypatch.setattr(robust, "build", keep)
     x, y, images = some
     changed = y.copy()
     changed[0] = 5
@@ -111,6 +116,11 @@ def test_neither_training_nor_calibration_opens_the_unseen_digits(some: DIGITS, 
 def test_the_unseen_digits_are_asked_for_last(brief: Any, some: DIGITS, tmp_path: Path) -> None:
     """The export fits the artifacts, then the temperature, and only then looks at what was never seen."""
     calls: list[str] = []
+
+    def called(name: str, answer: Any) -> Any:
+        calls.append(name)
+        return answer
+
     export_bundle(
         brief.model,
         *some[:2],
@@ -118,8 +128,8 @@ def test_the_unseen_digits_are_asked_for_last(brief: Any, some: DIGITS, tmp_path
         name="brief",
         training={},
         plain_int8=True,
-        temperature=lambda: calls.append("temperature") or 2.0,
-        unseen=lambda: calls.append("unseen") or (some[2][:300], some[0][:300], some[1][:300]),
+        temperature=lambda: called("temperature", 2.0),
+        unseen=lambda: called("unseen", tuple(array[:300] for array in (some[2], *some[:2]))),
         on_step=calls.append,
     )
     assert calls.index("float32.onnx") < calls.index("temperature") < calls.index("unseen")
