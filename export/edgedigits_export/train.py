@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import keras
 
 BATCH, LEARNING_RATE, EPOCHS, SEED = 32, 0.001, 40, 1234
-RECIPES = ("notebook", "robust")  # this module's, and that of edgedigits_export.robust
 
 
 @dataclass(frozen=True)

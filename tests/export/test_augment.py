@@ -86,6 +86,7 @@ def test_a_step_gives_images_that_differ_and_stay_ink(step: str, ink: FloatArray
 def test_a_shift_moves_the_center_of_mass_by_what_was_asked(ink: FloatArray) -> None:
     moved = mass_center(steps.sample(ink, steps.affine_places(600, rng(), replace(NONE, shift=3.0)))) - mass_center(ink)
     assert np.abs(moved).max() < 3.1
+    assert abs(moved.mean()) < 0.15
     assert 1.45 < np.abs(moved).mean() < 1.55  # of a uniform draw from -3 to 3
 
 
