@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 # Each is the command of that name in edgedigits.commands.NAME.
-COMMANDS = ("benchmark", "compare", "doctor", "inspect", "parity", "predict", "report")
+COMMANDS = ("benchmark", "compare", "doctor", "inspect", "kit", "parity", "predict", "report")
 ENTRY_POINTS = "edgedigits.commands"
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +29,7 @@ def test_the_wheel_holds_both_packages_and_the_bundle_and_no_more(wheel: Path) -
     sources = {p.relative_to(ROOT).as_posix() for p in (ROOT / "edgedigits").rglob("*.py")}
     sources |= {p.relative_to(ROOT / "export").as_posix() for p in (ROOT / "export").rglob("*.py")}
     others = {"edgedigits/py.typed", "edgedigits_export/py.typed", "edgedigits/models/README.md"}
-    others |= {"edgedigits/report.css", "edgedigits/runtimes/tflite.fbs"}
+    others |= {"edgedigits/report.css", "edgedigits/runtimes/tflite.fbs", "edgedigits/kit/install.sh"}
     assert names == sources | DATA_FILES | others
 
 
@@ -101,6 +103,22 @@ def test_benchmark_and_inspect_work(edgedigits: Callable[..., Any]) -> None:
     assert measured.returncode == 0
     assert all(row["p50_ns"] > 0 for row in json.loads(measured.stdout)["rows"] if row["status"] == "ok")
     assert "float32 [n, 400]" in edgedigits("inspect").stdout
+
+
+def test_a_kit_of_the_installed_wheel_holds_the_same_files(edgedigits: Callable[..., Any], tmp_path: Path) -> None:
+    """There is no wheel file on a user's machine: it is put together again, with the files of the source tree."""
+    python = "{}.{}".format(*sys.version_info[:2])
+    done = edgedigits("kit", "--target", "linux-64", "--python", python, "--runtime", "numpy", "--json", "-")
+    if "cannot reach" in done.stderr and os.environ.get("CI") != "true":
+        pytest.skip(f"making a kit needs a network: {done.stderr}")
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(tmp_path / "kit.zip") as kit:
+        (own,) = (name for name in kit.namelist() if name.startswith("wheels/edgedigits-"))
+        with kit.open(own) as stream, zipfile.ZipFile(stream) as packed:
+            files = {name: packed.read(name) for name in packed.namelist() if ".dist-info/" not in name}
+    paths = [path for path in (ROOT / "edgedigits").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    sources = {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in paths}
+    assert files == {name: content for name, content in sources.items() if name not in DATA_FILES}
 
 
 @pytest.mark.parametrize("command", ["run", "train", "export", "plot"])

@@ -1,0 +1,125 @@
+"""Debian's packages for another machine: apt, with this machine's own sources, but in a state of its own.
+
+For what no wheel exists of (NumPy and Pillow on a 32-bit ARM). Needs no root and touches nothing of the system: every
+folder that apt writes to is a temporary one.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgedigits.errors import EdgeDigitsError
+
+# Not carried, nor what they need: every system has them (libstdc++ comes with apt), and no Python code runs perl.
+_BASE = ("python3", "apt", "util-linux", "perl")
+_KEYRINGS = ("debian-archive-keyring", "raspbian-archive-keyring", "raspberrypi-archive-keyring")
+
+
+def why_not() -> str | None:
+    """What keeps this machine from fetching Debian's packages; None if nothing does."""
+    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
+        return "this machine has no apt-get"
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        release = {}
+    if release.get("ID") not in ("debian", "raspbian") or not release.get("VERSION_CODENAME"):
+        return "this machine's apt sources are not Debian's"
+    return None
+
+
+def download(packages: Sequence[str], architecture: str, suite: str, folder: Path) -> None:
+    """Put the packages, and what they need beyond a system with Python, into ``folder``.
+
+    Args:
+        architecture: such as ``"armhf"``.
+        suite: the code name of Debian's release, such as ``"bookworm"``; it need not be this machine's.
+
+    Raises:
+        EdgeDigitsError: they cannot be had; apt's last line is kept.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgedigits-apt-") as scratch:
+        options = _private_state(Path(scratch), architecture, suite)
+        updated = _apt([*options, "update"], folder)
+        base = set(_would_install(_BASE, options, updated.stderr, folder))
+        every = _would_install([*_BASE, *packages], options, updated.stderr, folder)
+        done = _apt([*options, "download", *(name for name in every if name not in base)], folder)
+        if done.returncode:
+            raise _failed(packages, updated.stderr + done.stderr)
+
+
+def unpacked_bytes(package: Path) -> int:
+    """What a .deb takes once it is unpacked, by its own word."""
+    command = ["dpkg-deb", "--field", str(package), "Installed-Size"]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) * 1024
+
+
+def _private_state(state: Path, architecture: str, suite: str) -> list[str]:
+    """apt's options for a state below ``state``, an empty system, and this machine's sources for another release."""
+    for name in ("lists/partial", "cache/archives/partial", "keys"):
+        (state / name).mkdir(parents=True)
+    (state / "status").touch()
+    keys = [*Path("/etc/apt/trusted.gpg.d").glob("*")]
+    keys += [key for name in _KEYRINGS for key in Path("/usr/share/keyrings").glob(f"{name}.*")]
+    for key in keys:
+        (state / "keys" / key.name).symlink_to(key)
+    (state / "sources.list").write_text("".join(f"{line}\n" for line in _sources(suite, state)), encoding="utf-8")
+    settings = [
+        f"APT::Architecture={architecture}",
+        f"APT::Architectures={architecture}",
+        "APT::Sandbox::User=root",  # started by root, apt would else become a user who may not write below `state`
+        "#clear=APT::Update::Post-Invoke",  # what other packages hook in is about the system's own state
+        "#clear=APT::Update::Post-Invoke-Success",
+        "Acquire::Languages=none",
+        "Acquire::Retries=2",
+        f"Dir::State={state}",
+        f"Dir::State::status={state}/status",
+        f"Dir::Cache={state}/cache",
+        f"Dir::Etc::SourceList={state}/sources.list",
+        "Dir::Etc::SourceParts=/dev/null",
+        "Dir::Etc::Preferences=/dev/null",
+        "Dir::Etc::PreferencesParts=/dev/null",
+        f"Dir::Etc::TrustedParts={state}/keys",
+    ]
+    return [part for setting in settings for part in ("-o", setting)]
+
+
+def _sources(suite: str, folder: Path) -> list[str]:
+    """Lines of a sources.list: what this machine has of its own release, asked for ``suite`` instead."""
+    own = platform.freedesktop_os_release()["VERSION_CODENAME"]
+    shown = _apt(["indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"], folder)
+    lines = []
+    for line in shown.stdout.splitlines():
+        uri, release, component = line.split(" ")
+        if component == "main" and release in (own, f"{own}-updates", f"{own}-security"):
+            lines.append(f"deb {uri} {release.replace(own, suite)} main")
+    return list(dict.fromkeys(lines))
+
+
+def _would_install(packages: Sequence[str], options: Sequence[str], before: str, folder: Path) -> list[str]:
+    done = _apt([*options, "install", "--simulate", "--no-install-recommends", *packages], folder)
+    if done.returncode:
+        raise _failed(packages, before + done.stderr)
+    return re.findall(r"^Inst (\S+) ", done.stdout, flags=re.MULTILINE)
+
+
+def _apt(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "LC_ALL": "C"}
+    command = ["apt-get", "--quiet", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, errors="replace", cwd=folder, env=environment)
+
+
+def _failed(packages: Sequence[str], errors: str) -> EdgeDigitsError:
+    lines = [line for line in errors.splitlines() if line.startswith(("W: ", "E: "))] or ["no reason given"]
+    if "No space left on device" in errors:
+        return EdgeDigitsError(f"apt-get ran out of disk ({lines[0]}); free some, or set TMPDIR to a larger folder")
+    return EdgeDigitsError(
+        f"apt-get could not fetch {', '.join(packages)} ({lines[0][3:303]}); mend the network or the apt sources"
+    )
