@@ -103,8 +103,8 @@ def make_kit(
         raise InputError(f"{output} is a folder; expected a file to write, such as {output / 'kit.zip'}")
     on_progress("checking the bundle")
     inside: dict[str, bytes | Path] = {f"bundle/{n}": content for n, content in _bundle_files(shipped).items()}
+    # The file is made first: a place that cannot be written is told before anything is fetched.
     with whole_file(output) as temporary, tempfile.TemporaryDirectory(prefix="edgedigits-kit-") as folder:
-        temporary.touch()  # a place that cannot be written is told before anything is fetched
         try:
             parts = _fetch(device, version, wheel, Path(folder), on_progress)
         except OSError as cause:
