@@ -140,6 +140,12 @@ class Manifest:
         return manifest
 
 
+def reading_bundle() -> Path:
+    """The packaged bundle that reads best: ``robust``, or the only one there is, as in a kit made with another."""
+    reader = MODELS / READER
+    return reader if reader.is_dir() else DEFAULT_BUNDLE
+
+
 def _plain_name(name: Any) -> str:
     """A file name that cannot leave the bundle; ValueError otherwise."""
     if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name:

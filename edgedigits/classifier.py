@@ -8,7 +8,7 @@ from types import TracebackType
 
 import numpy as np
 
-from edgedigits.bundle import READER, Artifact, Bundle
+from edgedigits.bundle import Artifact, Bundle, reading_bundle
 from edgedigits.dataset import SIDE, Labels, to_row
 from edgedigits.errors import ModelError, RuntimeUnavailableError
 from edgedigits.runtimes import CHOSEN_ONLY_BY_NAME, RUNTIMES, runtime_info
@@ -49,7 +49,7 @@ class Classifier:
         threads: int = 1,
         kernels: str | None = None,
     ) -> None:
-        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle or READER)
+        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle or reading_bundle())
         self._temperature = np.float32(self.bundle.manifest.temperature)
         self.artifact, self.runtime = choose(self.bundle, artifact, runtime)
         self.session = open_artifact(self.bundle, self.artifact, self.runtime, threads=threads, kernels=kernels)

@@ -39,10 +39,10 @@ def predict(
     """Read the digit in each picture: PNG, JPEG or BMP of any size, dark on light or light on dark."""
     if not images and not indices:
         raise click.UsageError("nothing to read; give one or more pictures, or --index N")
-    from edgedigits.bundle import READER, Bundle
+    from edgedigits.bundle import Bundle, reading_bundle
     from edgedigits.classifier import Classifier
 
-    opened = Bundle(bundle or READER)
+    opened = Bundle(bundle or reading_bundle())
     inputs = list(_inputs(opened, images, indices))  # before the runtime starts, so that a bad one is told at once
     with without_chatter():
         classifier = Classifier(opened, artifact, runtime)

@@ -127,7 +127,7 @@ quoted=$(printf '%s' "$python" | sed "s/'/'\\\\''/g")
     printf '%s\n' "exec '$quoted' -m edgedigits \"\$@\""
 } >"$new/bin/edgedigits" || refuse "cannot write to $new; $prefix is as it was"
 try chmod 755 "$new/bin/edgedigits"
-try "$new/bin/edgedigits" predict --index "$index" --runtime "$runtime"
+try "$new/bin/edgedigits" predict --bundle "$new/lib/edgedigits/models/notebook" --index "$index" --runtime "$runtime"
 case $said in
 *"$expected"*) ;;
 *) refuse "the installed model answers otherwise than the trained one: $said; $prefix is as it was" ;;

@@ -86,7 +86,7 @@ def make_kit(
         target: one of :data:`edgedigits.kit.targets.TARGETS`.
         python: the device's, such as ``"3.11"``.
         runtime: its name; None for the first that has a wheel there, else numpy.
-        bundle: None for the one inside the package.
+        bundle: None for those inside the package; another takes the place of all of them.
         on_progress: told what is being done.
 
     Raises:
@@ -106,7 +106,7 @@ def make_kit(
     # The file is made first: a place that cannot be written is told before anything is fetched.
     with whole_file(output) as temporary, tempfile.TemporaryDirectory(prefix="edgedigits-kit-") as folder:
         try:
-            parts = _fetch(device, version, wheel, Path(folder), on_progress)
+            parts = _fetch(device, version, wheel, bundle is None, Path(folder), on_progress)
         except OSError as cause:
             raise EdgeDigitsError(
                 f"cannot write to {folder}: {cause.strerror or cause}; free some space, or set TMPDIR to another folder"
@@ -161,7 +161,12 @@ def _bundle_files(bundle: Bundle) -> dict[str, bytes]:
 
 
 def _fetch(
-    device: Target, python: tuple[int, int], wheel: Wheel | None, folder: Path, on_progress: Callable[[str], None]
+    device: Target,
+    python: tuple[int, int],
+    wheel: Wheel | None,
+    other_bundles: bool,
+    folder: Path,
+    on_progress: Callable[[str], None],
 ) -> _Parts:
     """The wheels and packages for the device, in ``folder``."""
     where = device.platform(python)
@@ -191,7 +196,7 @@ def _fetch(
             if note is None:
                 on_progress("fetching Debian's packages")
                 debian.download(packages, device.debian, RELEASES[python][0], folder)
-    write_own_wheel(folder)
+    write_own_wheel(folder, other_bundles)
     return _Parts(
         wheels=sorted(folder.glob("*.whl")),
         packages=sorted(folder.glob("*.deb")),

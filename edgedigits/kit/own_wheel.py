@@ -2,7 +2,8 @@
 
 The same way serves an ordinary and an editable installation: the files of the package, the installed metadata. The
 workstation's package stays behind, and so do its entry points, which would name a package that the device lacks. The
-default bundle stays behind too, for a kit carries its bundle beside the wheel.
+default bundle stays behind too, for a kit carries its bundle beside the wheel; and so does the other one where the
+kit's bundle is not the default, since what is read there is to be read by that bundle.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
 import edgedigits
-from edgedigits.bundle import DEFAULT_BUNDLE
+from edgedigits.bundle import DEFAULT_BUNDLE, MODELS
 from edgedigits.errors import EdgeDigitsError
 from edgedigits.kit.archive import write_zip
 
@@ -28,14 +29,17 @@ def installed() -> Distribution:
         raise EdgeDigitsError("edgedigits is not installed, only found; `pip install edgedigits`, then again") from None
 
 
-def write_own_wheel(folder: Path) -> Path:
+def write_own_wheel(folder: Path, other_bundles: bool) -> Path:
     """Write the wheel into ``folder``; the same installation gives the same bytes.
 
     The format is that of PEP 427 (binary distribution) and PEP 376 (RECORD).
     """
     own = installed()
     info = f"{NAME}-{own.version}.dist-info"
-    members = {**_package_files(), **{f"{info}/{name}": content for name, content in _metadata(own).items()}}
+    members = {
+        **_package_files(other_bundles),
+        **{f"{info}/{name}": content for name, content in _metadata(own).items()},
+    }
     record = [f"{name},sha256={_record_hash(content)},{len(content)}" for name, content in sorted(members.items())]
     record.append(f"{info}/RECORD,,")
     members[f"{info}/RECORD"] = ("\n".join(record) + "\n").encode()
@@ -44,13 +48,14 @@ def write_own_wheel(folder: Path) -> Path:
     return path
 
 
-def _package_files() -> dict[str, bytes]:
+def _package_files(other_bundles: bool) -> dict[str, bytes]:
     top = Path(edgedigits.__path__[0])
+    left_out = [DEFAULT_BUNDLE] if other_bundles else [path for path in MODELS.iterdir() if path.is_dir()]
     files = {}
     for path in top.rglob("*"):
         inside = path.relative_to(top)
         hidden = any(part == "__pycache__" or part.startswith(".") for part in inside.parts)
-        if path.is_file() and not hidden and not path.is_relative_to(DEFAULT_BUNDLE):
+        if path.is_file() and not hidden and not any(path.is_relative_to(p) for p in left_out):
             files[f"{NAME}/{inside.as_posix()}"] = path.read_bytes()
     return files
 

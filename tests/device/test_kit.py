@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import os
 import resource
@@ -193,6 +194,7 @@ def test_our_wheel_is_a_wheel_without_the_workstation(kit: Kit) -> None:
     assert f"{info}/licenses/LICENSE" in inside
     assert {"edgedigits/models/README.md", "edgedigits/report.css", "edgedigits/kit/install.sh"} <= set(inside)
     assert not [name for name in inside if "__pycache__" in name or name.startswith("edgedigits/models/notebook")]
+    assert "edgedigits/models/robust/manifest.json" in inside
 
 
 def test_the_same_kit_has_the_same_bytes(kit: Kit, tmp_path: Path) -> None:
@@ -208,6 +210,9 @@ def test_a_bundle_of_ones_own(bundle_copy: Path, tmp_path: Path) -> None:
     inside = {name for name in read(made) if name.startswith("bundle/")}
     assert inside == {f"bundle/{name}" for name in ("int8.tflite", "manifest.json", "inputs.npz", "golden.npz")}
     assert made.bundle == "mine"
+    with zipfile.ZipFile(io.BytesIO(read(made)["wheels/edgedigits-0.1.0-py3-none-any.whl"])) as wheel:
+        models = [name for name in wheel.namelist() if name.startswith("edgedigits/models/")]
+    assert models == ["edgedigits/models/README.md"]  # so that nothing else is taken for the bundle to read by
     assert "bundle mine" in kit_text(made)
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from conftest import REQUIRED, draw_digit
+from conftest import REQUIRED
 from pi_debian import UnavailableError
-from pis import BASE, PIS, Machine, Pi, guest_environment, set_up
+from pis import BASE, PIS, Machine, Pi, draw_digit, guest_environment, set_up
 
 from edgedigits.errors import EdgeDigitsError
 from edgedigits.kit.make import Kit, make_kit
