@@ -8,122 +8,171 @@ training images did.
 from __future__ import annotations
 
 import functools
-import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 import numpy as np
 
 from edgedigits.dataset import SIDE, to_row
+from edgedigits.digit import BOX, MIDDLE, MNIST_SIDE, fit, measure, place, with_usual_pen
+from edgedigits.doubts import shape_doubts, shape_of
 from edgedigits.errors import InputError
+from edgedigits.ink import DRAWN, WORK, Box, Found, Mask, box_of, find_digit, find_ink
 from edgedigits.tensors import AnyArray, FloatArray
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from PIL.Image import Image
 
 Image64: TypeAlias = "npt.NDArray[np.float64]"
-MNIST_SIDE, BOX = 28, 20
-MAX_PIXELS = 50_000_000
-LEAST_CONTRAST = 0.08  # of full scale; below it, paper grain and JPEG noise pass for ink
+SHEET = 0.72  # of its box is filled: not a digit but the paper that it is on
+CLOSE = 56  # pixels: where the digit is smaller on the small copy, its part of the picture is looked at again
 
 
-def read_picture(path: Path) -> FloatArray:
-    """A PNG, JPEG or BMP file of any size, dark on light or light on dark -> the model's input, (400,) float32.
+@dataclass(frozen=True)
+class Look:
+    """What was made of a picture, step by step; brightness and ink are float32, 0 to 1.
+
+    Attributes:
+        page: the whole picture's brightness, made small.
+        part: the part of it that was looked at closely, as a box in it; all of it, or around the digit.
+        gray: the part's brightness, made small, (h, w).
+        mask: where the digit's ink is, (h, w).
+        box: the digit's box in it, (top, left, bottom, right) in pixels.
+        mnist: the digit in MNIST's geometry, (28, 28); None for a picture that already was 20x20.
+        row: the model's input, (400,) float32 column-major, light ink on dark.
+        doubts: why this may be no one digit, in words; see :mod:`edgedigits.doubts`.
+    """
+
+    page: FloatArray
+    part: Box
+    gray: FloatArray
+    mask: Mask
+    box: Box
+    mnist: FloatArray | None
+    row: FloatArray
+    doubts: tuple[str, ...] = ()
+
+
+def read_picture(source: Path | BinaryIO) -> FloatArray:
+    """A picture of any size, dark on light or light on dark -> the model's input, (400,) float32; see :func:`look`."""
+    return look(source).row
+
+
+def look(source: Path | BinaryIO, name: str | None = None) -> Look:
+    """Open a picture, find the digit on it and bring it into the data set's geometry.
+
+    Args:
+        source: a file, or a stream that can seek.
+        name: what an error calls it; None for the path.
 
     Raises:
-        InputError: no such file, not a picture, too large, or nothing drawn on it.
+        InputError: no such file, not a picture, too large, or nothing drawn on it; one line that begins with the name.
     """
-    gray = load_gray(path)
+    from edgedigits.reading import load_gray
+
+    called = str(source) if name is None else name
+    gray = load_gray(source, called)
     try:
-        return to_input(gray)
+        return look_at(gray)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{called}: {error}") from None
 
 
-def load_gray(path: Path) -> Image64:
-    """Open a picture and give its brightness, (height, width) in 0 (black) to 1 (white); transparency is white."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
-                if picture.width * picture.height > MAX_PIXELS:
-                    size = f"{picture.width}x{picture.height}"
-                    raise InputError(f"{path}: {size} pixels, at most {MAX_PIXELS:,} are read; make it smaller")
-                upright = ImageOps.exif_transpose(picture)
-                if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
-                    upright = upright.convert("RGBA")
-                    upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
-                if upright.mode.startswith("I") or upright.mode == "F":  # 16 bits and more: the range is the picture's
-                    deep: Image64 = np.asarray(upright, dtype=np.float64)
-                    return deep / max(65535.0 if deep.max() > 255 else 255.0, float(deep.max()))
-                return np.asarray(upright.convert("L"), dtype=np.float64) / 255.0
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; give the path of a picture") from None
-    except UnidentifiedImageError:
-        raise InputError(f"{path}: not a picture that can be read; expected PNG, JPEG or BMP") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise InputError(f"{path}: too many pixels, at most {MAX_PIXELS:,} are read; make it smaller") from None
-    except (OSError, ValueError, SyntaxError, EOFError) as cause:
-        raise InputError(f"{path}: cannot be read as a picture ({cause}); save it again as PNG") from cause
+def look_at(picture: Image) -> Look:
+    """A gray picture (Pillow's mode L, or F in 0..255) -> the digit in the data set's geometry; InputError if none."""
+    if picture.size in ((SIDE, SIDE), (MNIST_SIDE, MNIST_SIDE)):
+        ready = _as_it_is(to_array(picture))
+        if ready:
+            return ready
+    page, found = _find(picture)
+    gray, marks = page, found.marks
+    part = whole = (0, 0, picture.width, picture.height)
+    for _ in range(2):  # the sheet of paper, then the digit on it
+        closer = _closer(part, found)
+        if closer is None:
+            break
+        try:
+            gray, found = _find(picture.crop(closer))
+        except InputError:  # no sheet with a digit, but a blot
+            break
+        part = closer
+        marks = max(marks, found.marks)
+    ink, box = with_usual_pen(found.ink, found.mask, found.box)
+    mnist = place(fit(ink, measure(ink, box)))
+    scale = max(page.shape) / max(whole)
+    left, top, right, bottom = (round(at * scale) for at in part)
+    doubts = shape_doubts(shape_of(mnist), marks)
+    return Look(page, (top, left, bottom, right), gray, found.mask, found.box, mnist, to_input(shrink(mnist)), doubts)
 
 
-def to_input(gray: Image64) -> FloatArray:
-    """Brightness (height, width) in 0..1 -> the model's input, (400,) float32 column-major, light ink on dark."""
+def _as_it_is(gray: FloatArray) -> Look | None:
+    """A 28x28 or 20x20 picture that already has the data set's geometry, else None.
+
+    In all of the data set the center of mass lies within half a pixel of (14, 14), and the box is 20 long; a pixel more
+    of either is allowed for what saving did to it.
+    """
     ink = find_ink(gray)
-    if ink.shape == (SIDE, SIDE):
-        small = ink  # already what the model sees
-    elif ink.shape == (MNIST_SIDE, MNIST_SIDE):
-        small = shrink(ink)  # already MNIST's geometry
+    side = len(ink)
+    seen = ink * (ink > 0.1)
+    mass, scale = float(seen.sum()), MNIST_SIDE / side
+    center = [(float(seen.sum(axis=axis) @ np.arange(side)) / mass + 0.5) * scale - 0.5 for axis in (1, 0)]
+    mask = ink > DRAWN
+    box = box_of(mask)
+    longest = max(box[2] - box[0], box[3] - box[1]) * scale
+    if max(abs(at - MIDDLE) for at in center) > 1.2 or not BOX - 4 <= longest <= BOX + 1.5:
+        return None
+    whole = (0, 0, side, side)
+    if side == SIDE:
+        return Look(gray, whole, gray, mask, box, None, to_input(ink))
+    mnist = np.clip(ink, 0.0, 1.0)
+    return Look(gray, whole, gray, mask, box, mnist, to_input(shrink(mnist)), shape_doubts(shape_of(mnist)))
+
+
+def _find(picture: Image) -> tuple[FloatArray, Found]:
+    """The picture's brightness, small enough to work on, and the digit on it."""
+    factor = -(-max(picture.size) // WORK)  # rounded up
+    gray = to_array(picture.reduce(factor) if factor > 1 else picture)
+    return gray, find_digit(gray)
+
+
+def _closer(part: Box, found: Found) -> Box | None:
+    """What to look at again, or None: a sheet of paper on a table, or a digit small on its page.
+
+    ``part`` is the part of the picture in which something was found, and so is the result: (left, top, right, bottom)
+    in the picture's pixels, as Pillow has it.
+    """
+    height, width = found.ink.shape
+    left, top, right, bottom = part
+    scale = max(right - left, bottom - top) / max(height, width)
+    y0, x0, y1, x1 = found.box
+    high, wide = y1 - y0, x1 - x0
+    if found.mask.sum() > SHEET * high * wide and min(high, wide) > 0.3 * max(height, width):
+        room = -0.03 * min(high, wide)
+    elif scale > 1 and max(high, wide) < CLOSE:
+        room = max(3.0, 0.35 * max(high, wide))
     else:
-        small = shrink(center(ink))
+        return None
+    return (
+        max(left, left + int((x0 - room) * scale)),
+        max(top, top + int((y0 - room) * scale)),
+        min(right, left + int((x1 + room) * scale)),
+        min(bottom, top + int((y1 + room) * scale)),
+    )
+
+
+def to_array(picture: Image) -> FloatArray:
+    """A gray picture, 0 to 255 -> brightness (height, width) float32, 0 to 1."""
+    return np.asarray(picture, dtype=np.float32) / np.float32(255.0)
+
+
+def to_input(small: AnyArray) -> FloatArray:
+    """An upright (20, 20) image -> the model's input, (400,) float32 column-major."""
     return np.ascontiguousarray(to_row(small), dtype=np.float32)
 
 
-def find_ink(gray: Image64) -> Image64:
-    """Brightness -> ink, same shape, 0 on the background and 1 at its strongest.
-
-    The background is the border's median brightness; ink is what differs from it towards the side that differs most.
-    """
-    border = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
-    background = float(np.median(border))
-    lighter, darker = float(gray.max()) - background, background - float(gray.min())
-    contrast = max(lighter, darker)
-    if contrast < LEAST_CONTRAST:
-        raise InputError(
-            "no digit found: the picture is all of one brightness; draw darker, or on a plainer background"
-        )
-    difference = gray - background if lighter >= darker else background - gray
-    return np.clip(difference, 0.0, None) / contrast
-
-
-def center(ink: Image64) -> Image64:
-    """Ink of any size -> (28, 28): the digit's box scaled into 20x20, its center of mass put at the middle."""
-    from PIL import Image
-
-    drawn = ink > 0.25
-    rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
-    crop = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].copy()
-    crop[crop < 0.1] = 0.0  # what is left of the background
-    scale = BOX / max(crop.shape)
-    height, width = (max(1, round(n * scale)) for n in crop.shape)
-    picture = Image.fromarray(crop.astype(np.float32))
-    # A box filter when shrinking averages the pixels, as antialiased pen strokes do; enlarging needs a smooth one.
-    kind = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
-    digit = np.clip(np.asarray(picture.resize((width, height), kind), dtype=np.float64), 0.0, 1.0)
-    digit /= max(digit.max(), 1e-6)
-    mass = digit.sum()
-    at_row = (digit.sum(axis=1) @ np.arange(height)) / mass
-    at_column = (digit.sum(axis=0) @ np.arange(width)) / mass
-    top = int(np.clip(round((MNIST_SIDE - 1) / 2 - at_row), 0, MNIST_SIDE - height))
-    left = int(np.clip(round((MNIST_SIDE - 1) / 2 - at_column), 0, MNIST_SIDE - width))
-    page = np.zeros((MNIST_SIDE, MNIST_SIDE))
-    page[top : top + height, left : left + width] = digit
-    return page
-
-
-def shrink(images: Image64) -> Image64:
+def shrink(images: AnyArray) -> Image64:
     """(..., 28, 28) -> (..., 20, 20): the very resize that made X.npy from MNIST; values may leave 0..1 by 0.13.
 
     Bicubic, antialiased, edge pixels repeated; see :func:`resize_weights`.

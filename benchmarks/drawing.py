@@ -1,0 +1,156 @@
+"""Digits drawn as pictures, in families: what people hand to `predict`, from fixed seeds.
+
+A digit of the data set, 28x28, is enlarged by a bicubic filter and its edges are then made as steep as a pen's: gray
+levels are stretched about the middle by ``STEEP``, so that a stroke has a body and a narrow rim. Thick and thin pens
+widen and narrow every stroke of that. Lengths are in the digit's own pixels, 28 to its square.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, ImageChops, ImageFilter
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+Rng = np.random.Generator
+STEEP = 2.0
+SIZES = (28, 40, 64, 100, 160, 200, 280, 400)  # pixels of a clean picture's side
+SIDE = 200  # of all others that have one size
+THICKER, THINNER = 0.8, 0.5  # at each side of a stroke
+INK, PAPER = 20, 255
+
+
+def ink(digit: npt.NDArray[np.uint8], side: int, wider: float = 0.0) -> Image.Image:
+    """The digit's square at ``side`` pixels, ink 255 on 0, strokes widened by ``wider`` at each side."""
+    picture = Image.fromarray(digit)
+    if side != len(digit):
+        picture = picture.resize((side, side), Image.Resampling.BICUBIC)
+        picture = picture.point([int(np.clip((v - 127.5) * STEEP + 127.5, 0, 255)) for v in range(256)])
+    reach = round(abs(wider) * side / 28)
+    if reach and wider > 0:
+        picture = picture.filter(ImageFilter.MaxFilter(2 * reach + 1))
+    return narrowed(picture, reach) if wider < 0 else picture
+
+
+def narrowed(picture: Image.Image, reach: int) -> Image.Image:
+    """Strokes narrowed by ``reach`` pixels at each side; of one that is narrower still, a line of 3 pixels stays.
+
+    A thin pen's line is thin, not faint, and does not break: what an erosion would lose is its middle, which shows as
+    what an opening loses on the way. Source: C. Lantuejoul's formula for skeletons (J. Serra, "Image Analysis and
+    Mathematical Morphology", 1982).
+    """
+    middle = Image.new("L", picture.size)
+    for _ in range(reach):
+        smaller = picture.filter(ImageFilter.MinFilter(3))
+        lost = ImageChops.subtract(picture, smaller.filter(ImageFilter.MaxFilter(3)))
+        middle, picture = ImageChops.lighter(middle, lost), smaller
+    return ImageChops.lighter(picture, middle.filter(ImageFilter.MaxFilter(3)))
+
+
+def on_paper(drawn: Image.Image, paper: int = PAPER, pen: int = INK) -> Image.Image:
+    """Ink 255 on 0 -> a pen's gray on paper's."""
+    return drawn.point([round(paper + (pen - paper) * v / 255) for v in range(256)])
+
+
+def clean(digit: npt.NDArray[np.uint8], rng: Rng) -> bytes:
+    return saved(on_paper(ink(digit, int(rng.choice(SIZES)))))
+
+
+def inverted(digit: npt.NDArray[np.uint8], rng: Rng) -> bytes:
+    return saved(ink(digit, SIDE))
+
+
+def jpeg(digit: npt.NDArray[np.uint8], rng: Rng) -> bytes:
+    return saved(on_paper(ink(digit, SIDE)), "JPEG", quality=30)
+
+
+def rotated(digit: npt.NDArray[np.uint8], rng: Rng) -> bytes:
+    """Up to 15 degrees either way."""
+    turned = ink(digit, SIDE).rotate(rng.uniform(-15, 15), Image.Resampling.BICUBIC)
+    return saved(on_paper(turned))
+
+
+def thick(digit: npt.NDArray[np.uint8], rng: Rng) -> bytes:
+    return saved(on_paper(ink(digit, SIDE, THICKER)))
+
+
+def thin(digit: npt.NDArray[np.uint8], rng: Rng) -> bytes:
+    return saved(on_paper(ink(digit, SIDE, -THINNER)))
+
+
+def large_page(digit: npt.NDArray[np.uint8], rng: Rng) -> bytes:
+    """80 to 240 pixels anywhere on 800x600."""
+    side = int(rng.integers(80, 241))
+    page = Image.new("L", (800, 600))
+    page.paste(ink(digit, side), (int(rng.integers(0, 800 - side)), int(rng.integers(0, 600 - side))))
+    return saved(on_paper(page))
+
+
+def ruled(digit: npt.NDArray[np.uint8], rng: Rng) -> bytes:
+    """One line across the page, up to a degree aslant, 1 to 3 pixels, as dark as the pen or half as dark."""
+    page = np.asarray(ink(digit, SIDE)).astype(np.float32)
+    y, x = np.mgrid[0:SIDE, 0:SIDE]
+    middle = rng.uniform(0.1, 0.9) * SIDE + np.tan(np.radians(rng.uniform(-1, 1))) * (x - SIDE / 2)
+    line = np.clip(rng.uniform(1, 3) / 2 + 0.5 - np.abs(y - middle), 0, 1) * rng.uniform(0.5, 1) * 255
+    return saved(on_paper(Image.fromarray(np.maximum(page, line).astype(np.uint8))))
+
+
+def photo(digit: npt.NDArray[np.uint8], rng: Rng) -> bytes:
+    """A phone's: seen at a slant, light falling off across warm paper, a soft lens, noise, JPEG of quality 75.
+
+    Every corner of the digit's square is moved by up to 7 % of it; the darkest corner of the paper has 45 to 75 % of
+    the light of the brightest; blur 0.5 to 1.2 pixels; noise of 3 to 8 of 255.
+    """
+    square = ink(digit, 160)
+    moved = np.array([(0, 0), (0, 160), (160, 160), (160, 0)]) + rng.uniform(-0.07, 0.07, (4, 2)) * 160
+    corner = rng.uniform(0, SIDE - 160, 2)
+    target = moved + corner
+    drawn = square.transform((SIDE, SIDE), Image.Transform.PERSPECTIVE, _perspective(target), Image.Resampling.BICUBIC)
+    y, x = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
+    angle, bend = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.5)
+    ramp = np.cos(angle) * x + np.sin(angle) * y - bend * (x * x + y * y)
+    ramp = (ramp - ramp.min()) / np.ptp(ramp)
+    light = (1 - (1 - rng.uniform(0.45, 0.75)) * ramp)[..., None] * np.array([235, 228, 212])
+    cover = np.asarray(drawn.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 1.2))))[..., None] / 255.0
+    seen = light * (1 - cover * rng.uniform(0.65, 0.85)) + rng.normal(0, rng.uniform(3, 8), (SIDE, SIDE, 3))
+    return saved(Image.fromarray(np.clip(np.rint(seen), 0, 255).astype(np.uint8)), "JPEG", quality=75)
+
+
+def _perspective(target: npt.NDArray[np.float64]) -> list[float]:
+    """Pillow's eight coefficients that bring the square (0..160) to the four corners ``target``, (x, y) each."""
+    source = [(0, 0), (0, 160), (160, 160), (160, 0)]
+    rows, right = [], []
+    for (u, v), (x, y) in zip(source, target, strict=True):
+        rows += [[x, y, 1, 0, 0, 0, -u * x, -u * y], [0, 0, 0, x, y, 1, -v * x, -v * y]]
+        right += [u, v]
+    solved: list[float] = np.linalg.solve(np.array(rows), np.array(right)).tolist()
+    return solved
+
+
+def saved(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+FAMILIES: dict[str, Callable[[npt.NDArray[np.uint8], Rng], bytes]] = {
+    "clean, 28 to 400 px": clean,
+    "inverted": inverted,
+    "JPEG, quality 30": jpeg,
+    "large page, off-center": large_page,
+    "photo": photo,
+    "thick pen": thick,
+    "thin pen": thin,
+    "rotated to 15 degrees": rotated,
+    "ruled line": ruled,
+}
+
+
+def draw(family: str, digit: npt.NDArray[np.uint8], number: int) -> bytes:
+    """The picture of one digit as a file's bytes; the same for the same number at every run."""
+    return FAMILIES[family](digit, np.random.default_rng([number, *family.encode()]))
