@@ -46,7 +46,7 @@ class Blob:
 
 @dataclass(frozen=True)
 class Found:
-    """What was found: ``ink`` (h, w), all but the digit erased; its ``mask`` and ``box``; how many digits, ``marks``."""
+    """What was found: ``ink`` (h, w), all but the digit erased; its ``mask`` and ``box``; the count of digits."""
 
     ink: FloatArray
     mask: Mask
@@ -134,9 +134,7 @@ def find_digit(gray: FloatArray) -> Found:
     from edgedigits.lines import without_lines
 
     if min(gray.shape) < 3 or max(gray.shape) < 8:
-        raise InputError(
-            f"no digit found: {gray.shape[1]}x{gray.shape[0]} pixels cannot hold one; give a larger picture"
-        )
+        raise InputError("no digit found: the picture is too small or too narrow to hold one; give a larger one")
     ink = find_ink(gray)
     ink = np.minimum(ink / float(ink[ink > 0.5].mean()), 1.0)  # a body of ink is 1, not its one darkest pixel
     noise = noise_of(ink)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 FLAT = 0.02  # along the border: a page that varies less has one brightness
-CLEAR = 0.93  # of the variance: what two brightnesses explain on a clean page
+CLEAR = 0.84  # of the variance: what two brightnesses explain on a clean page
 
 
 def background(gray: FloatArray) -> FloatArray:

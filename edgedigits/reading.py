@@ -80,13 +80,13 @@ def to_gray(picture: Image) -> Image:
 
 
 def _deep_to_gray(picture: Image) -> Image:
-    """16 bits and more: full scale is 65535 where a value needs it, or the largest value."""
+    """More than 8 bits: full scale is what the bits that the largest value needs can hold; of fractions it is 1."""
     from PIL import Image
 
     deep = np.nan_to_num(np.asarray(picture, dtype=np.float64), posinf=0.0, neginf=0.0)
     deep = deep - min(float(deep.min()), 0.0)
     largest = float(deep.max())
-    full = max(largest, 65535.0 if largest > 255 else 255.0 if largest > 1 else 1.0)
+    full = 2.0 ** max(8, int(largest).bit_length()) - 1 if largest > 1 else 1.0
     return Image.fromarray((deep * (255.0 / full)).astype(np.float32))
 
 

@@ -1,19 +1,18 @@
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from edgedigits.classifier import Classifier
 from edgedigits.dataset import to_image
-from edgedigits.errors import InputError
-from edgedigits.images import center, find_ink, read_picture, resize_weights, shrink, to_ascii, to_rows
-from edgedigits.tensors import AnyArray
+from edgedigits.images import look_at, read_picture, resize_weights, shrink, to_ascii, to_rows
+from edgedigits.reading import to_gray
+from edgedigits.tensors import AnyArray, FloatArray
 
 Picture = Image.Image
 
@@ -58,24 +57,6 @@ def test_resize_keeps_a_plain_area_plain(n_in: int, n_out: int) -> None:
     np.testing.assert_allclose(weights, weights[::-1, ::-1], rtol=0, atol=1e-12)  # no drift to either side
 
 
-def test_center_puts_the_mass_in_the_middle() -> None:
-    ink = np.zeros((90, 70))
-    ink[5:45, 50:60] = 1.0  # a bar in a corner
-    page = center(ink)
-    assert page.shape == (28, 28)
-    assert page.sum(axis=1).nonzero()[0].tolist() == list(range(4, 24))  # 20 high, centered
-    assert abs((page.sum(axis=0) @ np.arange(28)) / page.sum() - 13.5) <= 0.5
-
-
-def test_ink_is_what_differs_from_the_border() -> None:
-    paper = np.full((10, 10), 0.75)
-    paper[4:6, 4:6] = 0.25
-    for gray in (paper, 1.0 - paper):
-        ink = find_ink(gray)
-        assert ink[5, 5] == 1.0
-        assert ink[0, 0] == 0.0
-
-
 def test_ascii_shows_the_upright_digit(x: AnyArray) -> None:
     lines = to_ascii(x[1015]).split("\n")
     assert len(lines) == 20
@@ -112,7 +93,7 @@ def sixteen_bits(picture: Picture) -> Picture:
 class TestPictures:
     """The model's answer to a picture is mostly the one that it gives to the digit's own array.
 
-    Of 100 digits redrawn at another size the two agreed on 86 at 20x24 and on 88 to 92 from 40x40 up, however the
+    Of 100 digits redrawn at another size the two agreed on 82 at 20x24 and on 93 to 95 from 40x40 up, however the
     picture was stored; a digit mirrored or upside down would agree on a third.
     """
 
@@ -139,14 +120,14 @@ class TestPictures:
 
     @pytest.mark.parametrize("look", [dark, lambda picture: picture], ids=["dark on light", "light on dark"])
     @pytest.mark.parametrize(
-        ("size", "least"), [((20, 24), 80), ((40, 40), 84), ((64, 48), 84), ((280, 280), 84), ((300, 500), 84)]
+        ("size", "least"), [((20, 24), 78), ((40, 40), 90), ((64, 48), 90), ((280, 280), 91), ((300, 500), 91)]
     )
     def test_any_size(self, agreeing: Any, size: tuple[int, int], least: int, look: Any) -> None:
         assert agreeing(lambda digit: look(page(digit, *size)), ".png") >= least
 
     @pytest.mark.parametrize("look", [dark, lambda picture: picture], ids=["dark on light", "light on dark"])
     def test_28x28_is_already_the_data_sets_geometry(self, agreeing: Any, look: Any) -> None:
-        assert agreeing(lambda digit: look(Image.fromarray(digit)), ".png") >= 99
+        assert agreeing(lambda digit: look(Image.fromarray(digit)), ".png") == 100
 
     @pytest.mark.parametrize(
         ("convert", "suffix"),
@@ -163,7 +144,8 @@ class TestPictures:
         ids=["JPEG", "BMP", "RGB", "palette", "1 bit", "transparent", "16 bit", "16 bit light on dark"],
     )
     def test_any_format(self, agreeing: Any, convert: Any, suffix: str) -> None:
-        assert agreeing(lambda digit: convert(page(digit, 120, 100)), suffix) >= 84
+        dithered = convert(page(np.zeros((28, 28), np.uint8), 120, 100)).mode == "1"  # strokes fringed with dots
+        assert agreeing(lambda digit: convert(page(digit, 120, 100)), suffix) >= (78 if dithered else 91)
 
     @pytest.mark.parametrize(
         ("orientation", "stored"),
@@ -177,68 +159,114 @@ class TestPictures:
     def test_photograph_held_otherwise(self, agreeing: Any, orientation: int, stored: Any) -> None:
         exif = Image.Exif()
         exif[0x0112] = orientation
-        assert agreeing(lambda digit: dark(page(digit, 100, 120)).transpose(stored), ".jpg", exif=exif) >= 84
+        assert agreeing(lambda digit: dark(page(digit, 100, 120)).transpose(stored), ".jpg", exif=exif) >= 91
 
 
-class TestRefusedPictures:
+class TestAsItIs:
+    """What already has the data set's geometry is not moved."""
+
+    @pytest.mark.parametrize("dark_on_light", [False, True])
+    def test_28x28(self, unseen: AnyArray, tmp_path: Path, dark_on_light: bool) -> None:
+        path = tmp_path / "digit.png"
+        for digit in unseen[::3]:
+            Image.fromarray(255 - digit if dark_on_light else digit).save(path)
+            np.testing.assert_allclose(read_picture(path), to_rows(digit[None] * (255 / digit.max()))[0], atol=1e-6)
+
+    def test_20x20(self, x: FloatArray, tmp_path: Path) -> None:
+        """Saved as 8 bits, so what is below 0 and above 1 is lost, and the rest is off by half a level."""
+        path = tmp_path / "digit.png"
+        for row in x[::97]:
+            Image.fromarray(np.rint(np.clip(to_image(row), 0, 1) * 255).astype(np.uint8)).save(path)
+            expected = np.clip(row, 0, 1) / min(row.max(), 1.0)
+            np.testing.assert_allclose(read_picture(path), expected, rtol=0, atol=0.02)
+
+    def test_a_drawing_that_only_has_the_size_is_moved(self) -> None:
+        drawing = np.zeros((28, 28), dtype=np.uint8)
+        drawing[1:12, 2:4] = 255  # a small 1 in a corner
+        mnist = look_at(Image.fromarray(drawing)).mnist
+        assert mnist is not None
+        assert mnist.sum(axis=1).nonzero()[0].tolist() == list(range(4, 24))
+
+
+class TestWhereTheDigitIs:
+    """The same digit in other places and surroundings comes to nearly the same 28x28."""
+
     @pytest.fixture
-    def refused(self, tmp_path: Path) -> Callable[[bytes | Picture | None], str]:
-        def message(content: bytes | Picture | None) -> str:
-            path = tmp_path / "digit.png"
-            if isinstance(content, bytes):
-                path.write_bytes(content)
-            elif content is not None:
-                content.save(path)
-            with pytest.raises(InputError) as caught:
-                read_picture(path)
-            said = str(caught.value)
-            assert said.startswith(f"{path}: ")
-            assert "\n" not in said
-            return said.removeprefix(f"{path}: ")
+    def seen(self, unseen: AnyArray) -> Callable[[Callable[[Picture], Picture]], float]:
+        """The mean over some digits of the root mean square by which 28x28 differs from MNIST's own."""
 
-        return message
+        def difference(put: Callable[[Picture], Picture]) -> float:
+            found = []
+            for digit in unseen[3::9]:
+                picture = put(dark(Image.fromarray(digit).resize((200, 200), Image.Resampling.BICUBIC)))
+                mnist = look_at(to_gray(picture)).mnist
+                assert mnist is not None
+                found.append(float(np.sqrt(((mnist - digit / 255.0) ** 2).mean())))
+            return sum(found) / len(found)
 
-    @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "I;16", "1"])
-    @pytest.mark.parametrize("shade", [0, 1])
-    def test_blank(self, refused: Any, mode: str, shade: int) -> None:
-        picture = Image.new(mode, (50, 40), {"RGB": (shade,) * 3, "RGBA": (shade,) * 4}.get(mode, shade))
-        assert refused(picture).startswith("no digit found: the picture is all of one brightness; draw darker")
+        return difference
 
-    def test_paper_grain_is_not_ink(self, refused: Any) -> None:
-        grain = np.random.default_rng(0).integers(235, 251, (60, 60)).astype(np.uint8)
-        assert refused(Image.fromarray(grain)).startswith("no digit found")
+    def test_by_itself(self, seen: Any) -> None:
+        assert seen(lambda picture: picture) < 0.1
 
-    def test_missing(self, refused: Any) -> None:
-        assert refused(None) == "no such file; give the path of a picture"
+    def test_cut_out_close(self, seen: Any) -> None:
+        assert seen(lambda picture: picture.crop(dark(picture).point(lambda v: 255 * (v > 60)).getbbox())) < 0.12
 
-    def test_folder(self, refused: Any, tmp_path: Path) -> None:
-        (tmp_path / "digit.png").mkdir()
-        assert "cannot be read as a picture" in refused(None)
+    def test_small_on_a_large_page(self, seen: Any) -> None:
+        def put(picture: Picture) -> Picture:
+            sheet = Image.new("L", (2400, 1800), 255)
+            sheet.paste(picture, (2000, 300))
+            return sheet
 
-    @pytest.mark.parametrize("content", [b"", b"not a picture", bytes(1000), b"%PDF-1.7"])
-    def test_not_a_picture(self, refused: Any, content: bytes) -> None:
-        assert refused(content) == "not a picture that can be read; expected PNG, JPEG or BMP"
+        assert seen(put) < 0.1
 
-    @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp"])
-    def test_truncated(self, refused: Any, unseen: AnyArray, tmp_path: Path, suffix: str) -> None:
-        path = tmp_path / f"whole{suffix}"
-        page(unseen[0], 100, 100).save(path)
-        content = path.read_bytes()
-        assert "cannot be read as a picture" in refused(content[: len(content) // 2])
+    def test_on_paper_on_a_table(self, seen: Any) -> None:
+        def put(picture: Picture) -> Picture:
+            table = Image.new("L", (400, 360), 60)
+            table.paste(picture, (110, 70))
+            return table
 
-    @pytest.mark.parametrize("side", [8_000, 60_000], ids=["64 million pixels", "3.6 billion pixels"])
-    def test_too_many_pixels(self, refused: Any, side: int) -> None:
-        """Told from the head of the file: its pixels are never unpacked."""
-        said = refused(png_of_size(side, side))
-        assert "at most 50,000,000 are read; make it smaller" in said
+        assert seen(put) < 0.1
 
+    def test_in_a_frame(self, seen: Any) -> None:
+        def put(picture: Picture) -> Picture:
+            sheet = Image.new("L", (260, 260), 255)
+            sheet.paste(picture, (30, 30))
+            ImageDraw.Draw(sheet).rectangle((6, 6, 253, 253), outline=0, width=3)
+            return sheet
 
-def png_of_size(width: int, height: int) -> bytes:
-    """A PNG whose head promises that many gray pixels, and that holds one row of them."""
+        assert seen(put) < 0.1
 
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+    def test_in_half_the_light_at_one_side_with_noise(self, seen: Any) -> None:
+        light = np.linspace(1.0, 0.5, 200)[None] * np.linspace(1.0, 0.9, 200)[:, None] ** 2
+        noise = np.random.default_rng(0).normal(0, 6, (200, 200))
 
-    head = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, 0, 0, 0, 0])
-    rows = zlib.compress(bytes(width + 1))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+        def put(picture: Picture) -> Picture:
+            return Image.fromarray(np.clip(np.asarray(picture) * light + noise, 0, 255).astype(np.uint8))
+
+        assert seen(put) < 0.12
+
+    @pytest.mark.parametrize(
+        ("ink", "paper"),
+        [
+            ((200, 60, 60), (60, 150, 60)),
+            ((255, 255, 0), (255, 255, 255)),
+            ((0, 0, 255), (0, 0, 0)),
+            ((150,) * 3, (190,) * 3),
+        ],
+        ids=["red on green", "yellow on white", "blue on black", "gray on gray"],
+    )
+    def test_colors(self, seen: Any, ink: tuple[int, ...], paper: tuple[int, ...]) -> None:
+        def put(picture: Picture) -> Picture:
+            sheet = Image.new("RGB", picture.size, paper)
+            sheet.paste(ink, mask=dark(picture))
+            return sheet
+
+        assert seen(put) < 0.1
+
+    def test_a_ruled_line_is_taken_off(self, seen: Any) -> None:
+        def put(picture: Picture) -> Picture:
+            ImageDraw.Draw(picture).line((0, 92, 199, 95), fill=90, width=2)
+            return picture
+
+        assert seen(put) < 0.12
