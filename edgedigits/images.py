@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Image64: TypeAlias = "npt.NDArray[np.float64]"
 SHEET = 0.72  # of its box is filled: not a digit but the paper that it is on
-CLOSE = 56  # pixels: where the digit is smaller on the small copy, its part of the picture is looked at again
+CLOSE = 46  # pixels: where the digit is smaller on the small copy, its part of the picture is looked at again
 
 
 @dataclass(frozen=True)
