@@ -50,7 +50,7 @@ def line(row: Row) -> str:
     model = f"{row['artifact']} in {row['runtime']}"
     if row["status"] == SURE:
         return f"{row['source']}: {likeliest[0]} (then {likeliest[1]}; {model})"
-    return f"{row['source']}: unsure, {' or '.join(likeliest)}: {'; '.join(row['doubts'])} ({model})"
+    return f"{row['source']}: unsure: {' or '.join(likeliest)}; {'; '.join(row['doubts'])} ({model})"
 
 
 def to_csv(rows: Iterable[Row]) -> str:
