@@ -25,7 +25,7 @@ PANEL, GAP, MARGIN = 200, 24, 28  # pixels
 BARS = 300  # the width of the probabilities' panel
 HEAD, ROW = 50, 50 + PANEL + 68  # of one picture: its line of words, and all of it
 WIDTH = 2 * MARGIN + 4 * (PANEL + GAP) + BARS
-CAPTIONS = ("picture", "ink and its box, close", "28x28, centered by mass", "20x20, what the model saw", "probability")
+CAPTIONS = ("picture", "its ink and their box", "28x28, centered by mass", "20x20, what the model saw", "probability")
 PAPER, CARD, TEXT, FAINT, LINE = "#f6f7f9", "#ffffff", "#1f2933", "#6b7684", "#d5dae1"
 GOOD, DOUBTFUL, BAR, BOX = "#1d6fd1", "#b45309", "#c3cbd6", (226, 74, 51)
 
@@ -77,9 +77,10 @@ def _row(page: Image.Image, top: int, look: Look | None, row: FloatArray, answer
 
 def _steps(look: Look) -> list[Image.Image | None]:
     """The picture with the part looked at, the ink with its box, and 28x28 (of a 20x20 picture there is none)."""
+    whole = (0, 0, *look.page.shape)
     mask = np.where(look.mask, np.float32(1.0), np.float32(0.0))
     return [
-        _boxed(_enlarged(look.page), look.part, look.page.shape),
+        _enlarged(look.page) if look.part == whole else _boxed(_enlarged(look.page), look.part, look.page.shape),
         _boxed(_enlarged(mask), look.box, look.mask.shape),
         None if look.mnist is None else _enlarged(look.mnist),
     ]
