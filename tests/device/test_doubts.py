@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -66,6 +68,9 @@ def test_counts() -> None:
     assert shape.aspect == 0.5
     assert shape.fill == pytest.approx((200 - 84) / 200)
     assert shape_doubts(shape) == ()
+    assert shape_doubts(replace(shape, aspect=1.6, fill=0.3)) == ("wider than a digit; are there two?",)
+    assert shape_doubts(replace(shape, aspect=1.3, fill=0.5)) == ("wider than a digit; are there two?",)
+    assert shape_doubts(replace(shape, aspect=1.3, fill=0.3)) == ()
 
 
 def test_probabilities() -> None:
