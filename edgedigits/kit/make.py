@@ -239,7 +239,8 @@ def _facts(
         "wheels": " ".join(path.name for path in parts.wheels),
         "packages": " ".join(path.name for path in parts.packages),
         "index": str(index),
-        "expected": f"X[{index}]: {bundle.golden()[index].argmax()} " if exact else f"X[{index}]: ",
+        # Sure or unsure, the digit stands between a colon and a blank.
+        "expected": f": {bundle.golden()[index].argmax()} " if exact else f"X[{index}]: ",
     }
     return "".join(f"{key}={shlex.quote(value)}\n" for key, value in facts.items())
 
