@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,21 @@ from edgedigits.parity import check_parity
 from edgedigits.report import to_json
 
 RUNTIMES = ["litert", "onnxruntime"]
+# Put first on PYTHONPATH as sitecustomize.py: Python then finds the named packages no more than if they were not there.
+HIDE = """
+import sys
+import threading
+from importlib.machinery import PathFinder
+
+
+class Hiding(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in {names!r} else super().find_spec(name, path, target)
+
+
+sys.meta_path = [Hiding if finder is PathFinder else finder for finder in sys.meta_path]
+"""
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +46,17 @@ def parity_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert report.passed
     path.write_text(to_json(report.to_json()), encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def hidden(tmp_path: Path) -> Callable[..., dict[str, str]]:
+    """An environment for a child process in which these packages are not installed."""
+
+    def environment(*packages: str) -> dict[str, str]:
+        folder = tmp_path / "hide"
+        folder.mkdir(exist_ok=True)
+        (folder / "sitecustomize.py").write_text(HIDE.format(names=set(packages)), encoding="utf-8")
+        search = filter(None, (str(folder), os.environ.get("PYTHONPATH")))
+        return {**os.environ, "PYTHONPATH": os.pathsep.join(search)}
+
+    return environment

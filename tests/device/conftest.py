@@ -26,22 +26,6 @@ ROOT = Path(__file__).parents[2]
 settings.register_profile("edgedigits", deadline=None, database=None, derandomize=True)
 settings.load_profile("edgedigits")
 
-# Put first on PYTHONPATH as sitecustomize.py: Python then finds the named packages no more than if they were not there.
-HIDE = """
-import sys
-import threading
-from importlib.machinery import PathFinder
-
-
-class Hiding(PathFinder):
-    @classmethod
-    def find_spec(cls, name, path=None, target=None):
-        return None if name.partition(".")[0] in {names!r} else super().find_spec(name, path, target)
-
-
-sys.meta_path = [Hiding if finder is PathFinder else finder for finder in sys.meta_path]
-"""
-
 
 @pytest.fixture(scope="session")
 def root() -> Path:
@@ -83,20 +67,6 @@ def replace_in_bundle(bundle_copy: Path) -> Callable[[str, bytes], Path]:
         return bundle_copy
 
     return replace
-
-
-@pytest.fixture
-def hidden(tmp_path: Path) -> Callable[..., dict[str, str]]:
-    """An environment for a child process in which these packages are not installed."""
-
-    def environment(*packages: str) -> dict[str, str]:
-        folder = tmp_path / "hide"
-        folder.mkdir(exist_ok=True)
-        (folder / "sitecustomize.py").write_text(HIDE.format(names=set(packages)), encoding="utf-8")
-        search = filter(None, (str(folder), os.environ.get("PYTHONPATH")))
-        return {**os.environ, "PYTHONPATH": os.pathsep.join(search)}
-
-    return environment
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +50,18 @@ def small() -> tuple[Any, Any, Any]:
     model = keras.Sequential([keras.Input((7,)), keras.layers.Dense(6, activation="relu"), keras.layers.Dense(3)])
     x = np.random.default_rng(5).normal(size=(200, 7)).astype(np.float32)
     return model, x, np.asarray(model(x)).argmax(axis=1)
+
+
+@pytest.fixture
+def opened_files() -> Any:
+    """Every file that Python opens while it is asked to watch."""
+    opened: list[str] = []
+    watching = True
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if watching and event == "open":
+            opened.append(str(arguments[0]))
+
+    sys.addaudithook(hook)
+    yield opened
+    watching = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,17 +19,6 @@ from edgedigits.bundle import Bundle  # noqa: E402
 from edgedigits.layers import HEALTHY  # noqa: E402
 from edgedigits_export.export import export_bundle  # noqa: E402
 
-HIDE = """
-import sys
-from importlib.machinery import PathFinder
-
-class Hiding(PathFinder):
-    @classmethod
-    def find_spec(cls, name, path=None, target=None):
-        return None if name.partition(".")[0] in {names!r} else super().find_spec(name, path, target)
-
-sys.meta_path = [Hiding if finder is PathFinder else finder for finder in sys.meta_path]
-"""
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -52,15 +40,12 @@ def bundle(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def inspect(tmp_path: Path) -> Run:
+def inspect(hidden: Callable[..., dict[str, str]]) -> Run:
     """Run `inspect --int8` where these packages are not installed."""
 
     def run(*arguments: str | Path, without: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-        (tmp_path / "sitecustomize.py").write_text(HIDE.format(names=set(without)), encoding="utf-8")
-        search = filter(None, (str(tmp_path), os.environ.get("PYTHONPATH")))
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(search)}
         command = [sys.executable, "-m", "edgedigits", "inspect", "--int8", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, env=environment)
+        return subprocess.run(command, capture_output=True, text=True, env=hidden(*without))
 
     return run
 

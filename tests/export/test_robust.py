@@ -41,21 +41,6 @@ def brief(some: DIGITS) -> Any:
     return robust.train_robust(*some, seed=7, epochs=6)
 
 
-@pytest.fixture
-def opened_files() -> Any:
-    """Every file that Python opens while it is asked to watch."""
-    opened: list[str] = []
-    watching = True
-
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if watching and event == "open":
-            opened.append(str(arguments[0]))
-
-    sys.addaudithook(hook)
-    yield opened
-    watching = False
-
-
 def test_it_learns(brief: Any, some: DIGITS) -> None:
     losses = brief.history["loss"]
     assert len(losses) == 6
