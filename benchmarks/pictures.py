@@ -30,9 +30,9 @@ def child(request: Row) -> Row:
     from scrawls import scrawl
 
     from edgedigits import Classifier
+    from edgedigits.answers import doubts
     from edgedigits.bundle import DEFAULT_BUNDLE
     from edgedigits.dataset import load_28x28
-    from edgedigits.doubts import doubts
     from edgedigits.errors import BundleError, InputError
     from edgedigits.images import look, to_rows
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from edgedigits.doubts import doubts
-
 SURE, UNSURE, UNREAD = "sure", "unsure", "unread"
+LEAST = 0.8  # the least probability of an answer that counts as sure
+UNCLEAR = "no digit is clearly ahead"
 Row = dict[str, Any]
 
 
@@ -23,6 +23,11 @@ def answer(source: str, probabilities: Sequence[float], artifact: str, runtime: 
         "artifact": artifact,
         "runtime": runtime,
     }
+
+
+def doubts(probabilities: Sequence[float], shape: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """All reasons to doubt an answer: those of the shape, and probabilities of which none is high."""
+    return shape if max(probabilities) >= LEAST else (*shape, UNCLEAR)
 
 
 def unread(source: str, message: str) -> Row:

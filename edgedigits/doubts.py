@@ -1,4 +1,4 @@
-"""Whether a picture looks like one digit at all, and whether the model is sure: reasons to doubt an answer, in words.
+"""Whether a picture looks like one digit at all: reasons to doubt an answer that lie in the shape, in words.
 
 A network answers for whatever it is given, a scribble too, and often with confidence; so the shape is asked as well.
 The limits were chosen on pictures drawn from the training digits, of which they doubt about 2 in 100, and on drawn
@@ -8,7 +8,6 @@ both anew on digits that no training saw.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +16,7 @@ from edgedigits.digit import stroke_width
 from edgedigits.ink import box_of, label
 from edgedigits.tensors import FloatArray
 
-SURE = 0.8  # the least probability of an answer that counts as sure
 DRAWN = 0.4  # of the strongest ink, in 28x28
-UNCLEAR = "no digit is clearly ahead"
 
 
 @dataclass(frozen=True)
@@ -78,8 +75,3 @@ def shape_doubts(shape: Shape, marks: int = 1) -> tuple[str, ...]:
         "a blot rather than strokes": shape.aspect > 0.6 and (shape.width > 4.6 or shape.fill > 0.62),
     }
     return tuple(reason for reason, holds in told.items() if holds)
-
-
-def doubts(probabilities: Sequence[float], shape: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """All reasons to doubt an answer: those of the shape, and probabilities of which none is high."""
-    return shape if max(probabilities) >= SURE else (*shape, UNCLEAR)

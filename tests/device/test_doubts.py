@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from edgedigits.doubts import SURE, UNCLEAR, doubts, shape_doubts, shape_of
+from edgedigits.answers import LEAST, UNCLEAR, doubts
+from edgedigits.doubts import shape_doubts, shape_of
 from edgedigits.images import look_at
 from edgedigits.tensors import AnyArray
 
@@ -74,6 +75,6 @@ def test_counts() -> None:
 
 
 def test_probabilities() -> None:
-    assert doubts([SURE, 1 - SURE]) == ()
-    assert doubts([SURE - 0.01, 1.01 - SURE]) == (UNCLEAR,)
+    assert doubts([LEAST, 1 - LEAST]) == ()
+    assert doubts([LEAST - 0.01, 1.01 - LEAST]) == (UNCLEAR,)
     assert doubts([1.0, 0.0], ("a reason",)) == ("a reason",)
