@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from edgedigits import rows
 from edgedigits.dataset import Labels
 from edgedigits.errors import BundleError, InputError
 from edgedigits.files import sha256
@@ -61,7 +62,8 @@ class Artifact:
 class Manifest:
     """What a bundle says of itself; ``files`` gives the SHA-256 of the arrays beside the artifacts.
 
-    ``calibration`` is empty in a bundle whose probabilities nobody calibrated, and in those older than calibration.
+    ``calibration`` is empty in a bundle whose probabilities nobody calibrated, and in those older than calibration;
+    ``rows``, see :mod:`edgedigits.rows`, in those whose inputs are compressed.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Manifest:
     versions: dict[str, str]
     data: dict[str, str]
     calibration: dict[str, Any] = field(default_factory=dict)
+    rows: dict[str, Any] = field(default_factory=dict)
 
     @property
     def temperature(self) -> float:
@@ -134,6 +137,7 @@ class Manifest:
             versions=dict(facts["versions"]),
             data=dict(facts["data"]),
             calibration=dict(facts.get("calibration", {})),
+            rows=rows.parse(facts["rows"], int(facts["images"])) if facts.get("rows") else {},
         )
         if not 0.01 <= manifest.temperature <= 100:  # NaN is not
             raise ValueError(f"temperature {manifest.temperature}, expected 0.01 to 100")
@@ -194,10 +198,14 @@ class Bundle:
         """A member's bytes, not yet verified."""
         try:
             return self._shared(name).read_bytes() if self.path.is_dir() else _from_zip(self.path, name)
-        except (KeyError, FileNotFoundError) as cause:
-            raise BundleError(f"{self.path}: {name} is missing; a bundle is made by `edgedigits export`") from cause
-        except OSError as cause:
-            raise BundleError(f"{self.path}: {name} cannot be read ({cause}); copy the bundle again") from cause
+        except (KeyError, OSError) as cause:
+            raise self._unread(name, cause) from cause
+
+    def _unread(self, name: str, cause: KeyError | OSError) -> BundleError:
+        """What to say of a member that is not there, or that the system does not give."""
+        if isinstance(cause, KeyError | FileNotFoundError):
+            return BundleError(f"{self.path}: {name} is missing; a bundle is made by `edgedigits export`")
+        return BundleError(f"{self.path}: {name} cannot be read ({cause}); copy the bundle again")
 
     def _shared(self, name: str) -> Path:
         """Where a member lies: the packaged bundles store what they share once, in the reference."""
@@ -237,6 +245,10 @@ class Bundle:
         """Check every file of the bundle against the manifest; BundleError names the first that differs."""
         for name in (*self.names, *self.manifest.files):
             self.read(name)
+        if self.manifest.rows and not rows.agree(self.read(INPUTS), self.inputs()[0], self.manifest.rows):
+            raise BundleError(
+                f"{self.path}: {MANIFEST} says otherwise of the rows of {INPUTS}; export the bundle again"
+            )
 
     def _arrays(self, name: str, *keys: str) -> list[Any]:
         import zipfile
@@ -277,28 +289,20 @@ class Bundle:
         return to_rows(images), labels
 
     def input_row(self, index: int) -> FloatArray:
-        """``X[index]``, (n,) float32: unpacked only as far as that row, since the whole is 8 MB."""
-        if not 0 <= index < self.manifest.images:
-            raise InputError(f"--index {index}: the bundle holds images 0 to {self.manifest.images - 1}")
-        import zipfile
-        import zlib
-
-        content = self.read(INPUTS)
-        try:
-            with zipfile.ZipFile(io.BytesIO(content)) as archive, archive.open("X.npy") as stream:
-                np.lib.format.read_magic(stream)
-                shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-                if fortran or dtype != np.float32 or len(shape) != 2:
-                    raise ValueError(f"X is {shape} {dtype}, not (m, n) float32 row by row")
-                width = shape[1] * dtype.itemsize
-                ahead = index * width
-                while ahead and (passed := stream.read(min(ahead, 1 << 16))):
-                    ahead -= len(passed)
-                row = stream.read(width)
-            if ahead or len(row) != width:
-                raise ValueError(f"X ends before row {index}")
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as cause:
+        """``X[index]``, (n,) float32; from a directory only the block of rows around it is read and verified."""
+        images = self.manifest.images
+        if not 0 <= index < images:
+            raise InputError(f"--index {index}: the bundle holds images 0 to {images - 1}")
+        if self.manifest.rows and self.path.is_dir():
+            try:
+                return rows.read(self._shared(INPUTS), self.manifest.rows, index, images)
+            except OSError as cause:
+                raise self._unread(INPUTS, cause) from cause
+        x = self.inputs()[0]
+        if x.ndim != 2 or x.dtype != np.float32 or len(x) <= index:
+            found = f"X is {x.shape} {x.dtype}"
             raise BundleError(
-                f"{self.path}: {INPUTS} does not hold row {index} of X ({cause}); export the bundle again"
-            ) from cause
-        return np.frombuffer(row, dtype=np.float32)
+                f"{self.path}: {INPUTS} does not hold row {index} of X ({found}); export the bundle again"
+            )
+        row: FloatArray = x[index]
+        return row

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import zipfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgedigits import __version__
+from edgedigits import __version__, rows
+from edgedigits.archive import write_zip
 from edgedigits.bundle import GOLDEN, INPUTS, MANIFEST, Artifact, Bundle, Manifest
 from edgedigits.dataset import Labels
 from edgedigits.errors import EdgeDigitsError, ExportError, ModelError
@@ -117,7 +117,7 @@ def export_bundle(
     def fill(folder: Path) -> ParityReport:
         for file, content in contents.items():
             (folder / file).write_bytes(content)
-        np.savez_compressed(folder / INPUTS, X=x, y=y.astype(np.uint8))
+        np.savez(folder / INPUTS, X=x, y=y.astype(np.uint8))  # not compressed, so that one row can be read alone
         np.savez_compressed(folder / GOLDEN, **logits)
         with caught(verbose):
             artifacts = tuple(_describe(file, content, quantization) for file, content in contents.items())
@@ -132,6 +132,7 @@ def export_bundle(
             versions={"edgedigits": __version__, **{tool: version(tool) for tool in TOOLS}},
             data=hashes,
             calibration=calibrated,
+            rows=rows.describe((folder / INPUTS).read_bytes(), x),
         )
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         on_step("reopening every artifact in a runtime")
@@ -141,7 +142,7 @@ def export_bundle(
         with tempfile.TemporaryDirectory(prefix="edgedigits-") as name_of_folder:
             report = fill(Path(name_of_folder))
             with whole_file(out) as temporary:
-                _pack(Path(name_of_folder), temporary)
+                write_zip(temporary, {file.name: file for file in Path(name_of_folder).iterdir()})
     else:
         with whole_directory(out) as folder:
             report = fill(folder)
@@ -214,13 +215,3 @@ def _reopen(bundle: Bundle) -> ParityReport:
             "pip install 'edgedigits[runtimes]'"
         )
     return report
-
-
-def _pack(folder: Path, target: Path) -> None:
-    """The same as one .zip, byte for byte repeatable: fixed times, sorted names, nothing compressed twice."""
-    with zipfile.ZipFile(target, "w") as archive:
-        for file in sorted(folder.iterdir()):
-            entry = zipfile.ZipInfo(file.name, date_time=(1980, 1, 1, 0, 0, 0))
-            entry.compress_type = zipfile.ZIP_STORED if file.suffix == ".npz" else zipfile.ZIP_DEFLATED
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, file.read_bytes())

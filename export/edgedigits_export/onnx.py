@@ -28,6 +28,7 @@ def convert(model: keras.Model) -> bytes:
 
     converted, _ = tf2onnx.convert.from_function(answer, input_signature=answer.input_signature, opset=OPSET)
     converted.ir_version = IR_VERSION
+    converted.graph.doc_string = ""  # it names a counter of TensorFlow's: the same model is to be the same file
     _name_batch(converted)
     onnx.checker.check_model(converted, full_check=True)
     content: bytes = converted.SerializeToString()

@@ -156,7 +156,7 @@ def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
     (folder / MANIFEST).write_text(json.dumps(facts), encoding="utf-8")
 
 
-OPTIONAL = ("calibration",)  # younger than the schema
+OPTIONAL = ("calibration", "rows")  # younger than the schema
 
 
 @pytest.mark.parametrize("key", sorted(set(MANIFEST_KEYS) - set(OPTIONAL)))
@@ -233,18 +233,12 @@ def test_arrays_that_are_not_there(replace_in_bundle: Callable[[str, bytes], Pat
 
 
 @pytest.mark.parametrize(
-    "arrays",
-    [
-        {"X": np.zeros((5000, 400))},
-        {"X": np.asfortranarray(np.zeros((5000, 400), np.float32))},
-        {"X": np.zeros(5000, np.float32)},
-        {"X": np.zeros((10, 400), np.float32)},
-        {"other": np.zeros((5000, 400), np.float32)},
-    ],
-    ids=["float64", "column by column", "one axis", "fewer rows than the manifest says", "no X"],
+    "x",
+    [np.zeros((5000, 400)), np.zeros(5000, np.float32), np.zeros((10, 400), np.float32)],
+    ids=["float64", "one axis", "fewer rows than the manifest says"],
 )
-def test_row_of_inputs_stored_otherwise(replace_in_bundle: Callable[[str, bytes], Path], arrays: Any) -> None:
-    bundle = Bundle(replace_in_bundle(INPUTS, npz(**arrays)))
+def test_row_of_inputs_stored_otherwise(replace_in_bundle: Callable[[str, bytes], Path], x: AnyArray) -> None:
+    bundle = Bundle(replace_in_bundle(INPUTS, npz(X=x, y=np.zeros(len(x)))))
     with pytest.raises(BundleError, match=r"inputs\.npz does not hold row 3000 of X \(.*\); export the bundle again"):
         bundle.input_row(3000)
 

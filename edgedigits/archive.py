@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _OLDEST = (1980, 1, 1, 0, 0, 0)  # what the format can hold
-_COMPRESSED = (".whl", ".deb", ".npz", ".zip")
+_COMPRESSED = (".whl", ".deb", ".zip")
 _UNIX = 3
 
 
