@@ -86,6 +86,25 @@ class TestHelp:
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full, a device that is always full")
+@pytest.mark.parametrize("arguments", ["--version", "inspect", "predict --index 0 --json -"])
+def test_no_room_for_the_output(arguments: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "edgedigits", *arguments.split()]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert re.fullmatch(r"edgedigits: the output has no room where it goes \(.*\); make some, or .*\n", done.stderr)
+
+
+def test_the_process_ends_at_once_but_under_a_profiler(edgedigits: Run) -> None:
+    """Nothing runs at exit, all output is out by then, and a profile is still shown."""
+    told = "import atexit, sys; atexit.register(print, 'at exit'); from edgedigits.cli import main; "
+    shown = f"edgedigits, version {package.__version__}\n"
+    for profiler, expected in (("", shown), ("sys.setprofile(lambda *_: None); ", shown + "at exit\n")):
+        command = [sys.executable, "-c", f"{told}{profiler}main(['--version'])"]
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == expected
+
+
 class TestPredict:
     def test_an_image_of_the_bundle(self, edgedigits: Run) -> None:
         done = edgedigits("predict", "--index", "0")
