@@ -23,7 +23,7 @@ lint: $(VENV)/.installed
 # The constraints pin what was tested; the stamp is touched last, so that an interrupted install starts again.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[runtimes,export,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[runtimes,sign,export,dev]'
 	touch $@
 
 clean:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from edgedigits.tensors import FloatArray, TensorSpec
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
+SIGNATURE = "manifest.sig"
 INPUTS = "inputs.npz"
 GOLDEN = "golden.npz"
 MODELS = Path(__file__).parent / "models"
@@ -177,19 +179,32 @@ class Bundle:
     Args:
         path: a directory or a .zip, or the name of a bundle inside the package (``notebook``, ``robust``) where there
             is no such path; None for ``notebook``, the reference.
+        signed_by: files of public keys, of which one must have signed it; None to take it unsigned as well. See
+            :func:`edgedigits.signing.trusted_keys`.
+
+    Attributes:
+        manifest_bytes: manifest.json as it was read, once: what was verified is what ``manifest`` was parsed from.
+        signer: the fingerprint of the key whose signature was verified, None where none was demanded.
 
     Raises:
         BundleError: nothing is there, or its manifest cannot be read.
+        SignatureError: it is not signed by any of these keys, or was changed since.
     """
 
-    def __init__(self, path: Path | str | None = None) -> None:
+    def __init__(self, path: Path | str | None = None, *, signed_by: Sequence[Path | str] | None = None) -> None:
         self.path = DEFAULT_BUNDLE if path is None else Path(path)
         if not self.path.exists() and str(path) in (REFERENCE, READER):
             self.path = MODELS / str(path)
         if not self.path.exists():
             raise BundleError(f"{self.path}: no such bundle; expected a directory or .zip made by `edgedigits export`")
+        self.manifest_bytes = self._raw(MANIFEST)
+        self.signer: str | None = None
+        if signed_by is not None:
+            from edgedigits.signing import require
+
+            self.signer = require(self.manifest_bytes, self.signature(), signed_by, self.path)
         try:
-            self.manifest = Manifest.from_json(self._raw(MANIFEST).decode("utf-8"))
+            self.manifest = Manifest.from_json(self.manifest_bytes.decode("utf-8"))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as cause:
             what = f"{cause} is missing" if isinstance(cause, KeyError) else str(cause)
             raise BundleError(f"{self.path}: {MANIFEST} cannot be read ({what}); export the bundle again") from cause
@@ -207,10 +222,19 @@ class Bundle:
             return BundleError(f"{self.path}: {name} is missing; a bundle is made by `edgedigits export`")
         return BundleError(f"{self.path}: {name} cannot be read ({cause}); copy the bundle again")
 
+    def signature(self) -> bytes | None:
+        """The bytes of manifest.sig, as they are; None for a bundle that nobody signed."""
+        try:
+            return self._raw(SIGNATURE)
+        except BundleError as error:
+            if isinstance(error.__cause__, KeyError | FileNotFoundError):
+                return None
+            raise
+
     def _shared(self, name: str) -> Path:
         """Where a member lies: the packaged bundles store what they share once, in the reference."""
         own = self.path / name
-        if own.exists() or name == MANIFEST or self.path.resolve().parent != MODELS.resolve():
+        if own.exists() or name in (MANIFEST, SIGNATURE) or self.path.resolve().parent != MODELS.resolve():
             return own
         return DEFAULT_BUNDLE / name
 

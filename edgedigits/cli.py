@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 # Each is the command of that name in edgedigits.commands.NAME.
-COMMANDS = ("benchmark", "compare", "doctor", "inspect", "kit", "parity", "predict", "report")
+COMMANDS = (
+    "benchmark", "compare", "doctor", "inspect", "keygen", "kit", "parity", "predict", "report", "sign", "verify",
+)  # fmt: skip
 ENTRY_POINTS = "edgedigits.commands"
 
 

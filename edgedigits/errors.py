@@ -15,6 +15,10 @@ class BundleError(EdgeDigitsError):
     """A bundle is missing, damaged, or of another schema."""
 
 
+class SignatureError(BundleError):
+    """A bundle is not signed, or not as was demanded."""
+
+
 class ModelError(EdgeDigitsError):
     """A runtime refused a model file, or the file does not do what its manifest says."""
 

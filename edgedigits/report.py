@@ -211,12 +211,20 @@ def _sustained_text(report: BenchmarkReport) -> list[str]:
 
 
 def inspect_text(bundle: Bundle) -> str:
-    """A bundle's contract, sizes and provenance."""
-    manifest = bundle.manifest
+    """A bundle's contract, sizes and provenance, and whose signature it carries."""
+    from edgedigits.signing import state
+
+    manifest, signature = bundle.manifest, state(bundle)
     head = ("artifact", "bytes", "opened by", "sha256")
     rows = [(a.file, f"{a.bytes:,}", ", ".join(a.runtimes), a.sha256[:16]) for a in manifest.artifacts]
     rows += [(name, f"{len(bundle.read(name)):,}", "", digest[:16]) for name, digest in manifest.files.items()]
-    lines = [f"{manifest.name} ({bundle.path}): {manifest.images} images, labels {' '.join(manifest.labels)}", ""]
+    lines = [f"{manifest.name} ({bundle.path}): {manifest.images} images, labels {' '.join(manifest.labels)}"]
+    if signature is not None:
+        checked = "verified" if signature["verified"] else "not verified: `edgedigits verify` does"
+        lines.append(f"signed by {signature['key']}, {checked}")
+    elif bundle.signature() is not None:
+        lines.append("its manifest.sig is damaged")
+    lines.append("")
     padded = [(name, size.rjust(9), runtimes, digest) for name, size, runtimes, digest in rows]
     lines += [table(head, padded, left=4), ""]
     for a in manifest.artifacts:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from edgedigits.commands.options import bundle_argument, json_option
+from edgedigits.commands.options import bundle_argument, json_option, trusted_option
 from edgedigits.errors import InputError
 from edgedigits.terminal import emit
 
@@ -15,16 +16,22 @@ from edgedigits.terminal import emit
 @bundle_argument
 @click.option("--int8", is_flag=True, help="Show each layer's error in the int8 artifacts, over the bundle's inputs.")
 @click.option("--timeout", default=300.0, show_default=True, help="Seconds for one artifact, with --int8.")
+@trusted_option
 @json_option
-def inspect(bundle: Path | None, int8: bool, timeout: float, json_file: str | None) -> None:
-    """Show what a bundle holds: each artifact's input and output, sizes, checksums, provenance."""
+def inspect(bundle: Path | None, int8: bool, timeout: float, keys: Sequence[str], json_file: str | None) -> None:
+    """Show what a bundle holds: each artifact's input and output, sizes, checksums, provenance.
+
+    With --key the bundle is refused unless that key signed it; without, a signature is shown and not verified.
+    """
     from edgedigits.bundle import Bundle
     from edgedigits.report import inspect_text, layers_text
 
-    opened = Bundle(bundle)
+    opened = Bundle(bundle, signed_by=keys or None)
     opened.verify()
     if not int8:
-        emit(opened.manifest.to_dict(), inspect_text(opened), json_file)
+        from edgedigits.signing import state
+
+        emit(opened.manifest.to_dict() | {"signature": state(opened)}, inspect_text(opened), json_file)
         return
     from dataclasses import asdict
 

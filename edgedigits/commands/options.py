@@ -18,3 +18,11 @@ runtime_option = click.option("--runtime", help="litert, tflite-runtime, onnxrun
 artifacts_option = click.option("--artifact", "artifacts", multiple=True, help="Only this artifact; may be repeated.")
 runtimes_option = click.option("--runtime", "runtimes", multiple=True, help="Only this runtime; may be repeated.")
 timeout_option = click.option("--timeout", default=300.0, show_default=True, help="Seconds for one row.")
+trusted_option = click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    metavar="KEY.pub",
+    help="A public key to trust; may be repeated. [default for --require-signed and verify: each *.pub in the folder "
+    "$EDGEDIGITS_KEYS, or ~/.config/edgedigits/trusted]",
+)

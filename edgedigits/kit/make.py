@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgedigits.archive import write_zip
-from edgedigits.bundle import MANIFEST, Bundle
+from edgedigits.bundle import MANIFEST, SIGNATURE, Bundle
 from edgedigits.errors import EdgeDigitsError, InputError
 from edgedigits.files import sha256, whole_file
 from edgedigits.kit import debian, pip
@@ -156,8 +156,10 @@ def kit_text(kit: Kit) -> str:
 
 
 def _bundle_files(bundle: Bundle) -> dict[str, bytes]:
-    names = (*bundle.names, *bundle.manifest.files)
-    return {MANIFEST: bundle.manifest.to_json().encode(), **{name: bundle.read(name) for name in names}}
+    """Every file as it is, byte for byte, so that a signature holds on the device too."""
+    signature = bundle.signature()
+    files = {MANIFEST: bundle.manifest_bytes} | ({} if signature is None else {SIGNATURE: signature})
+    return files | {name: bundle.read(name) for name in (*bundle.names, *bundle.manifest.files)}
 
 
 def _fetch(

@@ -186,6 +186,7 @@ def export(
     from edgedigits_export.train import history_of
 
     model = load(model_path)
+    was_signed = is_signed(out)
     x, y = _data(data, model.input_shape[1], model.output_shape[1])
     training = {key: value for key, value in history_of(model_path).items() if key not in ("loss", "seconds")}
 
@@ -216,6 +217,19 @@ def export(
         where = f"{rows[0].runtime} ({', '.join(row.kernels for row in rows)})"
         click.echo(f"{artifact}: {worst} of {rows[0].images} images answer differently in {where}{lead}")
     click.echo(f"wrote {out}")
+    if was_signed:
+        click.echo(f"{out} was signed, and what took its place is not: edgedigits sign {out} --key NAME.key")
+
+
+def is_signed(out: Path) -> bool:
+    """Whether a bundle with a signature stands there, whole or not."""
+    from edgedigits.bundle import Bundle
+    from edgedigits.errors import BundleError
+
+    try:
+        return out.exists() and Bundle(out).signature() is not None
+    except BundleError:
+        return False
 
 
 @click.command(short_help="Draw samples, loss, prediction or mistakes.")

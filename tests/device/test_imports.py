@@ -13,7 +13,7 @@ import edgedigits
 
 ABSENT = (
     "tensorflow", "keras", "tf2onnx", "onnx", "matplotlib", "edgedigits_export", "ai_edge_litert", "tflite_runtime",
-    "onnxruntime",
+    "onnxruntime", "cryptography",
 )  # fmt: skip
 MODULES = [m.name for m in pkgutil.walk_packages(edgedigits.__path__, "edgedigits.") if m.name != "edgedigits.__main__"]
 IMPORT_ALL = f"""

@@ -26,6 +26,7 @@ from edgedigits.kit import debian
 from edgedigits.kit.make import Kit, kit_text, make_kit
 from edgedigits.kit.pip import NoWheelError, download, glibc_needed
 from edgedigits.kit.targets import TARGETS, choose_runtime, parse_python
+from edgedigits.signing import load_private, make_keys, sign_bundle
 
 PYTHON = "{}.{}".format(*sys.version_info[:2])
 # Not the virtual environment's: a device has nothing but Python.
@@ -207,9 +208,16 @@ def test_a_bundle_of_ones_own(bundle_copy: Path, tmp_path: Path) -> None:
     manifest["name"] = "mine"
     manifest["artifacts"] = [a for a in manifest["artifacts"] if a["file"] == "int8.tflite"]
     (bundle_copy / "manifest.json").write_text(json.dumps(manifest))
+    _, public, _ = make_keys(tmp_path / "mine")
+    sign_bundle(Bundle(bundle_copy), load_private(tmp_path / "mine.key", lambda: ""))
     made = make(tmp_path, "linux-64", python=PYTHON, runtime="numpy", bundle=Bundle(bundle_copy))
-    inside = {name for name in read(made) if name.startswith("bundle/")}
-    assert inside == {f"bundle/{name}" for name in ("int8.tflite", "manifest.json", "inputs.npz", "golden.npz")}
+    inside = {name: content for name, content in read(made).items() if name.startswith("bundle/")}
+    names = ("int8.tflite", "manifest.json", "manifest.sig", "inputs.npz", "golden.npz")
+    assert set(inside) == {f"bundle/{name}" for name in names}
+    (tmp_path / "bundle_of_kit").mkdir()
+    for name in names:
+        (tmp_path / "bundle_of_kit" / name).write_bytes(inside[f"bundle/{name}"])
+    Bundle(tmp_path / "bundle_of_kit", signed_by=[public]).verify()  # it is signed on the device too
     assert made.bundle == "mine"
     with zipfile.ZipFile(io.BytesIO(read(made)["wheels/edgedigits-0.1.0-py3-none-any.whl"])) as wheel:
         models = [name for name in wheel.namelist() if name.startswith("edgedigits/models/")]

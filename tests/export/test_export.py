@@ -17,6 +17,7 @@ from edgedigits.errors import ExportError
 from edgedigits.parity import check_parity
 from edgedigits_export import model as models
 from edgedigits_export import onnx as onnx_export
+from edgedigits_export.commands import is_signed
 from edgedigits_export.export import export_bundle
 
 
@@ -103,8 +104,12 @@ def test_with_verbose_the_converters_talk(
 
 
 def test_a_new_bundle_takes_the_place_of_an_older_one(exported: Path, small: tuple[Any, Any, Any]) -> None:
+    assert not is_signed(exported)
+    (exported / "manifest.sig").write_bytes(b"of the older one")
+    assert is_signed(exported)
     export_bundle(*small, exported, name="renamed", training={"seed": 5})
     assert Bundle(exported).manifest.name == "renamed"
+    assert not is_signed(exported)
     assert [p.name for p in exported.parent.iterdir() if p.name.startswith(".")] == []
     export_bundle(*small, exported, name="small", training={"seed": 5})
 

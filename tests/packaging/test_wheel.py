@@ -43,7 +43,7 @@ def test_the_wheel_names_its_extras_and_commands(wheel: Path) -> None:
         metadata = archive.read(info).decode()
         points = archive.read(info.replace("METADATA", "entry_points.txt")).decode()
     extras = {line.split(": ")[1] for line in metadata.splitlines() if line.startswith("Provides-Extra: ")}
-    assert extras == {"litert", "tflite-runtime", "onnxruntime", "runtimes", "export", "dev"}
+    assert extras == {"litert", "tflite-runtime", "onnxruntime", "runtimes", "sign", "export", "dev"}
     for command in ("run", "train", "export", "plot"):
         assert f"{command} = edgedigits_export.commands:{command}" in points
 

@@ -1,0 +1,43 @@
+"""The command `edgedigits verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgedigits.commands.options import json_option, trusted_option
+from edgedigits.errors import BundleError, SignatureError
+from edgedigits.terminal import FAILED, emit
+
+
+@click.command(short_help="Check who signed a bundle.")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@trusted_option
+@json_option
+def verify(bundle: Path, keys: tuple[str, ...], json_file: str | None) -> int:
+    """Check that a trusted key signed BUNDLE, and that every file in it is what was signed.
+
+    The exit status is 0 if so, 1 if it is unsigned, signed by another key, changed or damaged, and 2 if it cannot be
+    told.
+    """
+    from edgedigits.bundle import Bundle
+    from edgedigits.signing import trusted_keys
+
+    facts = {"bundle": str(bundle), "holds": False, "signed_by": None, "files": [], "message": ""}
+    trusted = keys or trusted_keys()
+    try:
+        opened = Bundle(bundle, signed_by=trusted)
+    except SignatureError as error:
+        emit(facts | {"message": str(error)}, f"DOES NOT HOLD: {error}", json_file)
+        return FAILED
+    facts["signed_by"] = opened.signer
+    try:
+        opened.verify()
+    except BundleError as error:
+        emit(facts | {"message": str(error)}, f"DOES NOT HOLD: {error}", json_file)
+        return FAILED
+    files = [*opened.names, *opened.manifest.files]
+    text = f"{opened.path}: signed by {opened.signer}; {len(files)} files are what was signed"
+    emit(facts | {"bundle": str(opened.path), "holds": True, "files": files}, text, json_file)
+    return 0

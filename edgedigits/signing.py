@@ -1,0 +1,274 @@
+"""Who made a bundle: an ed25519 signature over its manifest, which carries the SHA-256 of every other file.
+
+What is signed is :data:`CONTEXT` and then the exact bytes of manifest.json, so that a signature made for another
+purpose is none here. manifest.sig is three lines of ASCII: the format, the fingerprint of the key (the SHA-256 of its
+DER SubjectPublicKeyInfo, so that "another key" and "changed since" are told apart), and the signature in base64. Keys
+are PEM files, PKCS #8 (RFC 8410) and SubjectPublicKeyInfo, as `openssl genpkey` and `openssl pkey -pubout` make them.
+ed25519: RFC 8032; the arithmetic is that of the package cryptography (the extra ``sign``), imported when it is used.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from edgedigits.bundle import MANIFEST, MODELS, SIGNATURE, Bundle
+from edgedigits.errors import EdgeDigitsError, InputError, RuntimeUnavailableError, SignatureError
+from edgedigits.files import sha256, whole_directory, whole_file
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+CONTEXT = b"edgedigits bundle manifest, version 1\n"
+FORMAT = "edgedigits signature 1, ed25519"
+_LINES = re.compile(rf"{FORMAT}\nkey ([0-9a-f]{{64}})\nsignature ([A-Za-z0-9+/]{{86}}==)\n")
+_LARGEST_KEY = 1 << 16
+#: Names the folder of the public keys that are trusted where none is named.
+FOLDER_VARIABLE = "EDGEDIGITS_KEYS"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What manifest.sig holds: the fingerprint of the key that is said to have signed, and the 64 bytes."""
+
+    key: str
+    value: bytes
+
+    def to_bytes(self) -> bytes:
+        """The content of manifest.sig."""
+        return f"{FORMAT}\nkey {self.key}\nsignature {base64.b64encode(self.value).decode()}\n".encode()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Signature:
+        """Parse manifest.sig; ValueError for anything but the one spelling of it."""
+        found = _LINES.fullmatch(content.decode("ascii"))
+        if not found:
+            raise ValueError(f"expected the three lines of {FORMAT!r}")
+        signature = cls(found[1], base64.b64decode(found[2]))
+        if signature.to_bytes() != content:  # base64 has bits to spare
+            raise ValueError("not the one spelling of its base64")
+        return signature
+
+
+def require(manifest: bytes, signature: bytes | None, keys: Sequence[Path | str], where: Path) -> str:
+    """The fingerprint of the key, of these, that signed the manifest's bytes.
+
+    Raises:
+        SignatureError: there is no signature, it is by another key, or the manifest was changed since.
+        InputError: a key cannot be read, or there is none.
+        RuntimeUnavailableError: the package cryptography is not installed.
+    """
+    trusted = {fingerprint(key): key for key in map(load_public, keys)}
+    if not trusted:
+        raise InputError("no public key is trusted, so no signature can be; give one with --key KEY.pub")
+    if signature is None:
+        raise SignatureError(f"{where}: not signed (there is no {SIGNATURE}); ask who made it for a signed one")
+    try:
+        found = Signature.from_bytes(signature)
+    except (ValueError, binascii.Error) as cause:
+        raise SignatureError(f"{where}: {SIGNATURE} is damaged ({cause}); copy the bundle again") from cause
+    if found.key not in trusted:
+        raise SignatureError(
+            f"{where}: signed by another key ({found.key}), expected {' or '.join(trusted)}; "
+            "take the bundle from who holds that key"
+        )
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        trusted[found.key].verify(found.value, CONTEXT + manifest)
+    except InvalidSignature as cause:
+        raise SignatureError(
+            f"{where}: {MANIFEST} was changed since {found.key} signed it; copy the bundle again from its source"
+        ) from cause
+    return found.key
+
+
+def state(bundle: Bundle) -> dict[str, Any] | None:
+    """Whose signature a bundle carries, ``key``, and whether it was ``verified`` on opening; None for no whole one.
+
+    Without the package cryptography too.
+    """
+    content = bundle.signature()
+    try:
+        return None if content is None else {"key": Signature.from_bytes(content).key, "verified": bool(bundle.signer)}
+    except ValueError:
+        return None
+
+
+def trusted_keys() -> list[Path]:
+    """The public keys that this machine trusts: the files *.pub of one folder, in the order of their names.
+
+    The folder is ``$EDGEDIGITS_KEYS``, or ``edgedigits/trusted`` in ``$XDG_CONFIG_HOME``, which is ``~/.config``.
+    InputError where there is none.
+    """
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    folder = Path(os.environ.get(FOLDER_VARIABLE) or config / "edgedigits" / "trusted")
+    found = sorted(folder.glob("*.pub"))
+    if not found:
+        raise InputError(f"no public key is trusted: {folder} holds no *.pub; copy one there, or give --key KEY.pub")
+    return found
+
+
+def make_keys(name: Path, password: str | None = None) -> tuple[Path, Path, str]:
+    """Make a key pair, NAME.key (for its owner alone to read, where the system knows owners) and NAME.pub.
+
+    Args:
+        password: encrypts NAME.key; None leaves it as it is.
+
+    Returns:
+        The two files, and the fingerprint.
+
+    Raises:
+        EdgeDigitsError: one of the files is there already, or cannot be written.
+    """
+    modules = _cryptography()
+    formats = modules.serialization
+    locked = formats.BestAvailableEncryption(password.encode()) if password else formats.NoEncryption()
+    key = modules.ed25519.Ed25519PrivateKey.generate()
+    secret = key.private_bytes(formats.Encoding.PEM, formats.PrivateFormat.PKCS8, locked)
+    public = key.public_key().public_bytes(formats.Encoding.PEM, formats.PublicFormat.SubjectPublicKeyInfo)
+    files = name.with_name(f"{name.name}.key"), name.with_name(f"{name.name}.pub")
+    made = []
+    try:
+        for path, content, mode in zip(files, (secret, public), (0o600, 0o644), strict=True):
+            with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "wb") as stream:
+                made.append(path)
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+    except OSError as cause:
+        for half in made:
+            half.unlink(missing_ok=True)
+        there = isinstance(cause, FileExistsError)
+        why = "it is there already, and a key is never overwritten" if there else cause.strerror or cause
+        raise EdgeDigitsError(f"cannot write {path}: {why}; choose another name") from cause
+    return *files, fingerprint(key.public_key())
+
+
+def fingerprint(key: Ed25519PublicKey) -> str:
+    """Hexadecimal SHA-256 of the key's DER SubjectPublicKeyInfo."""
+    formats = _cryptography().serialization
+    return sha256(key.public_bytes(formats.Encoding.DER, formats.PublicFormat.SubjectPublicKeyInfo))
+
+
+def load_public(path: Path | str) -> Ed25519PublicKey:
+    """Read a public key; InputError where that is not what the file holds."""
+    modules, content = _cryptography(), _read(path)
+    if b"PRIVATE KEY" in content:
+        raise InputError(f"{path}: a private key, which stays with who signs; give the public one, such as NAME.pub")
+    load = modules.serialization.load_pem_public_key
+    key: Ed25519PublicKey = _loaded(path, lambda: load(content), modules.ed25519.Ed25519PublicKey)
+    return key
+
+
+def load_private(path: Path | str, ask: Callable[[], str]) -> Ed25519PrivateKey:
+    """Read a private key; ``ask`` is called for the password where it is encrypted.
+
+    Raises InputError where that is not what the file holds, the password is wrong, or others than its owner may read
+    it while it is not encrypted.
+    """
+    modules, content = _cryptography(), _read(path)
+    if b"PUBLIC KEY" in content:
+        raise InputError(f"{path}: a public key; sign with the private one, such as NAME.key")
+    password = ask().encode() if b"ENCRYPTED" in content else None
+    if os.name == "posix" and password is None and Path(path).stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise InputError(f"{path}: others than you may read this private key; chmod 600 {path}, or make a new one")
+    load = modules.serialization.load_pem_private_key
+    key: Ed25519PrivateKey = _loaded(path, lambda: load(content, password), modules.ed25519.Ed25519PrivateKey)
+    return key
+
+
+def sign_bundle(bundle: Bundle, key: Ed25519PrivateKey, output: Path | None = None) -> Signature:
+    """Verify every file of the bundle, sign its manifest, and put manifest.sig in it.
+
+    A directory gets one file more, or another in its place; a .zip is written anew, with all that was in it.
+
+    Args:
+        output: where to write a signed copy instead, a directory or a name ending in .zip; it must not exist.
+
+    Raises:
+        BundleError: a file of the bundle is damaged.
+        InputError: the bundle is inside the package and no output is given, or the output exists.
+        EdgeDigitsError: it cannot be written; what stood there is untouched.
+    """
+    contents = {MANIFEST: bundle.manifest_bytes}
+    contents |= {name: bundle.read(name) for name in (*bundle.names, *bundle.manifest.files)}
+    signature = Signature(fingerprint(key.public_key()), key.sign(CONTEXT + bundle.manifest_bytes))
+    contents[SIGNATURE] = signature.to_bytes()
+    if output is None and bundle.path.resolve().is_relative_to(MODELS.resolve()):
+        raise InputError(f"{bundle.path} is inside the package; sign a copy of it, with --output NAME.zip")
+    if output is not None and output.exists():
+        raise InputError(f"{output} is there already; choose another name")
+    target = output or bundle.path
+    if output is None and target.is_dir():
+        with whole_file(target / SIGNATURE) as temporary:
+            temporary.write_bytes(contents[SIGNATURE])
+    elif output is None or output.suffix == ".zip":
+        from edgedigits.archive import write_zip
+
+        beside = {} if output else _beside(target, contents)
+        with whole_file(target) as temporary:
+            write_zip(temporary, {**beside, **contents})
+    else:
+        with whole_directory(target) as folder:
+            for name, content in contents.items():
+                (folder / name).write_bytes(content)
+    return signature
+
+
+def _beside(path: Path, contents: dict[str, bytes]) -> dict[str, bytes]:
+    """What else a .zip holds: nothing reads it, but it is not ours to drop."""
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {name: archive.read(name) for name in archive.namelist() if name not in contents}
+    except (OSError, RuntimeError, NotImplementedError, ValueError, zipfile.BadZipFile) as cause:
+        raise InputError(
+            f"{path}: holds more than the bundle, which cannot be read ({cause}); sign a copy, with --output NAME.zip"
+        ) from cause
+
+
+def _read(path: Path | str) -> bytes:
+    """A key file's bytes; InputError where there is none."""
+    try:
+        with Path(path).open("rb") as stream:
+            return stream.read(_LARGEST_KEY)
+    except OSError as cause:
+        raise InputError(f"{path}: {cause.strerror or cause}; expected the PEM file of a key") from cause
+
+
+def _loaded(path: Path | str, load: Callable[[], Any], kind: type) -> Any:
+    """What the package makes of a key's PEM; InputError where it is not of that kind, or the password is wrong."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    try:
+        key = load()
+    except (ValueError, TypeError, UnsupportedAlgorithm) as cause:
+        why = " ".join(str(cause).split())[:100]
+        raise InputError(
+            f"{path}: not an ed25519 key in PEM, or its password is another ({why}); `edgedigits keygen NAME` makes one"
+        ) from cause
+    if not isinstance(key, kind):
+        raise InputError(f"{path}: not an ed25519 key; `edgedigits keygen NAME` makes one")
+    return key
+
+
+def _cryptography() -> Any:
+    """The two modules that are needed of the package; RuntimeUnavailableError where it does not import."""
+    try:
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import ed25519
+    except ImportError as cause:
+        raise RuntimeUnavailableError(
+            f"signatures need the package cryptography ({cause}); pip install 'edgedigits[sign]'"
+        ) from cause
+    return SimpleNamespace(serialization=serialization, ed25519=ed25519)

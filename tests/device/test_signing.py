@@ -1,0 +1,462 @@
+"""Signatures: what is signed holds, and nothing else does."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgedigits.bundle import GOLDEN, MANIFEST, SIGNATURE, Bundle
+from edgedigits.classifier import Classifier
+from edgedigits.errors import BundleError, EdgeDigitsError, InputError, SignatureError
+from edgedigits.files import sha256
+from edgedigits.signing import (
+    CONTEXT,
+    Signature,
+    load_private,
+    load_public,
+    make_keys,
+    require,
+    sign_bundle,
+    state,
+    trusted_keys,
+)
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+MINE, OTHER = "mine", "other"
+
+
+def no_password() -> str:
+    raise AssertionError("asked for a password")
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two pairs of keys."""
+    folder = tmp_path_factory.mktemp("keys")
+    for name in (MINE, OTHER):
+        make_keys(folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def originals(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A signed bundle as a directory and as a .zip."""
+    folder = tmp_path_factory.mktemp("signed")
+    key = load_private(keys / f"{MINE}.key", no_password)
+    made = {"directory": folder / "bundle", "zip": folder / "bundle.zip"}
+    for path in made.values():
+        sign_bundle(Bundle(), key, path)
+    return made
+
+
+@pytest.fixture(params=["directory", "zip"])
+def signed(request: pytest.FixtureRequest, originals: dict[str, Path], tmp_path: Path) -> Path:
+    """A copy to damage."""
+    original = originals[request.param]
+    copied = tmp_path / original.name
+    shutil.copytree(original, copied) if original.is_dir() else shutil.copy(original, copied)
+    return copied
+
+
+def rewrite(path: Path, name: str, change: Callable[[bytes], bytes | None]) -> None:
+    """Change one file of a bundle, or take it out where ``change`` gives None."""
+    if path.is_dir():
+        content = change((path / name).read_bytes())
+        (path / name).unlink() if content is None else (path / name).write_bytes(content)
+        return
+    with zipfile.ZipFile(path) as archive:
+        members = {member: archive.read(member) for member in archive.namelist()}
+    content = change(members.pop(name))
+    with zipfile.ZipFile(path, "w") as archive:
+        for member, kept in (members | ({} if content is None else {name: content})).items():
+            archive.writestr(member, kept)
+
+
+def public(keys: Path, name: str = MINE) -> list[Path]:
+    return [keys / f"{name}.pub"]
+
+
+def refused(path: Path, keys: list[Path]) -> str:
+    with pytest.raises(SignatureError) as caught:
+        Bundle(path, signed_by=keys)
+    assert str(caught.value).startswith(f"{path}: ")
+    return str(caught.value).removeprefix(f"{path}: ")
+
+
+class TestHolds:
+    def test_signed_bundle(self, signed: Path, keys: Path) -> None:
+        opened = Bundle(signed, signed_by=public(keys))
+        opened.verify()
+        assert opened.manifest == Bundle().manifest
+        found = state(opened)
+        assert found is not None
+        assert found == {"key": opened.signer, "verified": True}
+        assert state(Bundle(signed)) == {"key": opened.signer, "verified": False}
+        assert state(Bundle()) is None
+
+    def test_any_one_of_several_keys(self, signed: Path, keys: Path) -> None:
+        assert Bundle(signed, signed_by=[*public(keys, OTHER), *public(keys)]).signer
+
+    def test_classifier_of_a_signed_bundle(self, signed: Path, keys: Path) -> None:
+        with Classifier(Bundle(signed, signed_by=public(keys))) as classifier:
+            assert classifier.predict(classifier.bundle.input_row(1015)) == 2
+
+    def test_signed_again_by_another(self, signed: Path, keys: Path) -> None:
+        sign_bundle(Bundle(signed), load_private(keys / f"{OTHER}.key", no_password))
+        assert Bundle(signed, signed_by=public(keys, OTHER)).signer
+        assert "signed by another key" in refused(signed, public(keys))
+        Bundle(signed).verify()
+
+    def test_a_zip_keeps_what_else_is_in_it(self, originals: dict[str, Path], tmp_path: Path, keys: Path) -> None:
+        path = Path(shutil.copy(originals["zip"], tmp_path / "bundle.zip"))
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("notes.txt", "ours")
+        sign_bundle(Bundle(path), load_private(keys / f"{OTHER}.key", no_password))
+        with zipfile.ZipFile(path) as archive:
+            assert archive.read("notes.txt") == b"ours"
+            assert archive.namelist().count(SIGNATURE) == 1
+        Bundle(path, signed_by=public(keys, OTHER)).verify()
+
+    def test_nothing_but_the_signature_is_written_into_a_directory(self, bundle_copy: Path, keys: Path) -> None:
+        before = {path.name: path.stat() for path in bundle_copy.iterdir()}
+        sign_bundle(Bundle(bundle_copy), load_private(keys / f"{MINE}.key", no_password))
+        after = {path.name: path.stat() for path in bundle_copy.iterdir()}
+        assert set(after) - set(before) == {SIGNATURE}
+        assert all(after[name].st_mtime_ns == stat.st_mtime_ns for name, stat in before.items())
+
+
+class TestRefused:
+    def test_unsigned(self, signed: Path, keys: Path) -> None:
+        rewrite(signed, SIGNATURE, lambda content: None)
+        assert refused(signed, public(keys)).startswith("not signed (there is no manifest.sig)")
+        assert Bundle(signed).signature() is None
+
+    def test_packaged(self, keys: Path) -> None:
+        assert refused(Bundle().path, public(keys)).startswith("not signed")
+
+    def test_another_key(self, signed: Path, keys: Path) -> None:
+        message = refused(signed, public(keys, OTHER))
+        assert message.startswith("signed by another key (")
+        assert "changed" not in message
+
+    def test_one_byte_of_the_manifest(self, signed: Path, keys: Path) -> None:
+        """A blank at its end: the same facts, and not what was signed."""
+        rewrite(signed, MANIFEST, lambda content: content + b" ")
+        Bundle(signed).verify()
+        assert refused(signed, public(keys)).startswith("manifest.json was changed since ")
+
+    def test_a_file_and_its_checksum(self, signed: Path, keys: Path) -> None:
+        """Who changes both passes every checksum; the signature is what tells."""
+        other = Bundle("robust").read("int8.tflite")
+        old = Bundle(signed).artifact("int8.tflite").sha256
+        rewrite(signed, "int8.tflite", lambda content: other)
+        rewrite(signed, MANIFEST, lambda content: content.replace(old.encode(), sha256(other).encode()))
+        Bundle(signed).verify()
+        assert "was changed since" in refused(signed, public(keys))
+
+    def test_a_file(self, signed: Path, keys: Path) -> None:
+        rewrite(signed, GOLDEN, lambda content: content[:-1])
+        with pytest.raises(BundleError, match=r"golden\.npz is damaged"):
+            Bundle(signed, signed_by=public(keys)).verify()
+
+    def test_a_manifest_that_cannot_even_be_read(self, signed: Path, keys: Path) -> None:
+        rewrite(signed, MANIFEST, lambda content: b"\xff[")
+        assert "was changed since" in refused(signed, public(keys))
+
+    @pytest.mark.parametrize("bit", [0, 255, 256, 511])
+    def test_another_signature_of_the_same_key(self, signed: Path, keys: Path, bit: int) -> None:
+        def flip(content: bytes) -> bytes:
+            found = Signature.from_bytes(content)
+            changed = bytearray(found.value)
+            changed[bit // 8] ^= 1 << bit % 8
+            return Signature(found.key, bytes(changed)).to_bytes()
+
+        rewrite(signed, SIGNATURE, flip)
+        assert "was changed since" in refused(signed, public(keys))
+
+    def test_another_key_that_claims_to_be_this_one(self, signed: Path, keys: Path) -> None:
+        forger = load_private(keys / f"{OTHER}.key", no_password)
+        manifest = Bundle(signed).manifest_bytes
+
+        def forge(content: bytes) -> bytes:
+            return Signature(Signature.from_bytes(content).key, forger.sign(CONTEXT + manifest)).to_bytes()
+
+        rewrite(signed, SIGNATURE, forge)
+        assert "was changed since" in refused(signed, public(keys))
+
+    def test_a_signature_made_for_another_purpose(self, signed: Path, keys: Path) -> None:
+        """Of the bare manifest, as any tool that signs files would make it."""
+        key, manifest = load_private(keys / f"{MINE}.key", no_password), Bundle(signed).manifest_bytes
+        rewrite(signed, SIGNATURE, lambda c: Signature(Signature.from_bytes(c).key, key.sign(manifest)).to_bytes())
+        assert "was changed since" in refused(signed, public(keys))
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda c: b"",
+            lambda c: c[:-1],
+            lambda c: c + b"\n",
+            lambda c: c.replace(b"\n", b"\r\n"),
+            lambda c: c.replace(b"signature 1,", b"signature 2,"),
+            lambda c: c.replace(b"==\n", b"=\n"),
+            lambda c: c.upper(),
+            lambda c: b"\xff" * 200,
+            lambda c: bytes(10**6),
+            lambda c: c[:-4] + bytes([c[-4] + 1]) + c[-3:],  # the bits of base64 that say nothing
+        ],
+        ids=["empty", "cut", "longer", "CRLF", "version", "padding", "case", "not text", "long", "spare bits"],
+    )
+    def test_a_damaged_signature(self, signed: Path, keys: Path, change: Callable[[bytes], bytes]) -> None:
+        rewrite(signed, SIGNATURE, change)
+        assert refused(signed, public(keys)).startswith("manifest.sig is damaged (")
+        assert state(Bundle(signed)) is None
+
+    def test_no_key_at_all_is_no_permission(self, signed: Path) -> None:
+        with pytest.raises(InputError, match="no public key is trusted"):
+            Bundle(signed, signed_by=[])
+
+    def test_a_file_changed_once_it_is_open(self, originals: dict[str, Path], tmp_path: Path, keys: Path) -> None:
+        """Signature and manifest included: what is used is what was verified."""
+        folder = Path(shutil.copytree(originals["directory"], tmp_path / "bundle"))
+        opened = Bundle(folder, signed_by=public(keys))
+        for file in ("float32.tflite", MANIFEST):
+            shutil.copy(Bundle("robust").path / file, folder / file)
+        (folder / SIGNATURE).unlink()
+        with pytest.raises(BundleError, match=r"float32\.tflite is damaged"):
+            Classifier(opened)
+        assert opened.manifest == Bundle().manifest
+
+    def test_a_damaged_bundle_is_not_signed(self, bundle_copy: Path, keys: Path) -> None:
+        (bundle_copy / "int8.tflite").write_bytes(b"other")
+        with pytest.raises(BundleError, match=r"int8\.tflite is damaged"):
+            sign_bundle(Bundle(bundle_copy), load_private(keys / f"{MINE}.key", no_password))
+        assert not (bundle_copy / SIGNATURE).exists()
+
+    def test_packaged_bundles_are_not_written(self, keys: Path) -> None:
+        with pytest.raises(InputError, match="is inside the package; sign a copy of it"):
+            sign_bundle(Bundle("robust"), load_private(keys / f"{MINE}.key", no_password))
+        assert Bundle("robust").signature() is None
+
+    def test_output_that_is_there(self, keys: Path, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="is there already; choose another name"):
+            sign_bundle(Bundle(), load_private(keys / f"{MINE}.key", no_password), tmp_path)
+
+    def test_a_signature_is_shared_by_no_other_bundle(
+        self, originals: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """In a kit's installation ``notebook`` may be signed; what ``robust`` shares with it is the data alone."""
+        shutil.copytree(originals["directory"], tmp_path / "notebook")
+        shutil.copytree(Bundle("robust").path, tmp_path / "robust")
+        monkeypatch.setattr("edgedigits.bundle.MODELS", tmp_path)
+        monkeypatch.setattr("edgedigits.bundle.DEFAULT_BUNDLE", tmp_path / "notebook")
+        robust = Bundle(tmp_path / "robust")
+        robust.verify()
+        assert Bundle(tmp_path / "notebook").signature() is not None
+        assert robust.signature() is None
+
+
+class TestKeys:
+    @pytest.mark.skipif(os.name != "posix", reason="there are no such permissions")
+    def test_the_private_key_is_its_owners_alone(self, tmp_path: Path) -> None:
+        before = os.umask(0)
+        try:
+            private, public_key, _ = make_keys(tmp_path / "new")
+        finally:
+            os.umask(before)
+        assert private.stat().st_mode & 0o777 == 0o600
+        assert public_key.stat().st_mode & 0o777 == 0o644
+        private.chmod(0o640)
+        with pytest.raises(InputError, match=r"others than you may read this private key; chmod 600"):
+            load_private(private, no_password)
+
+    @pytest.mark.parametrize("there", ["new.key", "new.pub"])
+    def test_nothing_is_overwritten_and_nothing_is_left(self, tmp_path: Path, there: str) -> None:
+        (tmp_path / there).write_text("mine")
+        with pytest.raises(EdgeDigitsError, match=f"{there}: it is there already, and a key is never overwritten"):
+            make_keys(tmp_path / "new")
+        assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {there: "mine"}
+
+    def test_password(self, tmp_path: Path) -> None:
+        private, _, fingerprint = make_keys(tmp_path / "new", "open sesame")
+        assert b"ENCRYPTED" in private.read_bytes()
+        assert load_private(private, lambda: "open sesame")
+        with pytest.raises(InputError, match="or its password is another"):
+            load_private(private, lambda: "wrong")
+        assert len(fingerprint) == 64
+
+    def test_files_that_are_no_such_keys(self, tmp_path: Path, keys: Path) -> None:
+        from cryptography.hazmat.primitives import serialization as formats
+        from cryptography.hazmat.primitives.asymmetric import ed448
+
+        other = ed448.Ed448PrivateKey.generate()
+        files = {
+            "ed448.key": other.private_bytes(formats.Encoding.PEM, formats.PrivateFormat.PKCS8, formats.NoEncryption()),
+            "ed448.pub": other.public_key().public_bytes(
+                formats.Encoding.PEM, formats.PublicFormat.SubjectPublicKeyInfo
+            ),
+            "text": b"no key",
+            "empty": b"",
+            "cut": (keys / f"{MINE}.pub").read_bytes()[:60],
+        }
+        for name, content in files.items():
+            (tmp_path / name).write_bytes(content)
+            (tmp_path / name).chmod(0o600)
+            load: Callable[..., Any] = load_private if name.endswith(".key") else load_public
+            with pytest.raises(InputError, match=r"not an ed25519 .*edgedigits keygen NAME"):
+                load(tmp_path / name, *([no_password] if name.endswith(".key") else []))
+        with pytest.raises(InputError, match="a private key, which stays with who signs"):
+            load_public(keys / f"{MINE}.key")
+        with pytest.raises(InputError, match="a public key; sign with the private one"):
+            load_private(keys / f"{MINE}.pub", no_password)
+        with pytest.raises(InputError, match="expected the PEM file of a key"):
+            load_public(tmp_path / "none")
+
+    def test_the_folder_of_trusted_keys(self, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("EDGEDIGITS_KEYS", str(keys))
+        assert trusted_keys() == [keys / f"{MINE}.pub", keys / f"{OTHER}.pub"]
+        monkeypatch.delenv("EDGEDIGITS_KEYS")
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+        with pytest.raises(InputError, match=r"no public key is trusted: .*edgedigits/trusted holds no \*\.pub"):
+            trusted_keys()
+        folder = tmp_path / "edgedigits" / "trusted"
+        shutil.copytree(keys, folder)
+        assert trusted_keys() == [folder / f"{MINE}.pub", folder / f"{OTHER}.pub"]
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="no openssl here")
+class TestOpenssl:
+    """Another program makes, reads and verifies the same files."""
+
+    def test_it_verifies_what_we_sign(self, originals: dict[str, Path], keys: Path, tmp_path: Path) -> None:
+        folder = originals["directory"]
+        lines = (folder / SIGNATURE).read_text(encoding="ascii").splitlines()
+        context = b"edgedigits bundle manifest, version 1\n"
+        (tmp_path / "message").write_bytes(context + (folder / MANIFEST).read_bytes())
+        (tmp_path / "value").write_bytes(base64.b64decode(lines[2].removeprefix("signature ")))
+        command = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", str(keys / f"{MINE}.pub"), "-rawin"]
+        done = subprocess.run(
+            [*command, "-in", "message", "-sigfile", "value"], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stdout.strip()) == (0, "Signature Verified Successfully"), done.stderr
+        der = ["openssl", "pkey", "-pubin", "-in", str(keys / f"{MINE}.pub"), "-outform", "DER"]
+        assert f"key {sha256(subprocess.run(der, capture_output=True, check=True).stdout)}" == lines[1]
+
+    def test_we_sign_with_its_keys(self, bundle_copy: Path, tmp_path: Path) -> None:
+        make = ["openssl", "genpkey", "-algorithm", "ed25519", "-out", "its.key"]
+        for command in (make, ["openssl", "pkey", "-in", "its.key", "-pubout", "-out", "its.pub"]):
+            subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+        (tmp_path / "its.key").chmod(0o600)
+        sign_bundle(Bundle(bundle_copy), load_private(tmp_path / "its.key", no_password))
+        assert Bundle(bundle_copy, signed_by=[tmp_path / "its.pub"]).signer
+
+
+class TestCommands:
+    def test_from_keys_to_an_answer(self, edgedigits: Run, tmp_path: Path) -> None:
+        made = edgedigits("keygen", "ours")
+        assert made.returncode == 0
+        fingerprint = made.stdout.rpartition(" ")[2].strip()
+        signed = edgedigits("sign", "robust", "--key", "ours.key", "--output", "b.zip", "--json", "-")
+        assert json.loads(signed.stdout) == {"bundle": "b.zip", "signed_by": fingerprint}
+        verified = edgedigits("verify", "b.zip", "--key", "ours.pub", "--json", "-")
+        assert (verified.returncode, verified.stderr) == (0, "")
+        facts = json.loads(verified.stdout)
+        assert (facts["holds"], facts["signed_by"], len(facts["files"])) == (True, fingerprint, 5)
+        shown = edgedigits("inspect", "b.zip").stdout.splitlines()[1]
+        assert shown == f"signed by {fingerprint}, not verified: `edgedigits verify` does"
+        assert f"signed by {fingerprint}, verified" in edgedigits("inspect", "b.zip", "--key", "ours.pub").stdout
+        trusting = {**os.environ, "EDGEDIGITS_KEYS": "."}
+        answered = edgedigits("predict", "--bundle", "b.zip", "--index", "3", "--require-signed", env=trusting)
+        assert (answered.returncode, answered.stdout[:8]) == (0, "X[3]: 0 ")
+
+    def test_verify_tells_what_does_not_hold(self, edgedigits: Run, keys: Path, originals: dict[str, Path]) -> None:
+        path = originals["zip"]
+        for bundle, key, said in (
+            (path, OTHER, "signed by another key"),
+            (Bundle().path, MINE, "not signed"),
+        ):
+            done = edgedigits("verify", bundle, "--key", keys / f"{key}.pub")
+            assert (done.returncode, done.stderr) == (1, "")
+            assert done.stdout.startswith(f"DOES NOT HOLD: {bundle}: {said}")
+        trouble = edgedigits("verify", "nothing", "--key", keys / f"{MINE}.pub")
+        assert (trouble.returncode, trouble.stdout) == (2, "")
+
+    def test_verify_finds_a_damaged_file(self, edgedigits: Run, keys: Path, signed: Path) -> None:
+        rewrite(signed, "int8.tflite", lambda content: content[:-1])
+        done = edgedigits("verify", signed, "--key", keys / f"{MINE}.pub")
+        assert done.returncode == 1
+        assert "int8.tflite is damaged" in done.stdout
+
+    @pytest.mark.parametrize("how", ["--key", "--require-signed"])
+    def test_predict_refuses_before_a_runtime_starts(self, keys: Path, how: str, tmp_path: Path) -> None:
+        """The packaged bundle is not signed; -X importtime tells that no runtime was imported."""
+        options = ["--key", str(keys / f"{MINE}.pub")] if how == "--key" else ["--require-signed"]
+        command = [sys.executable, "-X", "importtime", "-m", "edgedigits", "predict", "--index", "3", *options]
+        environment = {**os.environ, "EDGEDIGITS_KEYS": str(keys)}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "not signed (there is no manifest.sig)" in done.stderr.splitlines()[-1]
+        assert "ai_edge_litert" not in done.stderr
+        assert "tflite_runtime" not in done.stderr
+
+    def test_password_from_the_environment(self, edgedigits: Run, tmp_path: Path) -> None:
+        private, public_key, _ = make_keys(tmp_path / "locked", "open sesame")
+        environment = {**os.environ, "EDGEDIGITS_PASSWORD": "open sesame"}
+        assert edgedigits("sign", "notebook", "--key", private, "-o", "b.zip", env=environment).returncode == 0
+        assert edgedigits("verify", "b.zip", "--key", public_key).returncode == 0
+
+    @pytest.mark.parametrize(
+        "command",
+        [
+            ("keygen", "new"),
+            ("sign", "robust", "--key", "{keys}/mine.key", "-o", "b.zip"),
+            ("verify", "robust", "--key", "{keys}/mine.pub"),
+            ("predict", "--index", "1", "--key", "{keys}/mine.pub"),
+        ],
+        ids=lambda command: command[0],
+    )
+    def test_without_the_extra(
+        self, edgedigits: Run, keys: Path, hidden: Callable[..., dict[str, str]], command: tuple[str, ...]
+    ) -> None:
+        done = edgedigits(*(part.format(keys=keys) for part in command), env=hidden("cryptography"))
+        assert (done.returncode, done.stdout) == (2, "")
+        (line,) = done.stderr.splitlines()
+        assert line.endswith("pip install 'edgedigits[sign]'")
+
+    def test_a_signature_is_shown_without_the_extra(
+        self, edgedigits: Run, originals: dict[str, Path], hidden: Callable[..., dict[str, str]]
+    ) -> None:
+        done = edgedigits("inspect", originals["zip"], "--json", "-", env=hidden("cryptography"))
+        assert json.loads(done.stdout)["signature"]["verified"] is False
+
+    def test_predict_without_a_demand_needs_none_of_it(self, edgedigits: Run, originals: dict[str, Path]) -> None:
+        command = [sys.executable, "-X", "importtime", "-m", "edgedigits", "predict", "--index", "3", "--bundle"]
+        done = subprocess.run([*command, str(originals["directory"])], capture_output=True, text=True)
+        assert done.returncode == 0
+        assert "cryptography" not in done.stderr
+        assert "edgedigits.signing" not in done.stderr
+
+
+def test_require_needs_the_whole_signature(keys: Path) -> None:
+    """A signature of nothing else than these bytes."""
+    key = load_private(keys / f"{MINE}.key", no_password)
+    made = Signature(require_key(keys), key.sign(CONTEXT + b"facts"))
+    assert require(b"facts", made.to_bytes(), public(keys), Path("b")) == made.key
+    for other in (b"", b"fact", b"factss", CONTEXT + b"facts"):
+        with pytest.raises(SignatureError, match="was changed since"):
+            require(other, made.to_bytes(), public(keys), Path("b"))
+
+
+def require_key(keys: Path) -> str:
+    from edgedigits.signing import fingerprint
+
+    return fingerprint(load_public(public(keys)[0]))
