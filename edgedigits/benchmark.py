@@ -53,6 +53,7 @@ def measure(
     sustained_minutes: float = 0.0,
     seed: int = 0,
     timeout: float = 300.0,
+    memory_bytes: int | None = None,
     on_progress: Callable[[float, float], None] = lambda done, of: None,
 ) -> BenchmarkReport:
     """Time every artifact in every installed runtime (TensorFlow only its cold start, unless it is named).
@@ -64,6 +65,8 @@ def measure(
         starts: how many cold starts a runtime; 0 for none.
         sustained_minutes: how long the first row runs on after the others, a point a minute; 0 for not at all.
         seed: of the images' order and the rows' shuffle.
+        timeout: seconds for one process, beyond what it measures for.
+        memory_bytes: what one may take of memory; None for :func:`edgedigits.child.memory_share`.
         on_progress: called with seconds done and seconds in all, both estimates.
 
     Ctrl-C ends the run: what was finished is reported, marked as cut short.
@@ -100,7 +103,7 @@ def measure(
             for number, step in enumerate(steps):
                 on_progress(done, in_all)
                 out = Path(folder) / f"{number}.npy"
-                outcome = _run(step, out, timeout)
+                outcome = _run(step, out, timeout, memory_bytes)
                 seen = Distribution(*np.load(out, allow_pickle=False)) if out.exists() else None
                 if step.task == "sustained" and outcome.status == "ok":
                     points.append(_point(step, outcome, len(points)))
@@ -171,10 +174,10 @@ def _sustained_steps(row: tuple[Artifact, str], common: dict[str, Any], minutes:
     return [_Step("sustained", *row, common | {"min_seconds": s, "seed": i}, s) for i, s in enumerate(lengths)]
 
 
-def _run(step: _Step, out: Path, timeout: float) -> Outcome:
+def _run(step: _Step, out: Path, timeout: float, memory_bytes: int | None) -> Outcome:
     request = step.request | {"artifact": step.artifact.file, "runtime": step.runtime, "out": str(out)}
     started = time.perf_counter_ns()
-    outcome = run_in_child(step.task, request, timeout + step.seconds)
+    outcome = run_in_child(step.task, request, timeout + step.seconds, memory_bytes)
     if step.task == "start" and outcome.status == "ok":
         outcome.answer["interpreter_ns"] = outcome.answer.pop("started_ns") - started
     return outcome

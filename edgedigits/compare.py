@@ -20,7 +20,7 @@ MOST_EXACT = 66
 # What makes a machine: its processor, as the runtimes see it. Another system or Python on it is a change to look at.
 IDENTITY = ("model", "cpu", "architecture", "cores", "cpu_features")
 SURROUNDINGS = ("governor", "on_battery", "container", "os", "kernel", "python")
-FAILED = ("error", "crashed", "timeout")
+FAILED = ("error", "crashed", "timeout", "memory")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edgedigits import machine
-from edgedigits.child import Outcome, run_in_child
+from edgedigits.child import ILLEGAL, Outcome, run_in_child
 from edgedigits.diagnosis import Check, Diagnosis
 from edgedigits.errors import ModelError, RuntimeUnavailableError
 from edgedigits.machine import Threat, Throttling
@@ -30,7 +30,6 @@ IMAGE = 1015
 #: What edgedigits needs and can be broken: distribution -> what is imported. The rest is plain Python, and shows:
 #: without flatbuffers there is no numpy runtime, without click no command.
 NEEDED = {"numpy": "numpy", "Pillow": "PIL.Image"}
-ILLEGAL = ("SIGILL", "STATUS_ILLEGAL_INSTRUCTION")
 
 
 def examine(*, timeout: float = 300.0, on_check: Callable[[Check], None] = lambda check: None) -> Diagnosis:
@@ -120,7 +119,7 @@ def _failure(name: str, found: str | None, outcome: Outcome) -> Check:
     if outcome.signal is not None:
         why = ": this processor lacks an instruction that it was built with" if outcome.signal in ILLEGAL else ""
         return Check(name, found, "crashed", f"died of {outcome.signal}{why}", outcome.signal)
-    status = outcome.status if outcome.status in ("error", "timeout") else "broken"
+    status = outcome.status if outcome.status in ("error", "timeout", "memory") else "broken"
     return Check(name, found, status, " ".join(outcome.answer.get("broken", outcome.message).split())[:300])
 
 

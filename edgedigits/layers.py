@@ -68,17 +68,17 @@ class LayerReport:
     not_measured: tuple[str, ...] = ()
 
 
-def inspect_layers(bundle: Bundle, artifact: Artifact, timeout: float) -> LayerReport:
+def inspect_layers(bundle: Bundle, artifact: Artifact, timeout: float, memory_bytes: int | None = None) -> LayerReport:
     """The error of each layer of an int8 artifact over the bundle's inputs, measured in a process of its own.
 
     Raises RuntimeUnavailableError when no runtime for it is installed, and ModelError when none can tell the layers'
-    values within ``timeout`` seconds.
+    values within ``timeout`` seconds and ``memory_bytes`` (see :func:`edgedigits.child.run_in_child`).
     """
     fitting = [name for name in TRACERS if name in artifact.opened_by]
     failures = []
     for runtime in (name for name in fitting if RUNTIMES[name].installed):
         request = {"bundle": str(bundle.path), "artifact": artifact.file, "runtime": runtime}
-        outcome = run_in_child("layers", request, timeout)
+        outcome = run_in_child("layers", request, timeout, memory_bytes)
         if outcome.status == "ok":
             layers = tuple(LayerError(**layer) for layer in outcome.answer["layers"])
             return LayerReport(runtime, layers, tuple(outcome.answer["not_measured"]))

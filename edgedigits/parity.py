@@ -14,9 +14,10 @@ import numpy as np
 
 from edgedigits import metrics
 from edgedigits.bundle import Artifact, Bundle
-from edgedigits.child import Outcome, run_in_child
+from edgedigits.child import Outcome, memory_share, run_in_child
 from edgedigits.dataset import Labels
-from edgedigits.errors import InputError, ModelError, RuntimeUnavailableError
+from edgedigits.errors import InputError, RuntimeUnavailableError
+from edgedigits.files import sha256
 from edgedigits.runtimes import RUNTIMES, runtime_info
 from edgedigits.tensors import FloatArray
 
@@ -47,7 +48,8 @@ class ParityRow:
     """One artifact in one runtime on one kernel set.
 
     Attributes:
-        status: ``"ok"`` (it ran), ``"missing"`` (not installed), ``"error"``, ``"crashed"`` or ``"timeout"``.
+        status: ``"ok"`` (it ran), ``"missing"`` (not installed), ``"error"``, ``"crashed"``, ``"timeout"`` or
+            ``"memory"`` (ended for taking too much).
         mismatches, mismatched: how many images, and which, have another argmax than the trained model.
         ties: images with more than one largest logit.
         max_abs_diff, mean_abs_diff: of the logits against the golden ones.
@@ -131,6 +133,7 @@ def check_parity(
     workers: int = 1,
     unseen: Path | None = None,
     timeout: float = 300.0,
+    memory_bytes: int | None = None,
     on_row: Callable[[ParityRow], None] = lambda row: None,
 ) -> ParityReport:
     """Run every artifact x runtime x kernel set over all of the bundle's inputs, each in a process of its own.
@@ -143,6 +146,7 @@ def check_parity(
         unseen: a folder with unseen.npz, to run on those digits instead; they are reported and gate nothing but a row
             that does not run.
         timeout: seconds for one row.
+        memory_bytes: what one row may take of memory; None for its share of what there is.
         on_row: called with each row as it is done.
 
     Raises:
@@ -164,9 +168,11 @@ def check_parity(
         )
     x, labels = bundle.inputs() if unseen is None else bundle.unseen(unseen)
     golden = bundle.golden(unseen is not None)
-    exact = {artifact.file: _oracle(bundle, artifact, x) for artifact in chosen}
+    limits = timeout, memory_bytes or memory_share(workers)
     with tempfile.TemporaryDirectory(prefix="edgedigits-") as folder, ThreadPoolExecutor(workers) as pool:
         np.save(Path(folder) / "X.npy", x)
+        # First in the queue: a row that waits for one never keeps it from running.
+        exact = {a.file: pool.submit(_oracle, bundle, a, Path(folder), limits) for a in chosen}
 
         def row(number: int, artifact: Artifact, runtime: str, kernel_set: str) -> ParityRow:
             facts = _facts(artifact, runtime, kernel_set, golden, allow_mismatches if unseen is None else len(golden))
@@ -174,11 +180,11 @@ def check_parity(
                 done = ParityRow(**facts, status="missing", message=f"not installed; {RUNTIMES[runtime].install}")
             else:
                 files = {"inputs": str(Path(folder) / "X.npy"), "out": str(Path(folder) / f"{number}.npy")}
-                outcome, seconds = _run(bundle, facts, files, batch, timeout)
+                outcome, seconds = _run(bundle, facts, files, batch, limits)
                 facts["seconds"] = round(seconds, 3)
                 if outcome.status == "ok":
                     logits = np.load(files["out"], allow_pickle=False)
-                    done = _compare(artifact, facts, logits, golden, labels, exact[artifact.file])
+                    done = _compare(artifact, facts, logits, golden, labels, exact[artifact.file].result())
                 else:
                     done = ParityRow(**facts, status=outcome.status, signal=outcome.signal, message=outcome.message)
             on_row(done)
@@ -211,12 +217,12 @@ def _facts(artifact: Artifact, runtime: str, kernels: str, golden: FloatArray, a
 
 
 def _run(
-    bundle: Bundle, facts: dict[str, Any], files: dict[str, str], batch: int, timeout: float
+    bundle: Bundle, facts: dict[str, Any], files: dict[str, str], batch: int, limits: tuple[float, int | None]
 ) -> tuple[Outcome, float]:
     started = time.perf_counter()
     request = {"bundle": str(bundle.path), "batch": batch, **files}
     request |= {key: facts[key] for key in ("artifact", "runtime", "kernels")}
-    return run_in_child("logits", request, timeout), time.perf_counter() - started
+    return run_in_child("logits", request, *limits), time.perf_counter() - started
 
 
 def _compare(
@@ -266,33 +272,16 @@ def _ledger(logits: FloatArray, golden: FloatArray, scale: float) -> tuple[Flip,
     return tuple(flip(i) for i in np.flatnonzero((answers != own) | (own_lead <= 1)).tolist())
 
 
-def _oracle(bundle: Bundle, artifact: Artifact, x: FloatArray) -> dict[str, FloatArray]:
-    """The numpy runtime's answers on each of its kernel sets; none for what it cannot read, or float."""
-    from edgedigits.classifier import open_artifact
-
-    answers: dict[str, FloatArray] = {}
+def _oracle(
+    bundle: Bundle, artifact: Artifact, folder: Path, limits: tuple[float, int | None]
+) -> dict[str, FloatArray]:
+    """The numpy runtime's answers on each of its kernel sets; none for what it cannot read or run, or float."""
     if artifact.format != "tflite" or not artifact.quantized:
-        return answers
-    for kernels in RUNTIMES["numpy"].kernels:
-        try:
-            with open_artifact(bundle, artifact, "numpy", threads=1, kernels=kernels) as session:
-                answers[kernels] = session.run(x)
-        except ModelError:  # not a dense model: there is no oracle for it
-            return {}
-    return answers
-
-
-def child_logits(request: dict[str, Any]) -> dict[str, Any]:
-    """In the child: the logits of every input, saved to ``request["out"]`` as (images, classes) float32."""
-    from edgedigits.classifier import open_artifact
-
-    bundle = Bundle(request["bundle"])
-    x = np.load(request["inputs"], mmap_mode="r", allow_pickle=False)
-    artifact, batch = bundle.artifact(request["artifact"]), request["batch"]
-    with open_artifact(bundle, artifact, request["runtime"], threads=1, kernels=request["kernels"]) as session:
-        if batch == 1:  # the very path of Classifier.logits
-            logits = np.stack([session.run(row) for row in np.array(x)])
-        else:
-            logits = np.concatenate([session.run(x[start : start + batch]) for start in range(0, len(x), batch)])
-    np.save(request["out"], logits)
-    return {}
+        return {}
+    out = folder / f"{sha256(artifact.file.encode())}.npz"
+    request = {"bundle": str(bundle.path), "artifact": artifact.file}
+    request |= {"inputs": str(folder / "X.npy"), "out": str(out)}
+    if run_in_child("oracle", request, *limits).status != "ok":  # its own rows say what is wrong
+        return {}
+    with np.load(out, allow_pickle=False) as arrays:
+        return {kernels: arrays[kernels] for kernels in arrays}

@@ -104,7 +104,8 @@ def proof(row: LatencyRow, parity: ParityReport | None) -> Proof:
 def _failure(rows: list[ParityRow]) -> str:
     broken = [p for p in rows if p.status != "ok"]
     if broken:
-        return f"it {'failed' if broken[0].status == 'error' else broken[0].status} in the parity run"
+        how = {"crashed": "crashed", "timeout": "ran out of time", "memory": "took too much memory"}
+        return f"it {how.get(broken[0].status, 'failed')} in the parity run"
     worst = max(rows, key=lambda p: p.mismatches or 0)
     return f"its parity failed: {worst.mismatches:,} of {worst.images:,} images answer differently"
 

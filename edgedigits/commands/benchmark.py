@@ -7,7 +7,14 @@ from pathlib import Path
 
 import click
 
-from edgedigits.commands.options import artifacts_option, bundle_argument, json_option, runtimes_option, timeout_option
+from edgedigits.commands.options import (
+    artifacts_option,
+    bundle_argument,
+    json_option,
+    memory_option,
+    runtimes_option,
+    timeout_option,
+)
 from edgedigits.terminal import FAILED, emit, progress_bar
 
 
@@ -22,6 +29,7 @@ from edgedigits.terminal import FAILED, emit, progress_bar
 @click.option("--starts", default=5, show_default=True, help="Cold starts a runtime.")
 @click.option("--sustained", default=0.0, metavar="MINUTES", help="Then run the first row on, a point a minute.")
 @timeout_option
+@memory_option
 @json_option
 def benchmark(
     bundle: Path | None,
@@ -34,6 +42,7 @@ def benchmark(
     starts: int,
     sustained: float,
     timeout: float,
+    memory_bytes: int | None,
     json_file: str | None,
 ) -> None:
     """Time one image at a time, in nanoseconds: the whole call from a float image, and the model alone.
@@ -54,6 +63,7 @@ def benchmark(
         starts=min(starts, 3) if quick else starts,
         sustained_minutes=sustained,
         timeout=timeout,
+        memory_bytes=memory_bytes,
         on_progress=progress_bar,
     )
     emit(report.to_json(), benchmark_text(report), json_file)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from edgedigits.commands.options import bundle_argument, json_option, trusted_option
+from edgedigits.commands.options import bundle_argument, json_option, memory_option, trusted_option
 from edgedigits.errors import InputError
 from edgedigits.terminal import emit
 
@@ -16,9 +16,17 @@ from edgedigits.terminal import emit
 @bundle_argument
 @click.option("--int8", is_flag=True, help="Show each layer's error in the int8 artifacts, over the bundle's inputs.")
 @click.option("--timeout", default=300.0, show_default=True, help="Seconds for one artifact, with --int8.")
+@memory_option
 @trusted_option
 @json_option
-def inspect(bundle: Path | None, int8: bool, timeout: float, keys: Sequence[str], json_file: str | None) -> None:
+def inspect(
+    bundle: Path | None,
+    int8: bool,
+    timeout: float,
+    memory_bytes: int | None,
+    keys: Sequence[str],
+    json_file: str | None,
+) -> None:
     """Show what a bundle holds: each artifact's input and output, sizes, checksums, provenance.
 
     With --key the bundle is refused unless that key signed it; without, a signature is shown and not verified.
@@ -40,5 +48,5 @@ def inspect(bundle: Path | None, int8: bool, timeout: float, keys: Sequence[str]
     quantized = [artifact for artifact in opened.manifest.artifacts if artifact.quantized]
     if not quantized:
         raise InputError(f"{opened.path} has no int8 artifact; `edgedigits export` makes one")
-    found = {artifact.file: inspect_layers(opened, artifact, timeout) for artifact in quantized}
+    found = {artifact.file: inspect_layers(opened, artifact, timeout, memory_bytes) for artifact in quantized}
     emit([{"artifact": file, **asdict(layers)} for file, layers in found.items()], layers_text(found), json_file)

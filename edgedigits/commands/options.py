@@ -18,6 +18,21 @@ runtime_option = click.option("--runtime", help="litert, tflite-runtime, onnxrun
 artifacts_option = click.option("--artifact", "artifacts", multiple=True, help="Only this artifact; may be repeated.")
 runtimes_option = click.option("--runtime", "runtimes", multiple=True, help="Only this runtime; may be repeated.")
 timeout_option = click.option("--timeout", default=300.0, show_default=True, help="Seconds for one row.")
+
+
+def _bytes(ctx: click.Context, option: click.Parameter, value: float | None) -> int | None:
+    """Megabytes as bytes."""
+    return None if value is None else round(value * 1e6)
+
+
+memory_option = click.option(
+    "--memory-limit",
+    "memory_bytes",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=_bytes,
+    metavar="MB",
+    help="What one process may take. [default: three quarters of the memory, shared out to the processes at once]",
+)
 trusted_option = click.option(
     "--key",
     "keys",

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import click
 
-from edgedigits.commands.options import artifacts_option, bundle_argument, json_option, runtimes_option, timeout_option
+from edgedigits.commands.options import (
+    artifacts_option,
+    bundle_argument,
+    json_option,
+    memory_option,
+    runtimes_option,
+    timeout_option,
+)
 from edgedigits.terminal import FAILED, emit, progress
 
 
@@ -25,6 +32,7 @@ from edgedigits.terminal import FAILED, emit, progress
 @click.option("--unseen", is_flag=True, help="Run on DATA/unseen.npz, digits never trained or tuned on; only reported.")
 @click.option("--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True, help="For --unseen.")
 @timeout_option
+@memory_option
 @json_option
 def parity(
     bundle: Path | None,
@@ -37,6 +45,7 @@ def parity(
     unseen: bool,
     data: Path,
     timeout: float,
+    memory_bytes: int | None,
     json_file: str | None,
 ) -> None:
     """Hold every artifact, in every runtime and on every kernel set, against the trained model's own answers.
@@ -58,6 +67,7 @@ def parity(
         workers=workers or os.cpu_count() or 1,
         unseen=data if unseen else None,
         timeout=timeout,
+        memory_bytes=memory_bytes,
         on_row=lambda row: progress(f"{row.artifact} in {row.runtime} ({row.kernels}): {row.status}"),
     )
     emit(report.to_json(), parity_text(report), json_file)

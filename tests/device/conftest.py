@@ -60,7 +60,7 @@ def replace_in_bundle(bundle_copy: Path) -> Callable[[str, bytes], Path]:
         facts = json.loads((bundle_copy / MANIFEST).read_text(encoding="utf-8"))
         for artifact in facts["artifacts"]:
             if artifact["file"] == name:
-                artifact["sha256"] = sha256(content)
+                artifact["sha256"], artifact["bytes"] = sha256(content), len(content)
         if name in facts["files"]:
             facts["files"][name] = sha256(content)
         if name == INPUTS:
@@ -93,22 +93,25 @@ def unseen() -> AnyArray:
 
 
 @pytest.fixture
-def kill_next_child() -> Iterator[Callable[[], None]]:
-    """Arm it: the next process that this one starts for a runtime is killed, as the system does when memory is out."""
+def kill_next_child() -> Iterator[Callable[..., None]]:
+    """Arm it: the next process that this one starts for a runtime is killed, as the system does when memory is out.
+
+    Or it gets another signal: that of a processor that lacks an instruction, or the one that stops it for good.
+    """
     stop = threading.Event()
     hunters: list[threading.Thread] = []
 
-    def hunt() -> None:
+    def hunt(sent: int) -> None:
         while not stop.is_set():
             for path in Path("/proc/self/task").glob("*/children"):
                 with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended by itself in between
                     for child in path.read_text().split():
                         if b"edgedigits.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
-                            os.kill(int(child), signal.SIGKILL)
+                            os.kill(int(child), sent)
                             return
 
-    def arm() -> None:
-        hunters.append(threading.Thread(target=hunt))
+    def arm(sent: int = signal.SIGKILL) -> None:
+        hunters.append(threading.Thread(target=hunt, args=(sent,)))
         hunters[-1].start()
 
     yield arm

@@ -1,0 +1,39 @@
+"""The child's side of parity: in a process of its own, every input's logits in one runtime."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgedigits.bundle import Bundle
+from edgedigits.classifier import open_artifact
+from edgedigits.runtimes import RUNTIMES
+from edgedigits.tensors import FloatArray
+
+
+def child_oracle(request: dict[str, Any]) -> dict[str, Any]:
+    """In the child: the numpy runtime's logits by kernel set, saved to ``request["out"]``."""
+    bundle = Bundle(request["bundle"])
+    x = np.load(request["inputs"], allow_pickle=False)
+    artifact = bundle.artifact(request["artifact"])
+    answers: dict[str, FloatArray] = {}
+    for kernels in RUNTIMES["numpy"].kernels:
+        with open_artifact(bundle, artifact, "numpy", threads=1, kernels=kernels) as session:
+            answers[kernels] = session.run(x)
+    np.savez(request["out"], **answers)
+    return {}
+
+
+def child_logits(request: dict[str, Any]) -> dict[str, Any]:
+    """In the child: the logits of every input, saved to ``request["out"]`` as (images, classes) float32."""
+    bundle = Bundle(request["bundle"])
+    x = np.load(request["inputs"], mmap_mode="r", allow_pickle=False)
+    artifact, batch = bundle.artifact(request["artifact"]), request["batch"]
+    with open_artifact(bundle, artifact, request["runtime"], threads=1, kernels=request["kernels"]) as session:
+        if batch == 1:  # the very path of Classifier.logits
+            logits = np.stack([session.run(row) for row in np.array(x)])
+        else:
+            logits = np.concatenate([session.run(x[start : start + batch]) for start in range(0, len(x), batch)])
+    np.save(request["out"], logits)
+    return {}
