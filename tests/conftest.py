@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,31 @@ class Hiding(PathFinder):
 
 sys.meta_path = [Hiding if finder is PathFinder else finder for finder in sys.meta_path]
 """
+
+
+# What a test counted is printed once all tests are through, by whichever process it ran in.
+FIGURES = "counted figures"
+
+
+@pytest.fixture
+def counted(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """``counted("140 interrupted writes, 0 losses")`` prints that line at the end of the run, passed or failed."""
+    return partial(record_property, FIGURES)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for kind in terminalreporter.stats.values() for report in kind]
+    lines = [
+        f"{report.nodeid.split('/')[-1]}: {line}"
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "call"
+        for name, line in report.user_properties
+        if name == FIGURES
+    ]
+    if lines:
+        terminalreporter.section(FIGURES)
+        for line in sorted(lines):
+            terminalreporter.line(line)
 
 
 @pytest.fixture(scope="session")
