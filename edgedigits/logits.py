@@ -8,21 +8,6 @@ import numpy as np
 
 from edgedigits.bundle import Bundle
 from edgedigits.classifier import open_artifact
-from edgedigits.runtimes import RUNTIMES
-from edgedigits.tensors import FloatArray
-
-
-def child_oracle(request: dict[str, Any]) -> dict[str, Any]:
-    """In the child: the numpy runtime's logits by kernel set, saved to ``request["out"]``."""
-    bundle = Bundle(request["bundle"])
-    x = np.load(request["inputs"], allow_pickle=False)
-    artifact = bundle.artifact(request["artifact"])
-    answers: dict[str, FloatArray] = {}
-    for kernels in RUNTIMES["numpy"].kernels:
-        with open_artifact(bundle, artifact, "numpy", threads=1, kernels=kernels) as session:
-            answers[kernels] = session.run(x)
-    np.savez(request["out"], **answers)
-    return {}
 
 
 def child_logits(request: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -95,7 +96,7 @@ def mcnemar(one_right: npt.NDArray[np.bool_], other_right: npt.NDArray[np.bool_]
     return min(1.0, 2.0 * binomial_cdf(min(lost, won), lost + won, 0.5))
 
 
-def arithmetic(logits: FloatArray, oracle: dict[str, FloatArray], scale: float) -> str | None:
+def arithmetic(logits: FloatArray, oracle: Mapping[str, FloatArray], scale: float) -> str | None:
     """Which of two disagreeing runtimes is wrong: what an int8 row's answers are, beside a recomputation of them.
 
     ``exact`` sums every layer without error and rounds it once. A row equal to another kernel set bit for bit rounds

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from edgedigits.bundle import Artifact, Bundle
 from edgedigits.child import Outcome, memory_share, run_in_child
 from edgedigits.dataset import Labels
 from edgedigits.errors import InputError, RuntimeUnavailableError
-from edgedigits.files import sha256
+from edgedigits.recomputed import Recomputed
 from edgedigits.runtimes import RUNTIMES, runtime_info
 from edgedigits.tensors import FloatArray
 
@@ -171,8 +172,15 @@ def check_parity(
     limits = timeout, memory_bytes or memory_share(workers)
     with tempfile.TemporaryDirectory(prefix="edgedigits-") as folder, ThreadPoolExecutor(workers) as pool:
         np.save(Path(folder) / "X.npy", x)
-        # First in the queue: a row that waits for one never keeps it from running.
-        exact = {a.file: pool.submit(_oracle, bundle, a, Path(folder), limits) for a in chosen}
+
+        def recompute(number: int, artifact: Artifact, kernel_set: str) -> FloatArray | None:
+            facts = {"artifact": artifact.file, "runtime": "numpy", "kernels": kernel_set}
+            out = Path(folder) / f"recomputed-{number}-{kernel_set}.npy"
+            files = {"inputs": str(Path(folder) / "X.npy"), "out": str(out)}
+            ok = _run(bundle, facts, files, len(x), limits)[0].status == "ok"  # its own rows say what is wrong
+            return np.load(out, allow_pickle=False) if ok else None
+
+        recomputed = {a.file: Recomputed(a, partial(recompute, number, a)) for number, a in enumerate(chosen)}
 
         def row(number: int, artifact: Artifact, runtime: str, kernel_set: str) -> ParityRow:
             facts = _facts(artifact, runtime, kernel_set, golden, allow_mismatches if unseen is None else len(golden))
@@ -184,7 +192,7 @@ def check_parity(
                 facts["seconds"] = round(seconds, 3)
                 if outcome.status == "ok":
                     logits = np.load(files["out"], allow_pickle=False)
-                    done = _compare(artifact, facts, logits, golden, labels, exact[artifact.file].result())
+                    done = _compare(artifact, facts, logits, golden, labels, recomputed[artifact.file])
                 else:
                     done = ParityRow(**facts, status=outcome.status, signal=outcome.signal, message=outcome.message)
             on_row(done)
@@ -231,7 +239,7 @@ def _compare(
     logits: FloatArray,
     golden: FloatArray,
     labels: Labels,
-    exact: dict[str, FloatArray],
+    recomputed: Recomputed,
 ) -> ParityRow:
     if logits.shape != golden.shape:
         shapes = f"logits of shape {logits.shape}, golden ones are {golden.shape}"
@@ -255,7 +263,7 @@ def _compare(
         scale = artifact.output.scale
         facts["min_lead_quanta"] = int(metrics.lead_quanta(logits, golden, scale).min())
         facts["ledger"] = _ledger(logits, golden, scale)
-        facts["arithmetic"] = metrics.arithmetic(logits, exact, scale)
+        facts["arithmetic"] = metrics.arithmetic(logits, recomputed, scale)
     return ParityRow(**facts)
 
 
@@ -270,18 +278,3 @@ def _ledger(logits: FloatArray, golden: FloatArray, scale: float) -> tuple[Flip,
         return Flip(i, int(answers[i]), int(own[i]), float(lead[i]), int(own_lead[i]), kind)
 
     return tuple(flip(i) for i in np.flatnonzero((answers != own) | (own_lead <= 1)).tolist())
-
-
-def _oracle(
-    bundle: Bundle, artifact: Artifact, folder: Path, limits: tuple[float, int | None]
-) -> dict[str, FloatArray]:
-    """The numpy runtime's answers on each of its kernel sets; none for what it cannot read or run, or float."""
-    if artifact.format != "tflite" or not artifact.quantized:
-        return {}
-    out = folder / f"{sha256(artifact.file.encode())}.npz"
-    request = {"bundle": str(bundle.path), "artifact": artifact.file}
-    request |= {"inputs": str(folder / "X.npy"), "out": str(out)}
-    if run_in_child("oracle", request, *limits).status != "ok":  # its own rows say what is wrong
-        return {}
-    with np.load(out, allow_pickle=False) as arrays:
-        return {kernels: arrays[kernels] for kernels in arrays}

@@ -18,7 +18,6 @@ from edgedigits.errors import EdgeDigitsError
 TASKS = {
     "layers": "edgedigits.layers:child_layers",
     "logits": "edgedigits.logits:child_logits",
-    "oracle": "edgedigits.logits:child_oracle",
     "window": "edgedigits.timing:child_window",
     "start": "edgedigits.timing:child_start",
     "sustained": "edgedigits.timing:child_sustained",
