@@ -4,8 +4,12 @@
  *     qemu-aarch64 -plugin icount.so,out=FILE ...
  *
  * A mark is the system call getpriority(MARK, number), which fails and changes nothing. FILE gets a line for each,
- * "number count", and at the end "end count". The declarations are those of the plugin interface's version 1 (QEMU 4.2
- * to 8.2, docs/devel/tcg-plugins.rst); they stand here because Debian's qemu-user comes without the header.
+ * "number count", and at the end "end count".
+ *
+ * The declarations follow qemu-plugin.h and stand here because Debian's qemu-user comes without it. Version 1 of that
+ * interface (QEMU 4.2 to 8.2) adds to a variable of ours; version 2 (QEMU 9.0) replaced that by scoreboards, one entry a
+ * thread. Both are declared weak and the plugin takes what the QEMU that loads it has. It ran in QEMU 7.2; for newer ones
+ * it was written by the header of QEMU 10.2, whose callbacks are those of version 1.
  */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -17,9 +21,15 @@
 #define GETPRIORITY_AARCH64 141
 #define GETPRIORITY_ARM 96
 #define INLINE_ADD_U64 0
+#define WEAK __attribute__((weak))
 
 typedef uint64_t plugin_id;
 struct block; /* a translation block: instructions that run one after the other, the last may jump */
+struct scoreboard;
+struct entry { /* a uint64_t in each thread's part of a scoreboard */
+    struct scoreboard *score;
+    size_t offset;
+};
 struct info {
     const char *target;
     struct { int min, cur; } version;
@@ -31,30 +41,46 @@ typedef void on_syscall(plugin_id, unsigned, int64_t, uint64_t, uint64_t, uint64
                         uint64_t);
 typedef void on_exit_of_guest(plugin_id, void *);
 void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id, on_block *);
-void qemu_plugin_register_vcpu_tb_exec_inline(struct block *, int, void *, uint64_t);
+WEAK void qemu_plugin_register_vcpu_tb_exec_inline(struct block *, int, void *, uint64_t);
+WEAK void qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(struct block *, int, struct entry, uint64_t);
+WEAK struct scoreboard *qemu_plugin_scoreboard_new(size_t);
+WEAK uint64_t qemu_plugin_u64_sum(struct entry);
 void qemu_plugin_register_vcpu_syscall_cb(plugin_id, on_syscall *);
 void qemu_plugin_register_atexit_cb(plugin_id, on_exit_of_guest *, void *);
 size_t qemu_plugin_tb_n_insns(const struct block *);
 
 EXPORT int qemu_plugin_version = 1;
-static uint64_t count;
+static uint64_t one_count;
+static struct entry counts; /* its scoreboard is NULL in version 1 */
 static int64_t getpriority_number;
 static FILE *out;
 
+/* Runs as the plugin is loaded, before QEMU looks at the version. */
+__attribute__((constructor)) static void choose(void) {
+    if (qemu_plugin_scoreboard_new) qemu_plugin_version = 2;
+}
+
+static uint64_t count(void) {
+    return counts.score ? qemu_plugin_u64_sum(counts) : one_count;
+}
+
+/* Added up in the generated code itself, each time the block runs. */
 static void translated(plugin_id id, struct block *block) {
-    (void)id; /* added up in the generated code itself, each time the block runs */
-    qemu_plugin_register_vcpu_tb_exec_inline(block, INLINE_ADD_U64, &count, qemu_plugin_tb_n_insns(block));
+    uint64_t instructions = qemu_plugin_tb_n_insns(block);
+    (void)id;
+    if (counts.score) qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(block, INLINE_ADD_U64, counts, instructions);
+    else qemu_plugin_register_vcpu_tb_exec_inline(block, INLINE_ADD_U64, &one_count, instructions);
 }
 
 static void called(plugin_id id, unsigned cpu, int64_t number, uint64_t which, uint64_t who, uint64_t a, uint64_t b, uint64_t c,
                    uint64_t d, uint64_t e, uint64_t f) {
     (void)id, (void)cpu, (void)a, (void)b, (void)c, (void)d, (void)e, (void)f;
-    if (number == getpriority_number && (uint32_t)which == MARK) fprintf(out, "%" PRIu64 " %" PRIu64 "\n", who, count);
+    if (number == getpriority_number && (uint32_t)which == MARK) fprintf(out, "%" PRIu64 " %" PRIu64 "\n", who, count());
 }
 
 static void ended(plugin_id id, void *unused) {
     (void)id, (void)unused;
-    fprintf(out, "end %" PRIu64 "\n", count);
+    fprintf(out, "end %" PRIu64 "\n", count());
     fclose(out);
 }
 
@@ -62,6 +88,7 @@ EXPORT int qemu_plugin_install(plugin_id id, const struct info *info, int argc, 
     for (int i = 0; i < argc; i++)
         if (!strncmp(argv[i], "out=", 4)) out = fopen(argv[i] + 4, "w");
     if (!out || info->system_emulation) return 1;
+    if (qemu_plugin_scoreboard_new) counts.score = qemu_plugin_scoreboard_new(sizeof(uint64_t));
     getpriority_number = strncmp(info->target, "aarch64", 7) ? GETPRIORITY_ARM : GETPRIORITY_AARCH64;
     qemu_plugin_register_vcpu_tb_trans_cb(id, translated);
     qemu_plugin_register_vcpu_syscall_cb(id, called);

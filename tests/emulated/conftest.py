@@ -1,59 +1,28 @@
-"""What is done on each Pi, once a session and on as many at a time as there are cores."""
+"""All that is done on the Pis, once a session and as much at a time as there are cores; the tests wait for it."""
 
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
+from typing import Any, TypeVar
 
 import pytest
-from emulated import Counter, build_plugin
 from pi_debian import UnavailableError
-from pis import PIS, Machine, Pi, build_wheel, draw_digit, set_up
+from pi_kits import CASES, Journey, Offline, travel, unpack
+from pi_visits import Visit, visit
+from pis import PIS, build_wheel
+
+from edgedigits.errors import EdgeDigitsError
+from edgedigits.kit.make import Kit, make_kit
 
 REQUIRED = os.environ.get("EDGEDIGITS_EMULATED") == "required"
-Done = subprocess.CompletedProcess[str]
-COMMANDS = {
-    "inspect": ("inspect",),
-    "index": ("predict", "--index", "1015", "--json", "-"),
-    "picture": ("predict", "digit.png", "--json", "-"),
-    "doctor": ("doctor", "--json", "-"),
-}
-# Every runtime that has a wheel there; constraints.txt pins them.
-WHEELS = {
-    "bookworm-arm64": ("litert", "tflite-runtime", "onnxruntime"),
-    "trixie-arm64": ("litert", "onnxruntime"),
-    "bookworm-armhf": ("tflite-runtime",),
-}
-# One of each system first, so that no two wait for the same download.
-ORDER = ("pi3", "pi5-trixie", "pi2", "pi4", "pi5")
-# Where the numpy runtime runs too: once a word size, for its arithmetic is NumPy's.
-ORACLE = ("pi2", "pi4")
-# What is counted again: runtime and artifact, and whether whole processes are.
-COUNTED = {
-    "pi4": {
-        ("litert", "float32.tflite"): True,
-        ("litert", "int8.tflite"): False,
-        ("onnxruntime", "float32.onnx"): False,
-    },
-    "pi2": {("tflite-runtime", "int8.tflite"): False},
-}
-
-
-@dataclass(frozen=True)
-class Visit:
-    """A Pi with our wheel, what each command did there, and instructions by artifact and runtime.
-
-    ``counts`` is for each ``"ARTIFACT in RUNTIME"`` as benchmarks/emulated.py has it, ``versions`` what was counted.
-    """
-
-    machine: Machine
-    done: dict[str, Done]
-    counts: dict[str, dict[str, float]]
-    versions: dict[str, str]
+# The longest first, so that both cores end together. The first two share no system, so neither waits for the other's
+# download. What is not named here comes after.
+ORDER = ("pi4", "pi2", "pi5-trixie", "pi2-trixie-numpy", "pi3", "pi5")
+T = TypeVar("T")
 
 
 @pytest.fixture(scope="session")
@@ -62,41 +31,71 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def visit(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Visit]]:
-    """A Pi by name, after all commands have run; where it cannot be had the test is skipped, or fails if required."""
-    plugins = tmp_path_factory.mktemp("plugin")
+def kit(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Kit]:
+    """The kit of a case, made once, by whoever needs it first."""
+    folders, locks = tmp_path_factory.mktemp("kits"), {name: Lock() for name in CASES}
+    made: dict[str, Kit] = {}
+
+    def get(name: str) -> Kit:
+        case = CASES[name]
+        with locks[name]:
+            if name not in made:
+                try:
+                    made[name] = make_kit(case.target, folders / f"{name}.zip", python=case.python)
+                except EdgeDigitsError as error:
+                    if "cannot reach" not in str(error):
+                        raise
+                    raise UnavailableError(str(error)) from error
+        return made[name]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def work(
+    request: pytest.FixtureRequest,
+    wheel: Path,
+    kit: Callable[[str], Kit],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[dict[str, Future[Any]]]:
+    """The visits and the journeys of kits that the selected tests ask for, by name, all begun."""
+    specs = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    wanted = {str(value) for params in specs for key, value in params.items() if key in ("pi", "case")}
+    order = sorted(wanted & {*PIS, *CASES}, key=lambda name: (*ORDER, name).index(name))
+    folders = {name: tmp_path_factory.mktemp(name) for name in order}
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        visits = {name: pool.submit(_visit, PIS[name], tmp_path_factory.mktemp(name), wheel, plugins) for name in ORDER}
-
-        def wait(name: str) -> Visit:
-            try:
-                return visits[name].result()
-            except UnavailableError as why:
-                if REQUIRED:
-                    pytest.fail(f"EDGEDIGITS_EMULATED=required, and {why}", pytrace=False)
-                pytest.skip(str(why))
-
-        yield wait
+        yield {
+            name: pool.submit(visit, name, folders[name], wheel)
+            if name in PIS
+            else pool.submit(lambda name: travel(CASES[name], kit(name), folders[name]), name)
+            for name in order
+        }
         pool.shutdown(cancel_futures=True)
 
 
-def _visit(pi: Pi, folder: Path, wheel: Path, plugins: Path) -> Visit:
-    machine = set_up(pi, folder)
-    machine.install(wheel)
-    draw_digit(folder / "digit.png")
-    wheels = [option for runtime in WHEELS[pi.system.name] for option in ("--runtime", runtime)]
-    parity = ("parity", "--workers", "1")  # the other cores run other Pis
-    commands = {**COMMANDS, "parity": (*parity, *wheels, "--json", "parity.json")}
-    if pi.name in ORACLE:  # in batches: one image at a time takes half a minute
-        commands["oracle"] = (*parity, "--runtime", "numpy", "--batch", "500", "--json", "oracle.json")
-    done = {name: machine.run("edgedigits", *command) for name, command in commands.items()}
-    counts, versions = {}, {}
-    if pi.name in COUNTED:
-        folder = plugins / pi.name
-        folder.mkdir()
-        counter = Counter(machine, build_plugin(folder))
-        versions = counter.versions
-        for (runtime, artifact), whole in COUNTED[pi.name].items():
-            count = counter.all if whole else counter.calls
-            counts[f"{artifact} in {runtime}"] = count(runtime, artifact)
-    return Visit(machine, done, counts, versions)
+def wait(done: Callable[[], T]) -> T:
+    """What that returns; where a Pi cannot be had the test is skipped, or fails if it is required."""
+    try:
+        return done()
+    except UnavailableError as why:
+        if REQUIRED:
+            pytest.fail(f"EDGEDIGITS_EMULATED=required, and {why}", pytrace=False)
+        pytest.skip(str(why))
+
+
+@pytest.fixture
+def visited(pi: str, work: dict[str, Future[Visit]]) -> Visit:
+    """The Pi that the test's parameter ``pi`` names, after all commands have run."""
+    return wait(work[pi].result)
+
+
+@pytest.fixture
+def journey(case: str, work: dict[str, Future[Journey]]) -> Journey:
+    """What was done with the kit that the test's parameter ``case`` names."""
+    return wait(work[case].result)
+
+
+@pytest.fixture
+def unpacked(kit: Callable[[str], Kit], tmp_path: Path) -> Callable[[str, str], Offline]:
+    """The kit of one case on the Pi of another, in the test's own folder."""
+    return lambda made_for, on: wait(lambda: unpack(CASES[on], kit(made_for), tmp_path))

@@ -122,7 +122,8 @@ class Machine:
     def install(self, wheel: Path) -> None:
         """Install our wheel with its extra as a user does: a virtual environment, and the Pi's own pip.
 
-        What it depends on comes from the cache, where the same pip put it for a wheel of the same requirements.
+        What it depends on comes from the cache, where the same pip put it for a wheel of the same requirements;
+        to resolve those again would take most of the time.
 
         Raises:
             UnavailableError: pip could not have a package.
@@ -130,7 +131,7 @@ class Machine:
         _make_venv(self)
         parts = (*_requirements(wheel), *self.pi.system.packages, self.pi.system.extra, self.pi.system.constraints())
         copy_tree(cached(f"site-{self.pi.system.name}", parts, lambda at: _fill(self, wheel, at)), _site(self))
-        _pip(self, wheel, "--no-index")
+        _pip(self, wheel, "--no-index", "--no-deps")
 
 
 def set_up(pi: Pi, folder: Path) -> Machine:

@@ -3,48 +3,41 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import pytest
 from emulated import MOST
-from pis import PROJECT
-
-if TYPE_CHECKING:
-    from conftest import Visit
-
-    Visits = Callable[[str], Visit]
+from pi_visits import COUNTED, Visit
+from pis import PIS, PROJECT
 
 STORED = json.loads((PROJECT / "benchmarks" / "results" / "emulated.json").read_text(encoding="utf-8"))["pis"]
 AGAIN = "python benchmarks/emulated.py"
-ROWS = [
-    ("pi4", "float32.tflite in litert"),
-    ("pi4", "int8.tflite in litert"),
-    ("pi4", "float32.onnx in onnxruntime"),
-    ("pi2", "int8.tflite in tflite-runtime"),
-]
+COUNTED_AGAIN = [(pi, f"{artifact} in {runtime}") for pi in COUNTED for runtime, artifact in COUNTED[pi]]
+RATIOS = [("logits", "bare"), ("picture", "picture_imports"), ("index", "index_imports")]
 
 
-@pytest.mark.parametrize(("name", "case"), ROWS)
-def test_what_was_counted_is_what_it_costs(name: str, case: str, visit: Visits) -> None:
-    seen, stored = visit(name), STORED[name]
+@pytest.mark.parametrize(("pi", "counted"), COUNTED_AGAIN)
+def test_what_was_counted_is_what_it_costs(pi: str, counted: str, visited: Visit) -> None:
+    stored = STORED[pi]
     off = {
-        what: f"{count:,} instructions, {stored['cases'][case][what]:,} are stored"
-        for what, count in seen.counts[case].items()
-        if abs(count / stored["cases"][case][what] - 1) > 0.02
+        what: f"{count:,} instructions, {stored['cases'][counted][what]:,} are stored"
+        for what, count in visited.counts[counted].items()
+        if abs(count / stored["cases"][counted][what] - 1) > 0.02
     }
-    others = {what: (version, stored["versions"].get(what)) for what, version in seen.versions.items()}
+    others = {what: (version, stored["versions"].get(what)) for what, version in visited.versions.items()}
     moved = {what: versions for what, versions in others.items() if versions[0] != versions[1]}
     assert off == {}, f"if that is meant, or comes of other versions (now, then: {moved}), store it: {AGAIN}"
 
 
-@pytest.mark.parametrize(("name", "case"), ROWS)
-def test_a_call_costs_little_more_than_the_bare_loop(name: str, case: str, visit: Visits) -> None:
-    counts = visit(name).counts[case]
-    assert counts["logits"] <= MOST * counts["bare"]
+@pytest.mark.parametrize(("pi", "counted"), COUNTED_AGAIN)
+def test_it_costs_little_more_than_what_cannot_be_done_without(pi: str, counted: str, visited: Visit) -> None:
+    counts = visited.counts[counted]
+    dear = {what: counts[what] / counts[over] for what, over in RATIOS if what in counts}
+    assert [what for what, ratio in dear.items() if ratio > MOST] == [], dear
 
 
-def test_predict_costs_little_more_than_the_bare_imports(visit: Visits) -> None:
-    counts = visit("pi4").counts["float32.tflite in litert"]
-    assert counts["picture"] <= MOST * counts["picture_imports"]
-    assert counts["index"] <= MOST * counts["index_imports"]
+@pytest.mark.parametrize("name", PIS)
+def test_so_it_is_wherever_it_was_counted(name: str) -> None:
+    cases = STORED[name]["cases"]
+    assert len(cases) >= 2
+    dear = {f"{case}: {what}": row[what] / row[over] for case, row in cases.items() for what, over in RATIOS}
+    assert {what: ratio for what, ratio in dear.items() if ratio > MOST} == {}
