@@ -1,0 +1,190 @@
+"""A kit is installed for real on this machine, without a network, or refused before anything is written."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from kits import BARE_PYTHON, PYTHON, Device, device_with, on_linux, refused
+
+from edgedigits.kit.make import Kit
+
+pytestmark = on_linux
+
+
+def test_it_installs_and_proves_itself_without_a_network(device: Device) -> None:
+    """As a user does, with a bare Python and an empty home; then everything again over the first installation."""
+    for _ in range(2):
+        done = device.install()
+        assert done.returncode == 0, done.stderr
+        assert "X[1015]: 2 " in done.stdout
+        assert device.written == ["edgedigits"]
+    program = str(device.home / "edgedigits" / "bin" / "edgedigits")
+    parity = device.offline(program, "parity", "--json", "-")
+    rows = json.loads(parity.stdout)["rows"]
+    assert parity.returncode == 0, parity.stderr
+    assert {row["runtime"] for row in rows if row["status"] == "ok"} == {"litert", "numpy"}
+    assert {row["runtime"] for row in rows if row["status"] == "missing"} >= {"tflite-runtime", "tensorflow"}
+    assert [row["mismatches"] for row in rows if row["status"] == "ok"] == [0] * 11
+
+
+def test_the_installation_may_move_and_be_linked_to(device: Device) -> None:
+    odd = device.home / "it's a place"
+    odd.mkdir()
+    (odd / "python3").symlink_to(BARE_PYTHON)
+    assert device.install("--prefix", "it's a place/one", python=odd / "python3").returncode == 0
+    (odd / "one").rename(device.home / "two")
+    (device.home / "short").symlink_to("two/bin/edgedigits")
+    if sys.version_info >= (3, 11):  # since then Python can be told not to look into the folder it runs in
+        (device.home / "numpy.py").write_text("raise SystemExit('a file of the folder it runs in')")
+    done = device.offline("./short", "predict", "--index", "3", "--json", "-")
+    assert [found["digit"] for found in json.loads(done.stdout)] == [0], done.stderr
+
+
+# One of each kind; a kit has nothing else.
+KINDS = ("install.sh", "kit.conf", "SHA256SUMS", "bundle/manifest.json", "bundle/int8.tflite", "bundle/golden.npz")
+
+
+@pytest.mark.parametrize("name", [*KINDS, "wheels/edgedigits*", "wheels/numpy*", "wheels/ai_edge_litert*"])
+@pytest.mark.parametrize("where", [0.0, 0.5, 1.0], ids=["first", "middle", "last"])
+def test_one_changed_byte_is_refused(name: str, where: float, device: Device) -> None:
+    (path,) = device.kit.glob(name)
+    content = bytearray(path.read_bytes())
+    content[round(where * (len(content) - 1))] ^= 1
+    device.change(str(path.relative_to(device.kit)), bytes(content))
+    done = device.install()
+    assert done.returncode == 2, done.stdout
+    assert done.stderr
+    assert device.written == []
+    if name not in ("install.sh", "SHA256SUMS"):
+        assert f"this kit is damaged: {path.relative_to(device.kit)}; copy it again" in done.stderr
+
+
+@pytest.mark.parametrize("damage", ["upper case", "two spaces are one and a star", "no list", "empty list"])
+def test_a_changed_list_is_refused(damage: str, device: Device) -> None:
+    """Also where sha256sum itself would not mind."""
+    sums = (device.kit / "SHA256SUMS").read_text()
+    if damage == "no list":
+        (device.kit / "SHA256SUMS").unlink()
+    else:
+        letter = next(i for i, c in enumerate(sums) if c in "abcdef")
+        changed = {
+            "upper case": sums[:letter] + sums[letter].upper() + sums[letter + 1 :],
+            "two spaces are one and a star": sums.replace("  ", " *", 1),
+            "empty list": "",
+        }[damage]
+        device.change("SHA256SUMS", changed.encode())
+    assert "SHA256SUMS" in refused(device.install()) or damage == "empty list"
+    assert device.written == []
+
+
+def test_a_missing_file_is_refused(device: Device) -> None:
+    (device.kit / "bundle" / "int8.tflite").unlink()
+    assert "this kit is damaged: bundle/int8.tflite; copy it again" in refused(device.install())
+    assert device.written == []
+
+
+def test_a_kit_for_another_processor_says_so_before_it_writes(arm_kit: Kit, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "zipfile", "-e", arm_kit.path, str(tmp_path / "unpacked")], check=True)
+    device = device_with(tmp_path / "unpacked", tmp_path)
+    said = refused(device.install())
+    assert "this kit is for 64-bit ARM (aarch64) with Python 3.11; this machine is x86_64 with Python" in said
+    assert device.written == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("suffix", ".cpython-38-x86_64-linux-gnu.so", f"this machine is x86_64 with Python {PYTHON} (cpython-"),
+        ("machines", "riscv64", "this machine is x86_64"),
+        ("glibc", "9.10", "this kit needs glibc 9.10, this machine has 2."),
+        ("need_kb", "999999999999", "the installation takes 976562499 MB, but "),
+        ("modules", "no_such=python3-no-such", "no_such; sudo apt install python3-no-such"),
+    ],
+)
+def test_a_machine_that_will_not_do_is_told_before_anything_is_written(
+    key: str, value: str, message: str, device: Device
+) -> None:
+    device.amend(key, value)
+    assert message in refused(device.install())
+    assert device.written == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--prefix",), "--prefix needs a value"),
+        (("--prefix", ""), "--prefix needs a value"),
+        (("--user",), "--user is not known; expected: sh install.sh"),
+        (("--prefix", "no/such"), "the folder of "),
+        (("--prefix", "a:b"), "has a colon"),
+        (("--python", "no-such-python"), "there is no no-such-python"),
+        (("--prefix", "/proc/edgedigits"), "but 0 MB are free in /proc; free some, or choose another --prefix"),
+    ],
+)
+def test_bad_options_of_install_sh(options: tuple[str, ...], message: str, device: Device) -> None:
+    assert message in refused(device.install(*options))
+    assert device.written == []
+
+
+def test_a_place_that_cannot_be_written(device: Device) -> None:
+    device.amend("need_kb", "0")
+    assert "cannot write to /proc; choose another --prefix" in refused(device.install("--prefix", "/proc/edgedigits"))
+
+
+def test_what_is_not_an_installation_is_never_replaced(device: Device) -> None:
+    own = device.home / "edgedigits"
+    own.mkdir()
+    (own / "thesis.txt").write_text("years of work")
+    assert "holds thesis.txt, which is not of an earlier installation" in refused(device.install())
+    (device.home / "file").write_text("")
+    assert "is a file" in refused(device.install("--prefix", "file"))
+    assert (own / "thesis.txt").read_text() == "years of work"
+    assert device.written == ["edgedigits", "file"]
+
+
+def an_earlier_installation(device: Device) -> None:
+    (device.home / "edgedigits" / "bin").mkdir(parents=True)
+    (device.home / "edgedigits" / "bin" / "edgedigits").write_text("the earlier one")
+
+
+def the_earlier_one_stands(device: Device) -> bool:
+    untouched = (device.home / "edgedigits" / "bin" / "edgedigits").read_text() == "the earlier one"
+    return untouched and device.written == ["edgedigits"]
+
+
+def test_an_installation_that_answers_wrongly_does_not_take_the_place(device: Device) -> None:
+    an_earlier_installation(device)
+    device.amend("expected", "X[1015]: 7 ")
+    assert "the installed model answers otherwise than the trained one: X[1015]: 2 " in refused(device.install())
+    assert the_earlier_one_stands(device)
+
+
+def test_a_disk_that_fills_up_on_the_way(device: Device) -> None:
+    """As far as a test without root can: no file may grow past 10 MB."""
+    an_earlier_installation(device)
+    limit = 10_000_000
+    done = device.install(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    assert "failed: " in refused(done)
+    assert the_earlier_one_stands(device)
+
+
+def heard() -> None:
+    """For a child: below a job in the background SIGINT is ignored, and a shell cannot change that."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize("name", ["INT", "TERM", "HUP"])
+def test_interrupted_while_it_unpacks(name: str, device: Device, tmp_path: Path) -> None:
+    an_earlier_installation(device)
+    python = tmp_path / "python3"
+    python.write_text(f'#!/bin/sh\ncase "$*" in *numpy*) kill -{name} $PPID ;; esac\nexec {BARE_PYTHON} "$@"\n')
+    python.chmod(0o755)
+    assert device.install(python=python, preexec_fn=heard).returncode in (130, 143)
+    assert the_earlier_one_stands(device)

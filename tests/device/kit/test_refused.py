@@ -1,0 +1,108 @@
+"""What a kit cannot be made of or for is told in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from kits import OFFLINE, PYTHON, Run, on_linux
+
+from edgedigits.bundle import Bundle
+from edgedigits.errors import BundleError, InputError
+from edgedigits.kit.make import Kit, make_kit
+
+pytestmark = on_linux
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--target", "pi-5"), "no target is called 'pi-5'; choose one of pi-64, pi-32, linux-64"),
+        (("--target", "pi-64", "--python", "3"), "--python 3: not a version of Python; expected such as 3.11"),
+        (("--target", "pi-64", "--python", "3.x"), "--python 3.x: not a version"),
+        (("--target", "pi-64", "--python", "3.9"), "edgedigits needs Python 3.10 or newer"),
+        (("--target", "pi-64", "--python", "3.13", "--runtime", "tflite-runtime"), "Python 3.8 to 3.11, not 3.13; "),
+        (("--target", "pi-32", "--runtime", "litert"), "make the kit with --runtime tflite-runtime or numpy"),
+        (("--target", "pi-64", "--runtime", "tensorflow"), "a kit has no runtime 'tensorflow'; choose one of litert"),
+        (("no/such/bundle", "--target", "pi-64"), "no/such/bundle: no such bundle"),
+        (("--target", "pi-64", "-o", "."), ". is a folder; expected a file to write"),
+        (("--target", "pi-64", "-o", "/proc/kit.zip"), "cannot write /proc/kit.zip"),
+    ],
+)
+def test_what_cannot_be_made_is_told_in_one_line(arguments: tuple[str, ...], message: str, edgedigits: Run) -> None:
+    done = edgedigits("kit", *arguments, env={**os.environ, **OFFLINE})  # and before anything is fetched
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """An environment with a temporary folder of its own, which must be empty in the end."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    yield {**os.environ, "TMPDIR": str(folder)}
+    assert list(folder.iterdir()) == []
+
+
+def test_no_network(edgedigits: Run, temporary: dict[str, str], tmp_path: Path) -> None:
+    done = edgedigits("kit", "--target", "pi-64", "-o", tmp_path / "out" / "kit.zip", env={**temporary, **OFFLINE})
+    assert done.returncode == 2
+    assert "pip cannot reach its index (Failed to establish a new connection: [Errno 111] " in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_no_pip(edgedigits: Run, hidden: Callable[..., dict[str, str]]) -> None:
+    done = edgedigits("kit", "--target", "pi-64", env=hidden("pip"))
+    assert done.returncode == 2
+    assert (
+        done.stderr
+        == "edgedigits: making a kit needs pip, which this Python lacks; `python -m ensurepip`, then again\n"
+    )
+
+
+def test_a_python_for_which_there_is_no_wheel(edgedigits: Run, kit: Kit) -> None:
+    """What the table of wheels says nothing about is asked of the index."""
+    done = edgedigits("kit", "--target", "pi-64", "--python", "3.99")
+    assert done.returncode == 2
+    assert "has no wheel for Python 3.99 on aarch64; choose another --python or --runtime" in done.stderr
+
+
+def test_a_damaged_bundle(bundle_copy: Path, tmp_path: Path) -> None:
+    (bundle_copy / "golden.npz").write_bytes(b"no arrays")
+    with pytest.raises(BundleError, match=r"golden\.npz is damaged"):
+        make_kit("linux-64", tmp_path / "kit.zip", bundle=Bundle(bundle_copy))
+    assert not (tmp_path / "kit.zip").exists()
+
+
+def test_a_bundle_that_the_runtime_does_not_open(bundle_copy: Path, tmp_path: Path) -> None:
+    manifest = json.loads((bundle_copy / "manifest.json").read_text())
+    manifest["artifacts"] = [a for a in manifest["artifacts"] if a["file"] == "float32.onnx"]
+    (bundle_copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=r"litert opens none of float32\.onnx; choose another --runtime or bundle"):
+        make_kit("linux-64", tmp_path / "kit.zip", bundle=Bundle(bundle_copy))
+
+
+@pytest.mark.parametrize("full", ["out", "tmp"])
+def test_a_full_disk_while_it_is_made(full: str, kit: Kit, temporary: dict[str, str], tmp_path: Path) -> None:
+    """A disk of 8 MB, for the kit or for what is fetched: one line, and nothing is left on it."""
+    (tmp_path / "out").mkdir()
+    apart = ["unshare", "--user", "--map-root-user", "--mount"]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(tmp_path / full)]
+    if not shutil.which("unshare") or subprocess.run([*apart, *mount], capture_output=True).returncode:
+        pytest.skip("this system lets no ordinary user mount a small disk")
+    command = [sys.executable, "-m", "edgedigits", "kit", "--target", "linux-64", "--python", PYTHON]
+    script = f'{" ".join(mount)} && "$@"; status=$?; ls -A "{tmp_path / full}"; exit $status'
+    line = [*apart, "sh", "-c", script, "sh", *command, "-o", str(tmp_path / "out" / "kit.zip")]
+    done = subprocess.run(line, capture_output=True, text=True, env=temporary)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "disk" in done.stderr if full == "tmp" else "No space left on device" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert list((tmp_path / "out").iterdir()) == []
