@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgedigits.commands.options import bundle_argument, json_option
+from edgedigits.commands.options import bundle_argument, json_option, output_option
 from edgedigits.terminal import emit, progress
 
 
@@ -17,14 +17,7 @@ from edgedigits.terminal import emit, progress
 @click.option(
     "--runtime", help="litert, tflite-runtime, onnxruntime or numpy. [default: the first that has a wheel there]"
 )
-@click.option(
-    "-o",
-    "--output",
-    default=Path("kit.zip"),
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="The kit: one .zip.",
-)
+@output_option("kit.zip", "The kit: one .zip.")
 @json_option
 def kit(
     bundle: Path | None, target: str, python: str, runtime: str | None, output: Path, json_file: str | None

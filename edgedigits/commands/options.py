@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -41,3 +43,9 @@ trusted_option = click.option(
     help="A public key to trust; may be repeated. [default for --require-signed and verify: each *.pub in the folder "
     "$EDGEDIGITS_KEYS, or ~/.config/edgedigits/trusted]",
 )
+
+
+def output_option(default: str, what: str) -> Callable[[Any], Any]:
+    """``-o FILE``: where the one file goes that a command is run for."""
+    at = click.Path(path_type=Path)
+    return click.option("-o", "--output", default=Path(default), show_default=True, type=at, help=what)

@@ -16,14 +16,17 @@ from edgedigits.commands.options import (
     runtimes_option,
     timeout_option,
 )
+from edgedigits.runtimes import RUNTIMES
 from edgedigits.terminal import FAILED, emit, progress
+
+KERNELS = dict.fromkeys(name for info in RUNTIMES.values() for name in info.kernels)
 
 
 @click.command(short_help="Prove that every artifact answers alike.")
 @bundle_argument
 @artifacts_option
 @runtimes_option
-@click.option("--kernels", multiple=True, help="Only this kernel set: default, no-delegates, reference, unoptimized.")
+@click.option("--kernels", multiple=True, help=f"Only this kernel set: {', '.join(KERNELS)}; may be repeated.")
 @click.option("--batch", default=1, show_default=True, help="Images per call.")
 @click.option(
     "--allow-mismatches", default=0, show_default=True, metavar="N", help="Let int8 rows pass with up to N mismatches."

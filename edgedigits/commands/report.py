@@ -6,18 +6,13 @@ from pathlib import Path
 
 import click
 
+from edgedigits.commands.options import output_option
+
 
 @click.command(short_help="Write a benchmark as a page, with its verdict.")
 @click.argument("bench", type=click.Path(path_type=Path))
 @click.argument("parity_file", metavar="[PARITY]", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    default=Path("report.html"),
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="The page: one file that needs neither network nor scripts.",
-)
+@output_option("report.html", "The page: one file that needs neither network nor scripts.")
 def report(bench: Path, parity_file: Path | None, output: Path) -> None:
     """Say which artifact and runtime to ship on this machine, and show why, in one self-contained HTML page.
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 import edgedigits as package
 from edgedigits.bundle import GOLDEN, Bundle
+from edgedigits.runtimes import RUNTIMES
 from edgedigits.tensors import AnyArray
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -71,6 +72,12 @@ class TestHelp:
         assert done.returncode == 0
         assert done.stdout.startswith(f"Usage: edgedigits {command} ")
         assert len(done.stdout.splitlines()[2].strip()) > 20
+
+    def test_every_kernel_set_can_be_chosen(self, edgedigits: Run) -> None:
+        help_text = "".join(edgedigits("parity", "--help").stdout.split())  # lines end within a name
+        told = help_text.partition("--kernels")[2].partition("--batch")[0]
+        names = {name for info in RUNTIMES.values() for name in info.kernels}
+        assert [name for name in names if name not in told] == []
 
     @pytest.mark.parametrize(
         ("arguments", "said"),
