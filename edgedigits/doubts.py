@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgedigits.digit import stroke_width
-from edgedigits.ink import box_of, label
+from edgedigits.ink import box_of
+from edgedigits.pieces import pieces_of
 from edgedigits.tensors import FloatArray
 
 DRAWN = 0.4  # of the strongest ink, in 28x28
@@ -53,7 +54,7 @@ def shape_of(mnist: FloatArray) -> Shape:
     height, width = bottom - top, right - left
     pen = max(stroke_width(mask, max(height, width)), 0.5)
     return Shape(
-        loops=int(label(~padded).max()) - 1,
+        loops=pieces_of(~padded).count - 1,
         across=int(across.max()),
         down=int(down.max()),
         crowded=float((across > 2).sum()) / height,

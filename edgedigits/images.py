@@ -18,7 +18,8 @@ from edgedigits.dataset import SIDE, to_row
 from edgedigits.digit import BOX, MIDDLE, MNIST_SIDE, fit, measure, place, with_usual_pen
 from edgedigits.doubts import shape_doubts, shape_of
 from edgedigits.errors import InputError
-from edgedigits.ink import DRAWN, WORK, Box, Found, Mask, box_of, find_digit, find_ink
+from edgedigits.ink import DRAWN, WORK, Found, box_of, find_digit, find_ink
+from edgedigits.pieces import Box, Mask
 from edgedigits.tensors import AnyArray, FloatArray
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def _as_it_is(gray: FloatArray) -> Look | None:
     In all of the data set the center of mass lies within half a pixel of (14, 14), and the box is 20 long; a pixel more
     of either is allowed for what saving did to it.
     """
-    ink = find_ink(gray)
+    ink, _ = find_ink(gray)
     side = len(ink)
     seen = ink * (ink > 0.1)
     mass, scale = float(seen.sum()), MNIST_SIDE / side

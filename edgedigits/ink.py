@@ -7,41 +7,22 @@ camera. Brightness and ink are float32, 0 to 1; a box is (top, left, bottom, rig
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from edgedigits.errors import InputError
 from edgedigits.paper import background, noise_of
+from edgedigits.pieces import Blob, Box, Mask, pieces_of
 from edgedigits.tensors import FloatArray
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-Mask: TypeAlias = "npt.NDArray[np.bool_]"
-Box: TypeAlias = tuple[int, int, int, int]
 WORK = 128
 LEAST_CONTRAST = 0.08  # of full scale; below it, paper grain and JPEG noise pass for ink
 NOISES = 4.5  # ink differs from the background by so many standard deviations of the noise
 DRAWN = 0.3  # of the strongest ink: from here on a pixel belongs to a stroke
 SPECK = 0.02  # of the main blob's ink: less is dust
 LEAST = 0.15  # of the picture's longer side: so long a blob is a digit rather than what a frame or a border leaves
+RIM = 2  # pixels around a stroke in which its ink fades out
 NEAR = 0.3  # of the main blob's longer side: a blob so close may be a part of the same digit
-
-
-@dataclass(frozen=True)
-class Blob:
-    """A connected piece of ink: its box, how many pixels, and its ink, the sum of theirs."""
-
-    label: int
-    box: Box
-    pixels: int
-    mass: float
-
-    @property
-    def longest(self) -> int:
-        """The longer side of the box, pixels."""
-        return max(self.box[2] - self.box[0], self.box[3] - self.box[1])
 
 
 @dataclass(frozen=True)
@@ -54,17 +35,18 @@ class Found:
     marks: int
 
 
-def find_ink(gray: FloatArray) -> FloatArray:
-    """Brightness (h, w) -> ink, same shape, 0 on the background and 1 where it is strongest; below 0 on the other side.
+def find_ink(gray: FloatArray) -> tuple[FloatArray, float]:
+    """Brightness (h, w) -> ink, same shape, 0 on the background and 1 where it is strongest, and the noise on it.
+
+    Ink is below 0 on the background's other side. The noise is a standard deviation, see :func:`noise_of`.
 
     Raises:
         InputError: nothing differs enough from the background.
     """
-    difference = gray - background(gray)
-    cubes = float(
-        (difference * difference * difference).sum()
-    )  # few pixels and far off: that is the ink; many and near: the paper
-    ink = difference if cubes > 0 else -difference
+    ink = gray - background(gray)
+    # Few pixels and far off: that is the ink; many and near: the paper.
+    if float(np.einsum("ij,ij,ij->", ink, ink, ink)) <= 0:
+        np.negative(ink, out=ink)
     noise = noise_of(gray)
     strong = float(ink.max())
     if strong < max(LEAST_CONTRAST, NOISES * noise):
@@ -72,61 +54,7 @@ def find_ink(gray: FloatArray) -> FloatArray:
             "no digit found: the picture is all of one brightness; draw darker, or on a plainer background"
         )
     ink /= strong
-    return ink
-
-
-def label(mask: Mask) -> npt.NDArray[np.int32]:
-    """(h, w) -> the number of each pixel's connected piece (8 neighbors) from 1 on, 0 outside.
-
-    Runs of a row are joined to the runs of the row above that they touch. Source: A. Rosenfeld and J. L. Pfaltz,
-    "Sequential operations in digital picture processing" (1966), on runs in place of pixels.
-    """
-    height, width = mask.shape
-    padded = np.zeros((height, width + 2), dtype=np.int8)
-    padded[:, 1:-1] = mask
-    steps = np.diff(padded, axis=1)
-    rows, starts = np.nonzero(steps == 1)
-    ends = np.nonzero(steps == -1)[1]
-    parent = list(range(len(rows)))
-
-    def root(run: int) -> int:
-        while parent[run] != run:
-            parent[run] = run = parent[parent[run]]
-        return run
-
-    runs = list(zip(rows.tolist(), starts.tolist(), ends.tolist(), strict=True))
-    above = 0
-    for this, (row, start, end) in enumerate(runs):
-        while runs[above][0] < row - 1 or (runs[above][0] == row - 1 and runs[above][2] < start):
-            above += 1
-        other = above
-        while runs[other][0] == row - 1 and runs[other][1] <= end:
-            parent[root(other)] = root(this)
-            other += 1
-    labels = np.zeros(mask.shape, dtype=np.int32)
-    numbers: dict[int, int] = {}
-    for this, (row, start, end) in enumerate(runs):
-        labels[row, start:end] = numbers.setdefault(root(this), len(numbers) + 1)
-    return labels
-
-
-def blobs_of(labels: npt.NDArray[np.int32], ink: FloatArray) -> list[Blob]:
-    """The pieces of a labelled picture, those with the most ink first."""
-    rows, columns = np.nonzero(labels)
-    numbers = labels[rows, columns]
-    count = int(labels.max())
-    mass = np.bincount(numbers, ink[rows, columns], count + 1)
-    pixels = np.bincount(numbers, minlength=count + 1)
-    low = np.full((2, count + 1), 1 << 30)
-    high = np.zeros((2, count + 1), dtype=np.int64)
-    for axis, at in enumerate((rows, columns)):
-        np.minimum.at(low[axis], numbers, at)
-        np.maximum.at(high[axis], numbers, at + 1)
-    found = [
-        Blob(n, (int(low[0, n]), int(low[1, n]), int(high[0, n]), int(high[1, n])), int(pixels[n]), float(mass[n]))
-        for n in range(1, count + 1)
-    ]
-    return sorted(found, key=lambda blob: -blob.mass)
+    return ink, noise / strong
 
 
 def find_digit(gray: FloatArray) -> Found:
@@ -135,21 +63,23 @@ def find_digit(gray: FloatArray) -> Found:
 
     if min(gray.shape) < 3 or max(gray.shape) < 8:
         raise InputError("no digit found: the picture is too small or too narrow to hold one; give a larger one")
-    ink = find_ink(gray)
-    ink = np.minimum(ink / float(ink[ink > 0.5].mean()), 1.0)  # a body of ink is 1, not its one darkest pixel
-    noise = noise_of(ink)
-    least = max(DRAWN, NOISES * noise)
+    ink, noise = find_ink(gray)
+    body = float(ink[ink > 0.5].mean())  # a body of ink is 1, not its one darkest pixel
+    noise /= body
+    ink = np.minimum(ink / body, 1.0)
     ink = without_lines(ink, max(DRAWN / 2, NOISES * noise))
-    labels = label(ink > min(least, 0.6))
-    blobs = blobs_of(labels, ink)
+    pieces = pieces_of(ink > min(max(DRAWN, NOISES * noise), 0.6))
+    blobs = pieces.blobs(ink)
     if not blobs:
         raise InputError("no digit found: only a line or noise; draw darker, or on a plainer background")
     main, parts, marks = choose(blobs, ink.shape)
-    mask = np.isin(labels, [blob.label for blob in (main, *parts)])
-    near = grown(mask, 2)
-    floor = 2.0 * noise if noise > 0.01 else 0.0
-    kept = np.where(near & (ink > floor), ink, np.float32(0.0))
-    return Found(kept, mask, box_of(mask), marks)
+    mask = pieces.mask_of([blob.label for blob in (main, *parts)])
+    box = union([blob.box for blob in (main, *parts)])
+    around = tuple(slice(max(0, low - RIM), high + RIM) for low, high in (box[::2], box[1::2]))
+    near = grown(mask[around], RIM) & (ink[around] > (2.0 * noise if noise > 0.01 else 0.0))
+    kept = np.zeros_like(ink)
+    kept[around] = ink[around] * near
+    return Found(kept, mask, box, marks)
 
 
 def choose(blobs: list[Blob], shape: tuple[int, ...]) -> tuple[Blob, list[Blob], int]:
@@ -214,6 +144,12 @@ def grown(mask: Mask, pixels: int) -> Mask:
                 wide[to] |= mask[of]
         mask = wide
     return mask
+
+
+def union(boxes: list[Box]) -> Box:
+    """The smallest box that holds them all."""
+    tops, lefts, bottoms, rights = zip(*boxes, strict=True)
+    return min(tops), min(lefts), max(bottoms), max(rights)
 
 
 def box_of(mask: Mask) -> Box:

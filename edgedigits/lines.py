@@ -11,7 +11,7 @@ from edgedigits.tensors import FloatArray
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from edgedigits.ink import Mask
+    from edgedigits.pieces import Mask
 
 SLANT = 5  # pixels that a line may rise over the picture's whole width
 ACROSS = 0.8  # of the width: what is drawn so far along one line is ruled
@@ -28,13 +28,13 @@ def without_lines(ink: FloatArray, least: float) -> FloatArray:
     for turned in (False, True):
         page = ink.T if turned else ink
         drawn = page > least
-        if min(page.shape) < 20 or not (drawn[:, :2].any() and drawn[:, -2:].any()):
+        if min(page.shape) < 20:
             continue
-        page = page.copy()
-        for _ in range(LINES):
-            line = find_line(drawn)
+        for number in range(LINES):
+            line = find_line(drawn) if drawn[:, :2].any() and drawn[:, -2:].any() else None
             if line is None:
                 break
+            page = page if number else page.copy()
             erase(page, drawn, line)
         ink = page.T if turned else page
     return ink
@@ -63,24 +63,27 @@ def find_line(drawn: Mask) -> npt.NDArray[np.int64] | None:
 def erase(page: FloatArray, drawn: Mask, line: npt.NDArray[np.int64]) -> None:
     """Erase one line from ``page`` and ``drawn``, in place, where it is by itself."""
     height = len(page)
-    spans = [_span(drawn[:, x], int(y)) for x, y in enumerate(line)]
-    thickness = [end - start for start, end in spans if end > start]
-    usual = int(np.median(thickness)) if thickness else 1
-    for x, (start, end) in enumerate(spans):
-        if usual <= max(2, THIN * height) and end - start <= usual + 1:
-            page[max(0, start - 1) : end + 1, x] = 0.0
-        drawn[max(0, start - 1) : end + 1, x] = False  # found once is enough, also where it was left
+    start, end = _spans(drawn, line)
+    thick = end - start
+    usual = int(np.median(thick[thick > 0])) if thick.any() else 1
+    rows = np.arange(height)[:, None]
+    span = (rows >= start - 1) & (rows <= end)  # and a pixel at each side, in which it fades out
+    if usual <= max(2, THIN * height):
+        page[span & (thick <= usual + 1)] = 0.0
+    drawn[span] = False  # found once is enough, also where it was left
 
 
-def _span(column: Mask, row: int) -> tuple[int, int]:
-    """The ink around a row of a column, its first pixel and the one past its last; the row above counts as the row."""
-    if not column[row]:
-        row = row - 1 if row and column[row - 1] else row
-    if not column[row]:
-        return row, row
-    start = end = row
-    while start > 0 and column[start - 1]:
-        start -= 1
-    while end < len(column) and column[end]:
-        end += 1
-    return start, end
+def _spans(drawn: Mask, line: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The ink around the line's row of each column, its first pixel and the one past its last, both (w,).
+
+    Where that pixel is not drawn, the row above counts for it; where that is not drawn either, the two are the row.
+    """
+    height, width = drawn.shape
+    columns, rows = np.arange(width), np.arange(height)[:, None]
+    above = np.maximum(line - 1, 0)
+    line = np.where(drawn[line, columns] | ~drawn[above, columns], line, above)
+    blank_above = np.maximum.accumulate(np.where(drawn, -1, rows), axis=0)
+    blank_below = np.minimum.accumulate(np.where(drawn, height, rows)[::-1], axis=0)[::-1]
+    start, end = blank_above[line, columns] + 1, blank_below[line, columns]
+    inked = drawn[line, columns]
+    return np.where(inked, start, line), np.where(inked, end, line)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from edgedigits.tensors import AnyArray, FloatArray
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+Image64: TypeAlias = "npt.NDArray[np.float64]"
+SMALL = 24  # pixels: the side of the copy to which a page's light is fitted
+STEPS = 4080  # of brightness, at which noise is counted: 16 to one of 8 bits
 FLAT = 0.02  # along the border: a page that varies less has one brightness
 CLEAR = 0.84  # of the variance: what two brightnesses explain on a clean page
 
@@ -19,10 +23,9 @@ def background(gray: FloatArray) -> FloatArray:
     """The brightness (h, w) that the page would have without ink.
 
     A page that is flat along its border is taken to be flat, and so is one of two clear brightnesses, which a digit cut
-    out close leaves; otherwise a second-degree surface is fitted to a 24x24
-    copy, by least squares that are repeated with the Geman-McClure weights of the residuals, so that ink and shadows of
-    edges count for little. Source: P. W. Holland and R. E. Welsch, "Robust regression using iteratively reweighted
-    least-squares" (1977).
+    out close leaves; otherwise a second-degree surface is fitted to a small copy, by least squares that are repeated
+    with the Geman-McClure weights of the residuals, so that ink and shadows of edges count for little. Source: P. W.
+    Holland and R. E. Welsch, "Robust regression using iteratively reweighted least-squares" (1977).
     """
     border = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
     middle = median(border)
@@ -33,23 +36,35 @@ def background(gray: FloatArray) -> FloatArray:
         return np.full_like(gray, _behind(gray, *two))
     from PIL import Image
 
-    side = 24
-    small = np.asarray(Image.fromarray(gray).resize((side, side), Image.Resampling.BOX), dtype=np.float64)
-    at = np.linspace(-1 + 1 / side, 1 - 1 / side, side)
-    terms = _surface(at, at).reshape(-1, 6)
+    small = np.asarray(Image.fromarray(gray).resize((SMALL, SMALL), Image.Resampling.BOX), dtype=np.float64)
+    terms, first_guess = _fitted()
     values = small.ravel()
-    edge = np.ones((side, side), dtype=bool)
-    edge[2:-2, 2:-2] = False
-    weights = np.where(edge.ravel(), 1.0, 0.05)  # the first guess trusts the border
+    weights = first_guess
     for _ in range(5):
-        weighted = terms * weights[:, None]
-        solved = np.linalg.solve(weighted.T @ terms + 1e-6 * np.eye(6), weighted.T @ values)
-        residual = np.abs(values - terms @ solved)
+        weighted = terms * weights
+        solved = np.linalg.solve(weighted @ terms.T + 1e-6 * np.eye(6), weighted @ values)
+        residual = np.abs(values - solved @ terms)
         scale = max(2.0 * median(residual), 0.004)
         weights = 1.0 / (1.0 + (residual / scale) ** 2) ** 2
-    height, width = gray.shape
-    rows, columns = ((np.arange(n) + 0.5) * 2 / n - 1 for n in (height, width))
-    return (_surface(rows, columns) @ solved).astype(np.float32)
+    y, x = (((np.arange(n) + 0.5) * 2 / n - 1).astype(np.float32) for n in gray.shape)
+    level, across, down, across2, both, down2 = solved.astype(np.float32)
+    surface: FloatArray = np.multiply.outer(both * y, x)
+    surface += (level + down * y + down2 * y * y)[:, None]
+    surface += across * x + across2 * x * x
+    return surface
+
+
+@functools.cache
+def _fitted() -> tuple[Image64, Image64]:
+    """The terms of a surface of degree 2 at each pixel of the small copy, (6, pixels), and the first guess's weights.
+
+    The terms are 1, x, y, x squared, x times y, y squared, each from -1 to 1; the guess trusts the border.
+    """
+    at = np.linspace(-1 + 1 / SMALL, 1 - 1 / SMALL, SMALL)
+    y, x = (each.ravel() for each in np.meshgrid(at, at, indexing="ij"))
+    inner = np.zeros((SMALL, SMALL), dtype=bool)
+    inner[2:-2, 2:-2] = True
+    return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y]), np.where(inner.ravel(), 0.05, 1.0)
 
 
 def median(values: AnyArray) -> float:
@@ -97,15 +112,17 @@ def _behind(gray: FloatArray, dark: float, light: float) -> float:
     return median(paper) if len(paper) else (light if lighter > 0.4 else dark)
 
 
-def _surface(rows: npt.NDArray[np.float64], columns: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The six terms up to degree 2 at each (row, column), (rows, columns, 6)."""
-    y, x = np.meshgrid(rows, columns, indexing="ij")
-    return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
-
-
 def noise_of(gray: FloatArray) -> float:
     """The standard deviation of the pixels' noise, from neighbors' differences; strokes' edges are too few to count.
 
-    Half of such differences lie within 0.6745 of theirs, which is the square root of 2 times the pixels'.
+    Half of such differences lie within 0.6745 of theirs, which is the square root of 2 times the pixels'. They are
+    counted in steps of 1 / ``STEPS``, which is exact for pixels of 8 bits.
     """
-    return median(np.abs(np.diff(gray, axis=1))) / 0.954
+    steps = np.abs(gray[:, 1:] - gray[:, :-1]).ravel()
+    if 2 * np.count_nonzero(steps < 0.5 / STEPS) > steps.size:
+        return 0.0
+    steps *= STEPS
+    steps += 0.5
+    below = np.bincount(steps.astype(np.intp)).cumsum()
+    middle = np.searchsorted(below, [(steps.size - 1) // 2, steps.size // 2], side="right")
+    return float(middle.sum()) / 2 / STEPS / 0.954

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image, ImageFilter
 
-from edgedigits.digit import fit, measure, place, stroke_width, with_usual_pen
+from edgedigits.digit import filtered, fit, framed, measure, place, stroke_width, with_usual_pen
 from edgedigits.errors import InputError
-from edgedigits.ink import blobs_of, box_of, find_digit, find_ink, grown, label
+from edgedigits.ink import box_of, find_digit, find_ink, grown
 from edgedigits.lines import without_lines
 from edgedigits.paper import background, noise_of, two_levels
+from edgedigits.pieces import pieces_of
 from edgedigits.tensors import FloatArray
 
 
@@ -42,13 +46,22 @@ class TestPaper:
         assert two_levels(close) == pytest.approx((0.18, 0.9), abs=0.01)
         assert background(close)[0, 0] == pytest.approx(0.9)
 
+    def test_noise_is_the_median_step(self) -> None:
+        """Exactly, for pixels of 8 bits."""
+        for reach in (1, 2, 3, 6, 40, 256):
+            levels = np.random.default_rng(reach).integers(0, reach, (41, 30))
+            expected = float(np.median(np.abs(np.diff(levels, axis=1)))) / 255 / 0.954
+            assert noise_of((levels / np.float32(255)).astype(np.float32)) == pytest.approx(expected, rel=1e-6, abs=0)
+        two = np.array([[0, 1, 3]], dtype=np.float32) / 255
+        assert noise_of(two) == pytest.approx(1.5 / 255 / 0.954)
+
     def test_light_from_one_side_is_not_two_brightnesses(self) -> None:
         assert two_levels(np.linspace(0, 1, 10_000, dtype=np.float32).reshape(100, 100)) is None
 
     @pytest.mark.parametrize("light_on_dark", [False, True])
     def test_ink_is_what_few_pixels_have(self, light_on_dark: bool) -> None:
         gray = with_bar(sheet())
-        ink = find_ink(1 - gray if light_on_dark else gray)
+        ink, _ = find_ink(1 - gray if light_on_dark else gray)
         assert ink[50, 48] == pytest.approx(1.0)
         assert ink[5, 5] == pytest.approx(0.0, abs=1e-6)
 
@@ -62,8 +75,12 @@ class TestPaper:
 def test_pieces_are_those_of_a_flood(height: int, width: int, seed: int, share: float) -> None:
     """Against an oracle that floods from each pixel."""
     mask = np.random.default_rng(seed).random((height, width)) < share
-    labels = label(mask)
+    found = pieces_of(mask)
+    labels = np.zeros(mask.shape, dtype=int)
+    for number in range(found.count):
+        labels += (number + 1) * found.mask_of([number])
     assert ((labels > 0) == mask).all()
+    np.testing.assert_array_equal(found.mask_of(list(range(found.count))), mask)
     seen: set[tuple[int, int]] = set()
     pieces = 0
     for start in map(tuple, np.argwhere(mask)):
@@ -79,10 +96,12 @@ def test_pieces_are_those_of_a_flood(height: int, width: int, seed: int, share: 
                 if 0 <= at[0] < height and 0 <= at[1] < width and mask[at] and at not in seen:
                     seen.add(at)
                     flood.append(at)
-    assert labels.max(initial=0) == pieces
+    assert found.count == pieces
     ink = np.random.default_rng(seed).random(mask.shape).astype(np.float32)
-    for blob in blobs_of(labels, ink):
-        own = labels == blob.label
+    blobs = found.blobs(ink)
+    assert [blob.mass for blob in blobs] == sorted((blob.mass for blob in blobs), reverse=True)
+    for blob in blobs:
+        own = labels == blob.label + 1
         assert (blob.box, blob.pixels) == (box_of(own), own.sum())
         assert blob.mass == pytest.approx(float(ink[own].sum()), rel=1e-4)
 
@@ -94,6 +113,15 @@ def test_grown() -> None:
     assert wide[2:7, 0:5].all()
     assert wide[0:3, 6:9].all()
     assert wide.sum() == 25 + 9
+
+
+@pytest.mark.parametrize("reach", [0, 1, 2, 3, 4, 9])
+@pytest.mark.parametrize(("widest", "kind"), [(np.maximum, ImageFilter.MaxFilter), (np.minimum, ImageFilter.MinFilter)])
+def test_largest_and_smallest_of_a_square(reach: int, widest: np.ufunc, kind: Any) -> None:
+    """As Pillow's rank filters have it."""
+    image = np.random.default_rng(reach).random((31, 23)).astype(np.float32)
+    expected = np.asarray(Image.fromarray(framed(image, reach)).filter(kind(2 * reach + 1)))
+    np.testing.assert_array_equal(filtered(image, reach, widest), expected[reach : 31 + reach, reach : 23 + reach])
 
 
 class TestLines:
@@ -109,6 +137,15 @@ class TestLines:
         cleaned = without_lines(ink.T if upright else ink, 0.2)
         np.testing.assert_allclose((cleaned.T if upright else cleaned)[:, :43], bar[:, :43])
         np.testing.assert_array_equal((cleaned.T if upright else cleaned)[:, 46:52], bar[:, 46:52])
+
+    def test_all_lines_go_each_way(self) -> None:
+        ink = np.zeros((100, 120), dtype=np.float32)
+        ink[10::20] = ink[11::20] = 1.0
+        assert without_lines(ink, 0.2).max() == 0
+        ink[:, 15::30] = 1.0
+        left = without_lines(ink, 0.2)
+        assert left[:, 30:40].max() == 0
+        assert (left > 0).sum() <= 5 * 4 * 4 * 2  # where two lines cross, a pixel or two may stay
 
     def test_a_stroke_that_does_not_reach_both_borders_is_no_line(self) -> None:
         ink = np.zeros((100, 100), dtype=np.float32)

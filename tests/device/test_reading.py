@@ -196,6 +196,12 @@ class TestKinds:
         plain.resize((5000, 5000)).save(path)
         assert max(load_gray(path, "large").size) <= 2500
 
+    @pytest.mark.parametrize("size", [(4000, 3000), (2250, 4000)])
+    def test_a_phones_photo_is_unpacked_at_a_half(self, plain: Picture, tmp_path: Path, size: tuple[int, int]) -> None:
+        path = tmp_path / "large.jpg"
+        plain.resize(size).save(path)
+        assert load_gray(path, "large").size == (size[0] // 2, size[1] // 2)
+
 
 def png_of_size(width: int, height: int) -> bytes:
     """A PNG whose head promises that many gray pixels, and that holds one row of them."""
