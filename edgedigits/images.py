@@ -16,7 +16,7 @@ import numpy as np
 
 from edgedigits.dataset import SIDE, to_row
 from edgedigits.digit import BOX, MIDDLE, MNIST_SIDE, fit, measure, place, with_usual_pen
-from edgedigits.doubts import shape_doubts, shape_of
+from edgedigits.doubts import Shape, shape_doubts, shape_of
 from edgedigits.errors import InputError
 from edgedigits.ink import DRAWN, WORK, Found, box_of, find_digit, find_ink
 from edgedigits.pieces import Box, Mask
@@ -43,7 +43,7 @@ class Look:
         box: the digit's box in it, (top, left, bottom, right) in pixels.
         mnist: the digit in MNIST's geometry, (28, 28); None for a picture that already was 20x20.
         row: the model's input, (400,) float32 column-major, light ink on dark.
-        doubts: why this may be no one digit, in words; see :mod:`edgedigits.doubts`.
+        shape: what was counted of the digit's strokes; None for a picture that already was 20x20.
     """
 
     page: FloatArray
@@ -53,7 +53,12 @@ class Look:
     box: Box
     mnist: FloatArray | None
     row: FloatArray
-    doubts: tuple[str, ...] = ()
+    shape: Shape | None = None
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why this may be no one digit, in words; see :mod:`edgedigits.doubts`."""
+        return shape_doubts(self.shape) if self.shape else ()
 
 
 def read_picture(source: Path | BinaryIO) -> FloatArray:
@@ -104,8 +109,8 @@ def look_at(picture: Image) -> Look:
     mnist = place(fit(ink, measure(ink, box)))
     scale = max(page.shape) / max(whole)
     left, top, right, bottom = (round(at * scale) for at in part)
-    doubts = shape_doubts(shape_of(mnist), marks)
-    return Look(page, (top, left, bottom, right), gray, found.mask, found.box, mnist, to_input(shrink(mnist)), doubts)
+    shape = shape_of(mnist, _cut(found.ink, found.box), marks)
+    return Look(page, (top, left, bottom, right), gray, found.mask, found.box, mnist, to_input(shrink(mnist)), shape)
 
 
 def _as_it_is(gray: FloatArray) -> Look | None:
@@ -128,7 +133,12 @@ def _as_it_is(gray: FloatArray) -> Look | None:
     if side == SIDE:
         return Look(gray, whole, gray, mask, box, None, to_input(ink))
     mnist = np.clip(ink, 0.0, 1.0)
-    return Look(gray, whole, gray, mask, box, mnist, to_input(shrink(mnist)), shape_doubts(shape_of(mnist)))
+    return Look(gray, whole, gray, mask, box, mnist, to_input(shrink(mnist)), shape_of(mnist, _cut(mnist, box)))
+
+
+def _cut(ink: FloatArray, box: Box) -> FloatArray:
+    top, left, bottom, right = box
+    return ink[top:bottom, left:right]
 
 
 def _find(picture: Image) -> tuple[FloatArray, Found]:

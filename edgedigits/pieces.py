@@ -81,18 +81,39 @@ class Pieces:
         return sorted(found, key=lambda blob: -blob.mass)
 
 
+def forks_of(mask: Mask) -> int:
+    """How often strokes part and meet on the way down a mask (h, w): a run that touches n runs of a next row is n - 1.
+
+    Runs that end at once do not count: they are a stroke's rough edge. A plain stroke has no forks, whatever its
+    length. Source: the junctions of T. Pavlidis's line adjacency graph, "Algorithms for Graphics and Image Processing"
+    (1982).
+    """
+    starts, ends, stride = _runs(mask)
+    forks = 0
+    for step in (-stride, stride):
+        first, past = np.searchsorted(ends, starts + step), np.searchsorted(starts, ends + step, side="right")
+        going_on = np.concatenate([[0], np.cumsum(past > first)])
+        forks += int(np.maximum(going_on[np.maximum(past, first)] - going_on[first] - 1, 0).sum())
+    return forks
+
+
+def _runs(mask: Mask) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
+    """The runs' starts and ends as in :class:`Pieces`, and from a pixel to the one below it."""
+    height, width = mask.shape
+    stride = width + 1  # a pixel that is not drawn ends each row
+    flat = np.zeros(height * stride + 1, dtype=bool)
+    flat[1:].reshape(height, stride)[:, :-1] = mask
+    bounds = np.flatnonzero(flat[1:] != flat[:-1])
+    return bounds[::2], bounds[1::2], stride
+
+
 def pieces_of(mask: Mask) -> Pieces:
     """The connected pieces (8 neighbors) of a mask (h, w).
 
     Runs of a row are joined to the runs of the row above that they touch. Source: A. Rosenfeld and J. L. Pfaltz,
     "Sequential operations in digital picture processing" (1966), on runs in place of pixels.
     """
-    height, width = mask.shape
-    stride = width + 1  # a pixel that is not drawn ends each row
-    flat = np.zeros(height * stride + 1, dtype=bool)
-    flat[1:].reshape(height, stride)[:, :-1] = mask
-    bounds = np.flatnonzero(flat[1:] != flat[:-1])
-    starts, ends = bounds[::2], bounds[1::2]
+    starts, ends, stride = _runs(mask)
     first = np.searchsorted(ends, starts - stride).tolist()
     last = np.searchsorted(starts, ends - stride, side="right").tolist()
     parent = list(range(len(starts)))  # never a later run than the run itself
@@ -116,4 +137,4 @@ def pieces_of(mask: Mask) -> Pieces:
             count += 1
         else:
             parent[run] = parent[to]
-    return Pieces((height, width), starts, ends, np.array(parent, dtype=np.int64), count)
+    return Pieces((mask.shape[0], mask.shape[1]), starts, ends, np.array(parent, dtype=np.int64), count)

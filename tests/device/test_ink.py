@@ -15,7 +15,7 @@ from edgedigits.errors import InputError
 from edgedigits.ink import box_of, find_digit, find_ink, grown
 from edgedigits.lines import without_lines
 from edgedigits.paper import background, noise_of, two_levels
-from edgedigits.pieces import pieces_of
+from edgedigits.pieces import forks_of, pieces_of
 from edgedigits.tensors import FloatArray
 
 
@@ -104,6 +104,24 @@ def test_pieces_are_those_of_a_flood(height: int, width: int, seed: int, share: 
         own = labels == blob.label + 1
         assert (blob.box, blob.pixels) == (box_of(own), own.sum())
         assert blob.mass == pytest.approx(float(ink[own].sum()), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("rows", "forks"),
+    [
+        ([".#..", "##..", ".##.", "..#."], 0),  # one stroke, however it bends
+        (["#..#", "#..#", ".##.", ".##.", "#..#", "#..#"], 2),  # two that meet and part
+        (["####", "#..#", "####"], 2),  # a ring
+        (["#.#.#", "#.#.#", "#####"], 2),  # three that meet
+        (["#.#.#", "#####", ".#.##"], 0),  # rough edges
+        (["#.#.#", "#.#.#", ".....", "#####"], 0),
+        (["#..", ".#.", "..#"], 0),
+        (["...", "..."], 0),
+    ],
+)
+def test_forks(rows: list[str], forks: int) -> None:
+    mask = np.array([[pixel == "#" for pixel in row] for row in rows])
+    assert forks_of(mask) == forks_of(mask[::-1]) == forks_of(mask[:, ::-1]) == forks
 
 
 def test_grown() -> None:
