@@ -83,11 +83,12 @@ def thin(digit: npt.NDArray[np.uint8], rng: Rng) -> bytes:
     return saved(on_paper(ink(digit, SIDE, -THINNER)))
 
 
-def large_page(digit: npt.NDArray[np.uint8], rng: Rng) -> bytes:
-    """80 to 240 pixels anywhere on 800x600."""
-    side = int(rng.integers(80, 241))
-    page = Image.new("L", (800, 600))
-    page.paste(ink(digit, side), (int(rng.integers(0, 800 - side)), int(rng.integers(0, 600 - side))))
+def large_page(digit: npt.NDArray[np.uint8], rng: Rng, width: int = 800) -> bytes:
+    """A tenth to three tenths of the page's width anywhere on it: 80 to 240 pixels on 800x600."""
+    height = width * 3 // 4
+    side = int(rng.integers(width // 10, width * 3 // 10 + 1))
+    page = Image.new("L", (width, height))
+    page.paste(ink(digit, side), (int(rng.integers(0, width - side)), int(rng.integers(0, height - side))))
     return saved(on_paper(page))
 
 
@@ -121,6 +122,18 @@ def photo(digit: npt.NDArray[np.uint8], rng: Rng) -> bytes:
     return saved(Image.fromarray(np.clip(np.rint(seen), 0, 255).astype(np.uint8)), "JPEG", quality=75)
 
 
+def phone(digit: npt.NDArray[np.uint8], rng: Rng) -> bytes:
+    """300 to 1500 pixels anywhere on 4000x3000: warm paper, light that falls off to 60 %, noise of 5 of 255, JPEG."""
+    width, height, side = 4000, 3000, int(rng.integers(300, 1501))
+    page = Image.new("L", (width, height))
+    page.paste(ink(digit, side), (int(rng.integers(0, width - side)), int(rng.integers(0, height - side))))
+    light = (225 * (1 - 0.4 * np.linspace(0, 1, width))).astype(np.float32)
+    gray = light * (1 - np.asarray(page) * np.float32(0.75 / 255))
+    warm = gray[..., None] * np.array([1.04, 1.01, 0.94], dtype=np.float32)
+    seen = warm + 5 * rng.standard_normal(warm.shape, dtype=np.float32)
+    return saved(Image.fromarray(np.clip(np.rint(seen), 0, 255).astype(np.uint8)), "JPEG", quality=85)
+
+
 def _perspective(target: npt.NDArray[np.float64]) -> list[float]:
     """Pillow's eight coefficients that bring the square (0..160) to the four corners ``target``, (x, y) each."""
     source = [(0, 0), (0, 160), (160, 160), (160, 0)]
@@ -150,7 +163,22 @@ FAMILIES: dict[str, Callable[[npt.NDArray[np.uint8], Rng], bytes]] = {
     "ruled line": ruled,
 }
 
+#: Those of other sizes at 200 pixels, for the time that a picture takes.
+AT_200: dict[str, Callable[[npt.NDArray[np.uint8], Rng], bytes]] = {
+    "clean, 28 to 400 px": lambda digit, rng: saved(on_paper(ink(digit, SIDE))),
+    "large page, off-center": lambda digit, rng: large_page(digit, rng, SIDE),
+}
+LARGER: dict[str, Callable[[npt.NDArray[np.uint8], Rng], bytes]] = {
+    "large page, 800x600": large_page,
+    "phone photo, 4000x3000": phone,
+}
+
 
 def draw(family: str, digit: npt.NDArray[np.uint8], number: int) -> bytes:
     """The picture of one digit as a file's bytes; the same for the same number at every run."""
     return FAMILIES[family](digit, np.random.default_rng([number, *family.encode()]))
+
+
+def draw_to_time(family: str, digit: npt.NDArray[np.uint8], number: int) -> bytes:
+    """The same at 200 pixels, for any family; or one of the larger pictures."""
+    return {**FAMILIES, **AT_200, **LARGER}[family](digit, np.random.default_rng([number, *family.encode()]))
