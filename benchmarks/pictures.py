@@ -18,7 +18,7 @@ RECIPES = ("robust", "notebook")
 DIRECT, SCRAWLS = "the arrays themselves", 500
 CLOSE = ("clean, 28 to 400 px", "inverted", "JPEG, quality 30", "large page, off-center")
 FAR = ("photo", "thick pen", "thin pen")
-ROUNDS = 9
+ROUNDS = 5
 
 
 def child(request: Row) -> Row:
