@@ -66,7 +66,7 @@ def measure(
         sustained_minutes: how long the first row runs on after the others, a point a minute; 0 for not at all.
         seed: of the images' order and the rows' shuffle.
         timeout: seconds for one process, beyond what it measures for.
-        memory_bytes: what one may take of memory; None for :func:`edgedigits.child.memory_share`.
+        memory_bytes: what one may take of memory; None for :func:`edgedigits.endings.memory_share`.
         on_progress: called with seconds done and seconds in all, both estimates.
 
     Ctrl-C ends the run: what was finished is reported, marked as cut short.

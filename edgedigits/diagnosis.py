@@ -18,8 +18,8 @@ class Check:
         name: the runtime's or the distribution's.
         version: None where it is not installed or does not tell.
         status: ``"works"``; ``"wrong answer"``; ``"crashed"``, by ``signal``; ``"broken"``, it raised an exception;
-            ``"error"``, edgedigits found why it cannot run; ``"timeout"``; ``"not installed"``; ``"not tried"``, since
-            NumPy does not work.
+            ``"error"``, edgedigits found why it cannot run; ``"timeout"``; ``"memory"``; ``"not installed"``;
+            ``"not tried"``, since NumPy does not work.
         message: what is wrong, or why there is no wheel, and what to use instead; empty where all is well.
         line: what to type to mend or to add it; None where there is no such line.
     """

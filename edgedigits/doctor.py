@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from edgedigits import machine
-from edgedigits.child import ILLEGAL, Outcome, run_in_child
+from edgedigits.child import Outcome, run_in_child
 from edgedigits.diagnosis import Check, Diagnosis
+from edgedigits.endings import ILLEGAL
 from edgedigits.errors import ModelError, RuntimeUnavailableError
 from edgedigits.machine import Threat, Throttling
 from edgedigits.runtimes import CHOSEN_ONLY_BY_NAME, RUNTIMES, RuntimeInfo
@@ -32,11 +33,17 @@ IMAGE = 1015
 NEEDED = {"numpy": "numpy", "Pillow": "PIL.Image"}
 
 
-def examine(*, timeout: float = 300.0, on_check: Callable[[Check], None] = lambda check: None) -> Diagnosis:
+def examine(
+    *,
+    timeout: float = 300.0,
+    memory_bytes: int | None = None,
+    on_check: Callable[[Check], None] = lambda check: None,
+) -> Diagnosis:
     """Try everything, as many processes at once as the machine has cores.
 
     Args:
         timeout: seconds for one process.
+        memory_bytes: what one may take of memory; None for :func:`edgedigits.endings.memory_share`.
         on_check: called with each check as it is done, before its remedy is known.
     """
     where, described, reading = here(), machine.describe(), machine.throttling()
@@ -47,8 +54,8 @@ def examine(*, timeout: float = 300.0, on_check: Callable[[Check], None] = lambd
         return check
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        tried = pool.map(lambda name: told(_try_runtime(RUNTIMES[name], timeout)), names)
-        imported = pool.map(lambda name: told(_try_import(name, timeout)), NEEDED)
+        tried = pool.map(lambda name: told(_try_runtime(RUNTIMES[name], timeout, memory_bytes)), names)
+        imported = pool.map(lambda name: told(_try_import(name, timeout, memory_bytes)), NEEDED)
         found = {check.name: check for check in tried}
         packages = tuple(package_remedy(check, where) for check in imported)
     numpy = next(check for check in packages if check.name == "numpy")
@@ -87,10 +94,10 @@ def child_import(request: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def _try_runtime(info: RuntimeInfo, timeout: float) -> Check:
+def _try_runtime(info: RuntimeInfo, timeout: float, memory_bytes: int | None) -> Check:
     if not info.installed:
         return Check(info.name, None, "not installed")
-    outcome = run_in_child("runtime", {"runtime": info.name}, timeout)
+    outcome = run_in_child("runtime", {"runtime": info.name}, timeout, memory_bytes)
     if outcome.status != "ok" or "broken" in outcome.answer:
         return _failure(info.name, info.version, outcome)
     answer = outcome.answer
@@ -102,7 +109,7 @@ def _try_runtime(info: RuntimeInfo, timeout: float) -> Check:
     return Check(info.name, found, "works")
 
 
-def _try_import(distribution: str, timeout: float) -> Check:
+def _try_import(distribution: str, timeout: float, memory_bytes: int | None) -> Check:
     module = NEEDED[distribution]
     if find_spec(module.partition(".")[0]) is None:
         return Check(distribution, None, "not installed")
@@ -110,7 +117,7 @@ def _try_import(distribution: str, timeout: float) -> Check:
         found = version(distribution)
     except PackageNotFoundError:
         found = None
-    outcome = run_in_child("import", {"module": module}, timeout)
+    outcome = run_in_child("import", {"module": module}, timeout, memory_bytes)
     return Check(distribution, found, "works") if outcome.status == "ok" else _failure(distribution, found, outcome)
 
 
@@ -125,7 +132,7 @@ def _failure(name: str, found: str | None, outcome: Outcome) -> Check:
 
 def package_remedy(check: Check, where: Platform) -> Check:
     """With what to type where something that edgedigits needs is missing or broken."""
-    if check.status in ("works", "timeout"):
+    if check.status in ("works", "timeout", "memory"):
         return check
     line: str | None = dependency_line(check.name, where)
     if check.signal in ILLEGAL:  # the same again would not help

@@ -15,8 +15,9 @@ import numpy as np
 
 from edgedigits import metrics
 from edgedigits.bundle import Artifact, Bundle
-from edgedigits.child import Outcome, memory_share, run_in_child
+from edgedigits.child import Outcome, run_in_child
 from edgedigits.dataset import Labels
+from edgedigits.endings import memory_share
 from edgedigits.errors import InputError, RuntimeUnavailableError
 from edgedigits.recomputed import Recomputed
 from edgedigits.runtimes import RUNTIMES, runtime_info

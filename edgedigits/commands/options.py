@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +50,22 @@ def output_option(default: str, what: str) -> Callable[[Any], Any]:
     """``-o FILE``: where the one file goes that a command is run for."""
     at = click.Path(path_type=Path)
     return click.option("-o", "--output", default=Path(default), show_default=True, type=at, help=what)
+
+
+def guards_foreign(command: Callable[..., int]) -> Callable[..., int]:
+    """Have a command run in a copy of its process where ``bundle`` is none of the package's, or a limit is asked for.
+
+    A runtime that dies of somebody else's model is one line then. The package's own are worth no copy.
+    """
+
+    @wraps(command)
+    def run(timeout: float | None, memory_bytes: int | None, **options: Any) -> int:
+        bundle: Path | None = options["bundle"]
+        packaged = bundle is None or (str(bundle) in ("notebook", "robust") and not bundle.exists())
+        if packaged and timeout is None and memory_bytes is None:
+            return command(**options)
+        from edgedigits.guard import guarded
+
+        return guarded(partial(command, **options), timeout, memory_bytes)
+
+    return run

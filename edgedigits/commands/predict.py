@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgedigits.commands.options import artifact_option, json_option, runtime_option, trusted_option
+from edgedigits.commands.options import (
+    artifact_option,
+    guards_foreign,
+    json_option,
+    memory_option,
+    runtime_option,
+    trusted_option,
+)
 from edgedigits.errors import InputError
 from edgedigits.terminal import FAILED, TROUBLE, emit, end_progress, progress_bar, without_chatter
 
@@ -48,6 +55,9 @@ class _Input:
 @click.option("--strict", is_flag=True, help="Exit with 1 if an answer is unsure.")
 @click.option("--require-signed", is_flag=True, help="Refuse a bundle that no trusted key signed; --key asks it too.")
 @trusted_option
+@click.option("--timeout", type=float, metavar="SECONDS", help="End it after so long. [default: never]")
+@memory_option
+@guards_foreign
 def predict(
     images: Sequence[Path],
     indices: Sequence[int],
@@ -66,6 +76,8 @@ def predict(
 
     IMAGES are files, folders, patterns or - for standard input. An answer is `sure`, or `unsure` with the reasons. A
     picture without an answer is told on standard error, the others are read all the same, and the exit status is 2.
+
+    A bundle that is not the package's own is opened in a copy of the process: a runtime that dies of it is one line.
     """
     if not images and not indices:
         raise click.UsageError("nothing to read; give one or more pictures, or --index N")

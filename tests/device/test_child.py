@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from edgedigits.bundle import Bundle
-from edgedigits.child import memory_share, memory_taken, run_in_child
+from edgedigits.child import run_in_child
+from edgedigits.endings import memory_share, memory_taken
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ Nothing is simulated: the models are small real ones (hostile_models.py), in a b
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -121,3 +123,64 @@ def test_int8_whose_arithmetic_cannot_be_recomputed(models: Path, replace_in_bun
     )
     assert [row.status for row in found.rows] == ["timeout"]
     assert time.monotonic() - started < 20
+
+
+class TestPredict:
+    """In one process for the package's own bundles; in a copy of it for all others."""
+
+    LIMITED = ("--timeout", "1", "--memory-limit", "300")
+
+    def test_one_line(self, name: str, bundle: Path, edgedigits: Run) -> None:
+        limits = self.LIMITED if name == "endless" else self.LIMITED[2:]
+        done = edgedigits("predict", "--index", "3", "--bundle", bundle, *limits)
+        assert (done.returncode, done.stdout) == (2, "")
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(f"edgedigits: {SAID[name].replace('5 s', '1 s')}")
+
+    @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=lambda sent: str(sent.name))
+    def test_a_loop_is_interrupted(self, sent: int, models: Path, replace_in_bundle: Replace) -> None:
+        """Native code does not hear of it, and is ended all the same, with its copy."""
+        folder = replace_in_bundle("float32.tflite", (models / "endless.tflite").read_bytes())
+        command = [sys.executable, "-m", "edgedigits", "predict", "--index", "3", "--bundle", str(folder)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            copy = copy_of(process.pid)
+            process.send_signal(sent)
+            _, said = process.communicate(timeout=30)
+        assert (process.returncode, said.strip()) == (130, "edgedigits: interrupted; nothing was left half-written")
+        with pytest.raises(ProcessLookupError):
+            os.kill(copy, 0)
+
+    def test_the_answer_the_status_and_the_error_are_those_of_one_process(
+        self, bundle_copy: Path, edgedigits: Run, tmp_path: Path
+    ) -> None:
+        wanted = ("--index", "3", "--index", "1015", "--strict")
+        copied, packaged = (
+            edgedigits("predict", *wanted, "--bundle", bundle_copy),
+            edgedigits("predict", *wanted, "--bundle", "notebook"),
+        )
+        assert (copied.returncode, copied.stdout) == (packaged.returncode, packaged.stdout)
+        assert copied.stdout.count("\n") == 2
+        missing = edgedigits("predict", tmp_path / "none.png", "--bundle", bundle_copy)
+        assert (missing.returncode, missing.stdout) == (2, "")
+        assert missing.stderr == f"edgedigits: {tmp_path}/none.png: no such file; give the path of a picture\n"
+        wrong = edgedigits("predict", "--index", "9999", "--bundle", bundle_copy)
+        assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+
+    @pytest.mark.parametrize("options", [[], ["--bundle", "robust"]], ids=["none", "named"])
+    def test_the_packaged_bundles_take_no_copy(self, options: list[str]) -> None:
+        command = [sys.executable, "-X", "importtime", "-m", "edgedigits", "predict", "--index", "3", *options]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0
+        assert "edgedigits.guard" not in done.stderr
+
+
+def copy_of(pid: int) -> int:
+    """The process that another has started, once it has opened a runtime."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            if "/ai_edge_litert/" in Path(f"/proc/{child}/maps").read_text():
+                time.sleep(0.2)
+                return int(child)
+        time.sleep(0.02)
+    raise AssertionError("no copy was made")

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from edgedigits import machine
-from edgedigits.child import killed_by
 from edgedigits.diagnosis import Check, Diagnosis, diagnosis_text
 from edgedigits.doctor import IMAGE, _warnings, managed, package_remedy, runtime_remedy
+from edgedigits.endings import killed_by
 from edgedigits.machine import Throttling
 from edgedigits.runtimes import RUNTIMES
 from edgedigits.wheels import CHECKED, Platform
