@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgedigits.errors import RuntimeUnavailableError
+from edgedigits.runtimes._bounds import check
 from edgedigits.runtimes._tflite import TFLiteAdapter
 
 
@@ -14,6 +15,7 @@ def open_model(model: bytes, model_format: str, threads: int, kernels: str) -> T
         raise RuntimeUnavailableError(
             f"tflite-runtime is built for NumPy 1 and NumPy {np.__version__} is installed; pip install 'numpy<2'"
         )
+    check(model)  # it does not look itself, and a damaged file would take the process along
     from tflite_runtime.interpreter import Interpreter, OpResolverType
 
     return TFLiteAdapter(Interpreter, OpResolverType, model, threads, kernels)

@@ -1,0 +1,92 @@
+"""Damaged .tflite files are refused before the one runtime that dies of them gets to see them."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgedigits.bundle import Bundle
+from edgedigits.runtimes._bounds import check
+
+FILES = [(bundle, file) for bundle in ("notebook", "robust") for file in ("float32.tflite", "int8.tflite")]
+FUZZ = Path(__file__).with_name("fuzz_classic.py")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The smallest of the hostile models: it is well-formed."""
+    folder = tmp_path_factory.mktemp("hostile")
+    subprocess.run([sys.executable, str(Path(__file__).with_name("hostile_models.py")), str(folder)], check=True)
+    for path in folder.iterdir():
+        check(path.read_bytes())
+    return (folder / "large.tflite").read_bytes()
+
+
+@pytest.mark.parametrize(("bundle", "file"), FILES)
+def test_whole_files_pass(bundle: str, file: str) -> None:
+    check(Bundle(bundle).read(file))
+
+
+def test_every_file_that_is_cut_is_refused(small: bytes) -> None:
+    """Down to the last byte that means something: the file ends in at most 3 that fill a word."""
+    for length in range(len(small) - 3):
+        with pytest.raises(ValueError, match="tflite"):
+            check(small[:length])
+
+
+@pytest.mark.parametrize("value", [b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x00\x00\x01\x00"])
+def test_offsets_out_of_the_file(small: bytes, value: bytes) -> None:
+    """Any word may become one; nothing but ValueError is raised."""
+    refused = 0
+    for at in range(0, len(small), 4):
+        try:
+            check(small[:at] + value + small[at + 4 :])
+        except ValueError:
+            refused += 1
+    assert refused > len(small) // 4 // 3
+
+
+def test_a_model_without_a_graph(small: bytes) -> None:
+    root = int.from_bytes(small[:4], "little")
+    table = root - int.from_bytes(small[root : root + 4], "little", signed=True)
+    slot = table + 4 + 2 * 2
+    with pytest.raises(ValueError, match="it has no graph"):
+        check(small[:slot] + b"\0\0" + small[slot + 2 :])
+
+
+def test_shared_parts_are_read_once() -> None:
+    """3000 graphs that share one list of 3000 operators: nine million of them, were each list followed each time."""
+    count = 3000
+    graphs, table = 48, 48 + 4 * count  # where the list of graphs has its elements, and the first graph is
+    shared = table + 8 * count
+    words = np.zeros((shared + 4 + 4 * count + 4) // 4, "<u4")
+    words[[0, 9, 10, 11]] = 36, 36 - 8, 4, count  # the Model is at 36; fields at 8, 18 and 30
+    each = np.arange(count)
+    words[graphs // 4 : table // 4] = table + 8 * each - (graphs + 4 * each)
+    words[table // 4 : shared // 4 : 2] = table + 8 * each - 18
+    words[table // 4 + 1 : shared // 4 : 2] = shared - (table + 8 * each + 4)
+    words[shared // 4] = count
+    operator = shared + 4 + 4 * count
+    words[shared // 4 + 1 : operator // 4] = operator - (shared + 4 + 4 * each)
+    words[-1] = operator - 30
+    content = bytearray(words.tobytes())
+    content[4:8] = b"TFL3"
+    content[8:34] = struct.pack("<5H6H2H", 10, 8, 0, 0, 4, 12, 8, 0, 0, 0, 4, 4, 4)
+    began = time.process_time()
+    check(bytes(content))
+    assert time.process_time() - began < 2.0
+
+
+@pytest.mark.skipif(find_spec("tflite_runtime") is None, reason="tflite-runtime has no wheel for this Python")
+def test_the_classic_runtime_dies_of_no_damaged_file() -> None:
+    """Without the check it dies of a third of these."""
+    paths = [str(Bundle(bundle).path / file) for bundle, file in FILES]
+    done = subprocess.run([sys.executable, str(FUZZ), *paths], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "{0: 150}"
