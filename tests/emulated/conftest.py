@@ -99,3 +99,9 @@ def journey(case: str, work: dict[str, Future[Journey]]) -> Journey:
 def unpacked(kit: Callable[[str], Kit], tmp_path: Path) -> Callable[[str, str], Offline]:
     """The kit of one case on the Pi of another, in the test's own folder."""
     return lambda made_for, on: wait(lambda: unpack(CASES[on], kit(made_for), tmp_path))
+
+
+@pytest.fixture
+def made_kit(made: str, kit: Callable[[str], Kit]) -> Kit:
+    """The kit that the test's parameter ``made`` names."""
+    return wait(lambda: kit(made))

@@ -27,8 +27,8 @@ def bare(pi: Pi, suite: str, python: str) -> Pi:
 class Case:
     """A kit, the Pi that it is for, the runtime that it must hold, and its greatest size.
 
-    ``kernels`` is the kernel set on which parity runs there; None where install.sh's own answer and a picture are
-    enough, since the same wheels read all images elsewhere.
+    ``kernels`` is the kernel set on which parity runs there; None where the kit is only made: what is in it and how it
+    is installed is shown by the others.
     """
 
     pi: Pi
@@ -48,6 +48,7 @@ CASES = {
     "pi4-litert": Case(PIS["pi4"], "pi-64", "litert", 60 * MB, "default"),
     "pi5-trixie-litert": Case(PIS["pi5-trixie"], "pi-64", "litert", 60 * MB, None),
 }
+INSTALLED = [name for name, case in CASES.items() if case.kernels]
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,13 @@ class Offline:
 
 @dataclass(frozen=True)
 class Journey:
-    """A kit, and what each step did; ``parity`` is None where that is left out."""
+    """A kit, and what each step did."""
 
     kit: Kit
     machine: Machine
     installed: Done
     picture: Done
-    parity: Done | None
+    parity: Done
 
 
 def unpack(case: Case, kit: Kit, folder: Path) -> Offline:
@@ -91,9 +92,7 @@ def travel(case: Case, kit: Kit, folder: Path) -> Journey:
     draw_digit(folder / "digit.png")
     command = "installed/bin/edgedigits"
     picture = device.run(command, "predict", "digit.png", "--json", "-")
-    parity = None
-    if case.kernels:
-        chosen = ("--runtime", case.runtime, "--kernels", case.kernels)
-        batch = "500" if case.runtime == "numpy" else "1"  # one image at a time takes it half a minute
-        parity = device.run(command, "parity", *chosen, "--batch", batch, "--workers", "1", "--json", "parity.json")
+    batch = "500" if case.runtime == "numpy" else "1"  # one image at a time takes it half a minute
+    options = ("--runtime", case.runtime, "--kernels", str(case.kernels), "--batch", batch, "--workers", "1")
+    parity = device.run(command, "parity", *options, "--json", "parity.json")
     return Journey(kit, device.machine, installed, picture, parity)
