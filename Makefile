@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-pi lint clean
+.PHONY: run test test-pi fuzz lint clean
 run: $(VENV)/.installed
 	$(BIN)/edgedigits run
 
@@ -13,6 +13,11 @@ test: lint
 # The same on emulated Raspberry Pis; needs QEMU (Debian: qemu-user) and takes a few minutes. -rP shows each parity table.
 test-pi: $(VENV)/.installed
 	$(BIN)/python -m pytest -rP tests/emulated
+
+# More bad inputs than the tests make, led by what of the code they reach: so many seconds for each of the ten readers.
+FUZZ_SECONDS ?= 60
+fuzz: $(VENV)/.installed
+	$(BIN)/python tests/fuzz/guided.py --seconds $(FUZZ_SECONDS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -6,24 +6,37 @@ are given these very bytes, never a path that could change in between.
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from edgedigits import rows
+from edgedigits.bounded import (
+    MOST_ARCHIVE_BYTES,
+    MOST_MANIFEST_BYTES,
+    MOST_MODEL_BYTES,
+    MOST_SIGNATURE_BYTES,
+    RefusedError,
+    plain_file,
+    read_file,
+)
 from edgedigits.dataset import Labels
 from edgedigits.errors import BundleError, InputError
 from edgedigits.files import sha256
-from edgedigits.runtimes import runtimes_for
-from edgedigits.tensors import FloatArray, TensorSpec
+from edgedigits.manifest import MANIFEST, Artifact, Manifest
+from edgedigits.tensors import AnyArray, FloatArray
 
-SCHEMA = 1
-MANIFEST = "manifest.json"
+if TYPE_CHECKING:
+    from edgedigits.arrays import Wanted
+    from edgedigits.zipped import Member
+
+__all__ = [
+    "GOLDEN", "INPUTS", "MANIFEST", "MODELS", "READER", "REFERENCE", "SIGNATURE", "Artifact", "Bundle", "Manifest",
+]  # fmt: skip
+
 SIGNATURE = "manifest.sig"
 INPUTS = "inputs.npz"
 GOLDEN = "golden.npz"
@@ -32,145 +45,20 @@ REFERENCE, READER = "notebook", "robust"  # the packaged bundles: what parity st
 DEFAULT_BUNDLE = MODELS / REFERENCE
 
 
-@dataclass(frozen=True)
-class Artifact:
-    """One exported model file and what it takes and gives.
-
-    ``facts`` holds what only inspection needs: the operators of a .tflite, the opset and IR version of an .onnx, how an
-    int8 model was quantized.
-    """
-
-    file: str
-    format: str
-    runtimes: tuple[str, ...]
-    sha256: str
-    bytes: int
-    input: TensorSpec
-    output: TensorSpec
-    facts: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def opened_by(self) -> tuple[str, ...]:
-        """Of ``runtimes``, those that this version knows, in order of preference."""
-        return tuple(name for name in runtimes_for(self.format) if name in self.runtimes)
-
-    @property
-    def quantized(self) -> bool:
-        """Whether the output is int8."""
-        return self.output.scale is not None
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a bundle says of itself; ``files`` gives the SHA-256 of the arrays beside the artifacts.
-
-    ``calibration`` is empty in a bundle whose probabilities nobody calibrated, and in those older than calibration;
-    ``rows``, see :mod:`edgedigits.rows`, in those whose inputs are compressed.
-    """
-
-    name: str
-    artifacts: tuple[Artifact, ...]
-    files: dict[str, str]
-    images: int
-    labels: tuple[str, ...]
-    preprocessing: dict[str, Any]
-    training: dict[str, Any]
-    versions: dict[str, str]
-    data: dict[str, str]
-    calibration: dict[str, Any] = field(default_factory=dict)
-    rows: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def temperature(self) -> float:
-        """What logits are divided by before the softmax; 1 where nothing was calibrated."""
-        return float(self.calibration.get("temperature", 1.0))
-
-    def to_dict(self) -> dict[str, Any]:
-        """The manifest in plain types."""
-        artifacts = [
-            {
-                "file": a.file,
-                "format": a.format,
-                "runtimes": list(a.runtimes),
-                "sha256": a.sha256,
-                "bytes": a.bytes,
-                "input": a.input.to_json(),
-                "output": a.output.to_json(),
-                "facts": a.facts,
-            }
-            for a in self.artifacts
-        ]
-        return {"schema": SCHEMA, **self.__dict__, "artifacts": artifacts, "labels": list(self.labels)}
-
-    def to_json(self) -> str:
-        """The text of manifest.json."""
-        return json.dumps(self.to_dict(), indent=2) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> Manifest:
-        """Parse manifest.json; ValueError, KeyError or TypeError where it is not one."""
-        facts = json.loads(text)
-        if facts["schema"] != SCHEMA:
-            raise ValueError(f"schema {facts['schema']!r}, this version reads schema {SCHEMA}")
-        artifacts = []
-        for a in facts["artifacts"]:
-            specs = {side: TensorSpec.from_json(a[side]) for side in ("input", "output")}
-            artifacts.append(
-                Artifact(
-                    file=_plain_name(a["file"]),
-                    format=str(a["format"]),
-                    runtimes=tuple(a["runtimes"]),
-                    sha256=str(a["sha256"]),
-                    bytes=int(a["bytes"]),
-                    facts=dict(a["facts"]),
-                    **specs,
-                )
-            )
-        if not artifacts:
-            raise ValueError("no artifacts")
-        manifest = cls(
-            name=str(facts["name"]),
-            artifacts=tuple(artifacts),
-            files={_plain_name(k): str(v) for k, v in facts["files"].items()},
-            images=int(facts["images"]),
-            labels=tuple(str(label) for label in facts["labels"]),
-            preprocessing=dict(facts["preprocessing"]),
-            training=dict(facts["training"]),
-            versions=dict(facts["versions"]),
-            data=dict(facts["data"]),
-            calibration=dict(facts.get("calibration", {})),
-            rows=rows.parse(facts["rows"], int(facts["images"])) if facts.get("rows") else {},
-        )
-        if not 0.01 <= manifest.temperature <= 100:  # NaN is not
-            raise ValueError(f"temperature {manifest.temperature}, expected 0.01 to 100")
-        return manifest
-
-
 def reading_bundle() -> Path:
     """The packaged bundle that reads best: ``robust``, or the only one there is, as in a kit made with another."""
     reader = MODELS / READER
     return reader if reader.is_dir() else DEFAULT_BUNDLE
 
 
-def _plain_name(name: Any) -> str:
-    """A file name that cannot leave the bundle; ValueError otherwise."""
-    if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name:
-        raise ValueError(f"{name!r} is not a plain file name")
-    return name
-
-
-def _from_zip(path: Path, name: str) -> bytes:
-    """A member's bytes; KeyError if it is missing."""
-    import zipfile  # here and below: only what reads an archive pays for it, predict on a picture does not
-    import zlib
-
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.read(name)
-    except zipfile.BadZipFile as cause:
-        raise BundleError(f"{path}: neither a directory nor a whole .zip ({cause}); copy the bundle again") from cause
-    except (EOFError, RuntimeError, NotImplementedError, zlib.error) as cause:
-        raise BundleError(f"{path}: {name} cannot be read ({cause}); copy the bundle again") from cause
+def located(path: Path | str | None) -> Path:
+    """Where a bundle is, by its path or its name inside the package; BundleError if there is none."""
+    place = DEFAULT_BUNDLE if path is None else Path(path)
+    if not place.exists() and str(path) in (REFERENCE, READER):
+        place = MODELS / str(path)
+    if not place.exists():
+        raise BundleError(f"{place}: no such bundle; expected a directory or .zip made by `edgedigits export`")
+    return place
 
 
 class Bundle:
@@ -192,12 +80,8 @@ class Bundle:
     """
 
     def __init__(self, path: Path | str | None = None, *, signed_by: Sequence[Path | str] | None = None) -> None:
-        self.path = DEFAULT_BUNDLE if path is None else Path(path)
-        if not self.path.exists() and str(path) in (REFERENCE, READER):
-            self.path = MODELS / str(path)
-        if not self.path.exists():
-            raise BundleError(f"{self.path}: no such bundle; expected a directory or .zip made by `edgedigits export`")
-        self.manifest_bytes = self._raw(MANIFEST)
+        self.path = located(path)
+        self.manifest_bytes = self._raw(MANIFEST, MOST_MANIFEST_BYTES)
         self.signer: str | None = None
         if signed_by is not None:
             from edgedigits.signing import require
@@ -205,45 +89,98 @@ class Bundle:
             self.signer = require(self.manifest_bytes, self.signature(), signed_by, self.path)
         try:
             self.manifest = Manifest.from_json(self.manifest_bytes.decode("utf-8"))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as cause:
-            what = f"{cause} is missing" if isinstance(cause, KeyError) else str(cause)
-            raise BundleError(f"{self.path}: {MANIFEST} cannot be read ({what}); export the bundle again") from cause
+        except ValueError as cause:
+            raise BundleError(f"{self.path}: {MANIFEST} cannot be read ({cause}); export the bundle again") from cause
 
-    def _raw(self, name: str) -> bytes:
-        """A member's bytes, not yet verified."""
+    def _raw(self, name: str, most: int, exactly: int | None = None) -> bytes:
+        """A member's bytes, not yet verified, at most, or exactly, so many."""
         try:
-            return self._shared(name).read_bytes() if self.path.is_dir() else _from_zip(self.path, name)
-        except (KeyError, OSError) as cause:
+            return self.content(name, most, exactly)
+        except (KeyError, OSError, RefusedError) as cause:
             raise self._unread(name, cause) from cause
 
-    def _unread(self, name: str, cause: KeyError | OSError) -> BundleError:
-        """What to say of a member that is not there, or that the system does not give."""
+    def _unread(self, name: str, cause: KeyError | OSError | RefusedError) -> BundleError:
+        """What to say of a member that is not there, that is no plain file of its size, or that the system refuses."""
         if isinstance(cause, KeyError | FileNotFoundError):
             return BundleError(f"{self.path}: {name} is missing; a bundle is made by `edgedigits export`")
+        if isinstance(cause, RefusedError):
+            return BundleError(f"{self.path}: {name} is damaged ({cause}); copy the bundle again, or export it again")
         return BundleError(f"{self.path}: {name} cannot be read ({cause}); copy the bundle again")
 
+    def content(self, name: str, most: int, exactly: int | None = None) -> bytes:
+        """A member's bytes as they are, at most, or exactly, so many; nobody has checked them.
+
+        Raises KeyError or FileNotFoundError for one that is missing, OSError or RefusedError for one that cannot be
+        read, BundleError for what is no bundle.
+        """
+        if self.path.is_dir():
+            return read_file(self._shared(name), most, exactly)
+        return self._from_zip(name, most, exactly)
+
     def signature(self) -> bytes | None:
-        """The bytes of manifest.sig, as they are; None for a bundle that nobody signed."""
+        """The bytes of manifest.sig, none where it cannot be one; None for a bundle that nobody signed."""
         try:
-            return self._raw(SIGNATURE)
+            return self._raw(SIGNATURE, MOST_SIGNATURE_BYTES)
         except BundleError as error:
             if isinstance(error.__cause__, KeyError | FileNotFoundError):
                 return None
+            if isinstance(error.__cause__, RefusedError):  # a link, a pipe, or far too long: no signature holds
+                return b""
             raise
 
+    def present(self) -> tuple[str, ...]:
+        """The names of all that is in it, whether the manifest has them or not; raises as :meth:`content`."""
+        if self.path.is_dir():
+            return tuple(sorted(path.name for path in self.path.iterdir()))
+        with self._archive() as (_, found):
+            return tuple(found)
+
+    def _from_zip(self, name: str, most: int, exactly: int | None) -> bytes:
+        from edgedigits.zipped import read_member
+
+        with self._archive() as (file, found):
+            return read_member(file, found[name], most, exactly)
+
+    @contextlib.contextmanager
+    def _archive(self) -> Iterator[tuple[BinaryIO, dict[str, Member]]]:
+        """The .zip, open, and its members; BundleError if it is none."""
+        from edgedigits.zipped import members  # what reads no archive does not pay for it
+
+        with contextlib.ExitStack() as stack:
+            try:
+                file, total = stack.enter_context(plain_file(self.path, MOST_ARCHIVE_BYTES))
+                found = members(file, total)
+            except RefusedError as cause:
+                raise BundleError(
+                    f"{self.path}: neither a directory nor a whole .zip ({cause}); copy the bundle again"
+                ) from cause
+            yield file, found
+
     def _shared(self, name: str) -> Path:
-        """Where a member lies: the packaged bundles store what they share once, in the reference."""
+        """Where a member lies; the packaged bundles store what they share once, in the reference.
+
+        RefusedError for a link to somewhere else: what is read is in the bundle, and what is said of it tells nothing
+        of other files.
+        """
         own = self.path / name
-        if own.exists() or name in (MANIFEST, SIGNATURE) or self.path.resolve().parent != MODELS.resolve():
-            return own
-        return DEFAULT_BUNDLE / name
+        if not own.exists() and name not in (MANIFEST, SIGNATURE) and self.path.resolve().parent == MODELS.resolve():
+            own = DEFAULT_BUNDLE / name
+        if own.is_symlink():
+            try:
+                inside = own.resolve().is_relative_to(own.parent.resolve())
+            except (OSError, RuntimeError):  # a link to itself
+                inside = False
+            if not inside:
+                raise RefusedError("it is a link that leads out of the bundle")
+        return own
 
     def read(self, name: str) -> bytes:
         """The verified bytes of an artifact or an array file; BundleError if they are not those of the manifest."""
-        expected = {**self.manifest.files, **{a.file: a.sha256 for a in self.manifest.artifacts}}.get(name)
+        expected = self.manifest.hashes.get(name)
         if expected is None:
             raise BundleError(f"{self.path}: {name} is not part of the bundle, which holds {', '.join(self.names)}")
-        content = self._raw(name)
+        size = self.manifest.sizes.get(name)
+        content = self._raw(name, MOST_ARCHIVE_BYTES if size is None else MOST_MODEL_BYTES, size)
         if sha256(content) != expected:
             raise BundleError(
                 f"{self.path}: {name} is damaged (its SHA-256 is not the manifest's); copy or export the bundle again"
@@ -274,27 +211,30 @@ class Bundle:
                 f"{self.path}: {MANIFEST} says otherwise of the rows of {INPUTS}; export the bundle again"
             )
 
-    def _arrays(self, name: str, *keys: str) -> list[Any]:
-        import zipfile
+    def _arrays(self, name: str, **wanted: Wanted) -> list[AnyArray]:
+        from edgedigits.arrays import from_npz
 
         content = self.read(name)
         try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                return [arrays[key] for key in keys]
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as cause:
+            return from_npz(content, **wanted)
+        except RefusedError as cause:
             raise BundleError(
-                f"{self.path}: {name} does not hold {', '.join(keys)} ({cause}); export the bundle again"
+                f"{self.path}: {name} does not hold {', '.join(wanted)} ({cause}); export the bundle again"
             ) from cause
 
     def inputs(self) -> tuple[FloatArray, Labels]:
         """The inputs X (m, n) float32 and their labels y (m,) int64."""
-        x, y = self._arrays(INPUTS, "X", "y")
+        from edgedigits.arrays import WHOLE
+
+        m = self.manifest.images
+        x, y = self._arrays(INPUTS, X=(["float32"], (m, None)), y=(WHOLE, (m,)))
         return x, y.astype(np.int64)
 
     def golden(self, unseen: bool = False) -> FloatArray:
         """The trained Keras model's logits on the inputs, or on the unseen digits, (m, classes) float32."""
-        logits: FloatArray = self._arrays(GOLDEN, "unseen_logits" if unseen else "logits")[0]
-        return logits
+        if unseen:
+            return self._arrays(GOLDEN, unseen_logits=(["float32"], (None, None)))[0]
+        return self._arrays(GOLDEN, logits=(["float32"], (self.manifest.images, None)))[0]
 
     def unseen(self, folder: Path) -> tuple[FloatArray, Labels]:
         """The digits that no training and no tuning saw, from ``folder/unseen.npz``: X (m, 400) float32 and y (m,).
@@ -320,13 +260,7 @@ class Bundle:
         if self.manifest.rows and self.path.is_dir():
             try:
                 return rows.read(self._shared(INPUTS), self.manifest.rows, index, images)
-            except OSError as cause:
+            except (OSError, RefusedError) as cause:
                 raise self._unread(INPUTS, cause) from cause
-        x = self.inputs()[0]
-        if x.ndim != 2 or x.dtype != np.float32 or len(x) <= index:
-            found = f"X is {x.shape} {x.dtype}"
-            raise BundleError(
-                f"{self.path}: {INPUTS} does not hold row {index} of X ({found}); export the bundle again"
-            )
-        row: FloatArray = x[index]
+        row: FloatArray = self.inputs()[0][index]
         return row

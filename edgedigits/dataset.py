@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from edgedigits.bounded import RefusedError
 from edgedigits.errors import InputError
 from edgedigits.tensors import AnyArray, FloatArray
 
@@ -49,40 +50,32 @@ def load_xy(folder: Path, features: int = SIDE * SIDE, classes: int = 10) -> tup
 
 def load_28x28(path: Path) -> tuple[AnyArray, Labels]:
     """Read ``images`` (m, 28, 28) uint8 and ``labels`` (m,) from an .npz; InputError if it does not hold them."""
-    import zipfile
-    import zlib
+    from edgedigits.arrays import WHOLE, read_npz
 
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected an .npz with images and labels (see data/README.md)")
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            images, labels = arrays["images"], arrays["labels"]
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as cause:
+        images, labels = read_npz(path, images=(["uint8"], (None, 28, 28)), labels=(WHOLE, (None,)))
+    except (OSError, RefusedError) as cause:
         raise InputError(f"{path}: cannot be read ({cause}); expected an .npz with images and labels") from cause
-    if images.shape[1:] != (28, 28) or images.dtype != np.uint8 or labels.shape != images.shape[:1] or not len(images):
-        found = f"images {images.dtype} {images.shape}, labels {labels.shape}"
-        raise InputError(f"{path}: {found}; expected uint8 (m, 28, 28) and (m,)")
+    if len(labels) != len(images) or not len(images):
+        raise InputError(f"{path}: {len(images)} images, {len(labels)} labels; expected as many of each, and some")
     return images, labels.astype(np.int64)
 
 
 def read_npy(path: Path) -> AnyArray:
     """One array from a .npy file, never unpickled; InputError says what is wrong with the file."""
+    from edgedigits import arrays
+
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a NumPy .npy array there (see data/README.md)")
     try:
-        with path.open("rb") as stream:
-            array: AnyArray = np.lib.format.read_array(stream, allow_pickle=False)
-            trailing = stream.read(1)
-    except (ValueError, EOFError, OSError, OverflowError, SyntaxError, MemoryError) as cause:
+        return arrays.read_npy(path)
+    except (OSError, RefusedError, MemoryError) as cause:
         reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
-        if "allow_pickle" in reason:
-            reason = "it holds pickled objects, which are never loaded"
         raise InputError(
             f"{path}: not a readable .npy array ({reason}); write it with numpy.save from a plain array"
         ) from cause
-    if trailing:
-        raise InputError(f"{path}: bytes follow the end of the array; write the file again with numpy.save")
-    return array
 
 
 def _finite_matrix(path: Path, features: int) -> FloatArray:

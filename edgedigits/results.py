@@ -5,22 +5,19 @@ The types are the reports' own annotations, so a field that joins a report is re
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from edgedigits.bounded import MOST_VALUES, RefusedError, kind_of, printable, read_json, short
 from edgedigits.errors import InputError
 from edgedigits.measured import SCHEMA, BenchmarkReport
 from edgedigits.parity import ParityReport
 
 Report = TypeVar("Report", BenchmarkReport, ParityReport)
 
-MOST_BYTES = 16_000_000
-MOST_CHARACTERS = 4_000
 # Beyond 2 ** 53 other readers of JSON lose digits; in nanoseconds that is 104 days.
 LARGEST = 2**53
 # What takes time or space with the number of its items; a week of minutes is 10,080.
@@ -93,7 +90,7 @@ def _load(path: Path, kind: type[Report], command: str) -> Report:
     facts = _read(path, command)
     schema = facts.get("schema") if command == "benchmark" else facts.get("schema", SCHEMA)
     if type(schema) is not int or schema != SCHEMA:
-        said = "no schema" if schema is None else f"schema {_short(schema)}"
+        said = "no schema" if schema is None else f"schema {short(schema)}"
         raise _refusal(path, command, f"it has {said}, this edgedigits reads schema {SCHEMA}")
     try:
         report: Report = _convert(kind, facts, "")
@@ -104,27 +101,16 @@ def _load(path: Path, kind: type[Report], command: str) -> Report:
 
 def _read(path: Path, command: str) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+        facts = read_json(path)
     except OSError as cause:
         raise InputError(
             f"cannot read {path}: {cause.strerror or cause}; `edgedigits {command} --json FILE` makes one"
         ) from cause
-    if len(content) > MOST_BYTES:
-        raise _refusal(path, command, f"it has more than {MOST_BYTES:,} bytes")
-    try:
-        facts = json.loads(content, parse_constant=_no_constant)
-    except RecursionError as cause:
-        raise _refusal(path, command, "it is nested too deeply") from cause
-    except ValueError as cause:  # not JSON, not in a Unicode encoding, or an integer of thousands of digits
-        raise _refusal(path, command, f"it is not JSON ({_short(str(cause))})") from cause
+    except RefusedError as cause:
+        raise _refusal(path, command, str(cause)) from cause
     if not isinstance(facts, dict):
-        raise _refusal(path, command, f"it holds {_kind_of(facts)}, not an object")
+        raise _refusal(path, command, f"it holds {kind_of(facts)}, not an object")
     return facts
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number in JSON")
 
 
 def _refusal(path: Path, command: str, why: str) -> InputError:
@@ -143,7 +129,7 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
         return _items(arguments, value, where)
     if origin is dict:
         _expect(isinstance(value, dict), "an object", value, where)
-        return {printable(key): _convert(arguments[1], item, f"{where}.{_short(key)}") for key, item in value.items()}
+        return {printable(key): _convert(arguments[1], item, f"{where}.{short(key)}") for key, item in value.items()}
     return _scalar(kind, value, where)
 
 
@@ -175,7 +161,7 @@ def _part(kind: dict[str, Any]) -> list[tuple[str, Any, bool]]:
 
 def _items(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
     _expect(isinstance(value, list), "a list", value, where)
-    most = MOST_ITEMS.get(where.rpartition(".")[2], MOST_BYTES)
+    most = MOST_ITEMS.get(where.rpartition(".")[2], MOST_VALUES)
     if len(value) > most:
         raise ValueError(f"{where} has {len(value):,} items, more than {most:,}")
     if arguments[-1] is ...:
@@ -199,29 +185,10 @@ def _scalar(kind: Any, value: Any, where: str) -> Any:
         _expect(kind is float and (whole or isinstance(value, float)), "a number", value, where)
     name = where.rpartition(".")[2]
     if not -LARGEST <= value <= LARGEST or (value < 0 and name not in MAY_BE_NEGATIVE):
-        raise ValueError(f"{where} is {_short(value)}, out of range")
+        raise ValueError(f"{where} is {short(value)}, out of range")
     return value if kind is int else float(value)
 
 
 def _expect(holds: bool, expected: str, value: Any, where: str) -> None:
     if not holds:
-        raise ValueError(f"{where} is {_kind_of(value)}, not {expected}")
-
-
-def _kind_of(value: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "a string", bool: "true or false", NoneType: "null"}
-    return names.get(type(value), "a number")
-
-
-def _short(value: Any) -> str:
-    """A value for a message: on one line, and not all of a long one."""
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > LARGEST:
-        return f"about 1e{math.floor(value.bit_length() * math.log10(2))}"  # its digits could be thousands
-    text = printable(value if isinstance(value, str) else repr(value) if not isinstance(value, dict | list) else "...")
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def printable(text: str) -> str:
-    """Without what could steer a terminal or break a line: line ends become spaces, the rest U+FFFD; long ones cut."""
-    cut = text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"
-    return "".join(c if c.isprintable() else " " if c in "\n\r\t" else "\ufffd" for c in cut)
+        raise ValueError(f"{where} is {kind_of(value)}, not {expected}")

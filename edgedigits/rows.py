@@ -6,13 +6,13 @@ block of rows, so one row costs one block: a hundredth of the reading and the ch
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edgedigits.bounded import MOST_ARCHIVE_BYTES, plain_file
 from edgedigits.errors import BundleError
 from edgedigits.files import sha256
 from edgedigits.tensors import FloatArray
@@ -48,12 +48,15 @@ def agree(content: bytes, x: FloatArray, facts: Mapping[str, Any]) -> bool:
 
 
 def parse(facts: Mapping[str, Any], rows: int) -> dict[str, Any]:
-    """What :func:`describe` made, checked against the number of rows; ValueError, KeyError or TypeError otherwise."""
+    """What :func:`describe` made, checked against the number of rows; ValueError or KeyError otherwise."""
     parsed: dict[str, Any] = {name: facts[name] for name in ("offset", "bytes_per_row", "rows_per_block")}
     for name, value in parsed.items():
         if type(value) is not int or not 0 < value < 1 << 32:  # an offset too: no file begins with an array
             raise ValueError(f"rows.{name} is {value!r}, expected a whole number above 0 and below 2**32")
-    digests = [str(digest) for digest in facts["sha256"]]
+    digests = facts["sha256"]
+    if not isinstance(digests, list) or not all(isinstance(digest, str) and len(digest) == 64 for digest in digests):
+        raise ValueError("rows.sha256 is not a list of SHA-256, 64 hexadecimal digits each")
+    bytes.fromhex("".join(digests))
     blocks = -(-rows // parsed["rows_per_block"])
     if len(digests) != blocks:
         raise ValueError(f"rows.sha256 has {len(digests)} blocks, expected {blocks}")
@@ -67,13 +70,13 @@ def read(path: Path, facts: Mapping[str, Any], index: int, rows: int) -> FloatAr
 
     Raises:
         BundleError: its block is not there whole, or is not the one that the manifest promises.
-        OSError: the file cannot be read.
+        OSError, RefusedError: the file cannot be read.
     """
     width, per_block = facts["bytes_per_row"], facts["rows_per_block"]
     block, within = divmod(index, per_block)
     length = min(per_block, rows - block * per_block) * width
-    with path.open("rb") as stream:
-        left = os.fstat(stream.fileno()).st_size - stream.seek(facts["offset"] + block * per_block * width)
+    with plain_file(path, MOST_ARCHIVE_BYTES) as (stream, size):
+        left = size - stream.seek(facts["offset"] + block * per_block * width)
         content = stream.read(length) if length <= left else b""
     if sha256(content) != facts["sha256"][block]:
         raise BundleError(

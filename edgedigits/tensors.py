@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -39,6 +40,11 @@ class TensorSpec:
             raise ValueError(
                 f"tensor {self.name!r} of dtype {self.dtype} has scale {self.scale} and zero point {self.zero_point}"
             )
+
+    @property
+    def elements(self) -> int:
+        """How many numbers one image has."""
+        return math.prod(self.shape)
 
     def quantize(self, real: FloatArray) -> AnyArray:
         """Finite real values to what the artifact takes, any shape, float32 -> float32 (unchanged) or int8.

@@ -206,4 +206,5 @@ def _failures(bench: BenchmarkReport) -> list[str]:
 
 def sentence(text: str) -> str:
     """With a capital and a full stop, unless a file's or runtime's own name begins it."""
-    return f"{text[:1].upper()}{text[1:]}." if text and not text.split()[0].count(".") else f"{text}."
+    first = text.split()[:1]  # none in a blank text, which a file that was not written here may hold
+    return f"{text[:1].upper()}{text[1:]}." if first and "." not in first[0] else f"{text}."

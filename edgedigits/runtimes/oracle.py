@@ -102,8 +102,8 @@ def quantize(y: Tensor) -> Step:
 def _spec(tensor: Tensor) -> TensorSpec:
     pairs = list(zip(tensor.scale.tolist(), tensor.zero_point.tolist(), strict=False))
     fits = len(pairs) == 1 and 0 < pairs[0][0] < math.inf and -128 <= pairs[0][1] <= 127
-    if min(tensor.shape, default=0) < 1 or (tensor.type == "INT8" and not fits):
-        raise ValueError(f"tensor {tensor.name!r} of shape {tensor.shape} has no size, or int8 without one scale")
+    if min(tensor.shape, default=0) < 1 or math.prod(tensor.shape) > 2**24 or (tensor.type == "INT8" and not fits):
+        raise ValueError(f"tensor {tensor.name!r} of shape {tensor.shape} is of no size in 64 MB, or has no one scale")
     return TensorSpec(tensor.name, tensor.shape[1:], tensor.type.lower(), *(pairs[0] if tensor.type == "INT8" else ()))
 
 

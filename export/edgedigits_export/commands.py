@@ -265,8 +265,7 @@ def plot(
 
 
 def _draw(figure: str, bundle: Path | None, data: Path | None, history: Path, index: int, seed: int) -> Any:
-    import json
-
+    from edgedigits.bounded import read_json
     from edgedigits.bundle import Bundle
     from edgedigits.classifier import Classifier
     from edgedigits_export import figures
@@ -275,7 +274,7 @@ def _draw(figure: str, bundle: Path | None, data: Path | None, history: Path, in
         return figures.samples(*_data(data), seed)
     if figure == "loss":
         try:
-            losses = [float(value) for value in json.loads(history.read_text(encoding="utf-8"))["loss"]]
+            losses = [float(value) for value in read_json(history)["loss"]]
         except (OSError, ValueError, KeyError, TypeError) as cause:
             raise InputError(f"{history}: no training history to draw ({cause}); run `edgedigits train`") from cause
         return figures.loss(losses)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgedigits.bounded import read_json
 from edgedigits.dataset import Labels
 from edgedigits.files import sha256, whole_file, write_text
 from edgedigits.metrics import errors
@@ -116,7 +117,7 @@ def save(training: Training, folder: Path) -> None:
 def history_of(model_path: Path) -> dict[str, Any]:
     """The history.json beside a model, if it is this very model's; else nothing."""
     try:
-        history: dict[str, Any] = json.loads((model_path.parent / "history.json").read_text(encoding="utf-8"))
+        history: dict[str, Any] = read_json(model_path.parent / "history.json")
         return history if history.get("model_sha256") == sha256(model_path.read_bytes()) else {}
     except (OSError, ValueError, AttributeError):
         return {}

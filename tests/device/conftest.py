@@ -53,7 +53,7 @@ def bundle_copy(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def replace_in_bundle(bundle_copy: Path) -> Callable[[str, bytes], Path]:
-    """Put other content into the copy under the same name, with the manifest's SHA-256 made to fit."""
+    """Put other content into the copy under the same name, with the manifest made to fit."""
 
     def replace(name: str, content: bytes) -> Path:
         (bundle_copy / name).write_bytes(content)

@@ -4,13 +4,17 @@ import contextlib
 import dataclasses
 import io
 import json
+import os
+import re
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from archives import Entry, packed
 
 from edgedigits.bundle import GOLDEN, INPUTS, MANIFEST, MODELS, Bundle, Manifest
 from edgedigits.errors import BundleError, InputError
@@ -239,8 +243,135 @@ def test_arrays_that_are_not_there(replace_in_bundle: Callable[[str, bytes], Pat
 )
 def test_row_of_inputs_stored_otherwise(replace_in_bundle: Callable[[str, bytes], Path], x: AnyArray) -> None:
     bundle = Bundle(replace_in_bundle(INPUTS, npz(X=x, y=np.zeros(len(x)))))
-    with pytest.raises(BundleError, match=r"inputs\.npz does not hold row 3000 of X \(.*\); export the bundle again"):
+    with pytest.raises(BundleError, match=r"inputs\.npz does not hold X, y \(X is .*\); export the bundle again"):
         bundle.input_row(3000)
+
+
+class TestWhatIsNotTrusted:
+    """Reading looks before it takes: links, pipes, sizes, and words that a terminal would obey."""
+
+    @pytest.mark.parametrize("name", [MANIFEST, "int8.tflite", GOLDEN])
+    @pytest.mark.parametrize("kind", ["absolute", "relative", "loop"])
+    def test_a_link_that_leads_out(self, bundle_copy: Path, name: str, kind: str) -> None:
+        outside = bundle_copy.parent / "outside"
+        (bundle_copy / name).rename(outside)
+        target = {"absolute": outside, "relative": Path("..", "outside"), "loop": bundle_copy / name}[kind]
+        (bundle_copy / name).symlink_to(target)
+        message = refused(bundle_copy)
+        assert name in message
+        assert kind == "loop" or "is damaged (it is a link that leads out of the bundle)" in message
+
+    def test_links_within_and_to_it(self, bundle_copy: Path) -> None:
+        (bundle_copy / "int8.tflite").rename(bundle_copy / "stored")
+        (bundle_copy / "int8.tflite").symlink_to("stored")
+        bundle_copy.with_name("link").symlink_to(bundle_copy)
+        Bundle(bundle_copy.with_name("link")).verify()
+
+    @pytest.mark.parametrize("name", [MANIFEST, "int8.tflite", INPUTS])
+    def test_a_pipe_is_not_waited_for(self, bundle_copy: Path, name: str) -> None:
+        (bundle_copy / name).unlink()
+        os.mkfifo(bundle_copy / name)
+        assert f"{name} is damaged (it is a pipe or a device, not a file)" in refused(bundle_copy)
+
+    @pytest.mark.parametrize("kind", ["pipe", "link"])
+    def test_one_row_is_not_read_from_elsewhere(self, bundle_copy: Path, kind: str) -> None:
+        (bundle_copy / INPUTS).rename(bundle_copy.parent / INPUTS)
+        if kind == "pipe":
+            os.mkfifo(bundle_copy / INPUTS)
+        else:
+            (bundle_copy / INPUTS).symlink_to(bundle_copy.parent / INPUTS)
+        with pytest.raises(BundleError, match=rf"inputs\.npz is damaged \(it is a {kind} .*; copy the bundle again"):
+            Bundle(bundle_copy).input_row(7)
+
+    def test_a_pipe_as_a_bundle(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "bundle.zip")
+        assert "neither a directory nor a whole .zip (it is a pipe" in refused(tmp_path / "bundle.zip")
+
+    @pytest.mark.parametrize("packed", [False, True])
+    def test_a_size_is_checked_before_anything_else(
+        self, bundle_copy: Path, packed: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (bundle_copy / "int8.tflite").write_bytes(bytes(14457))
+        path = Path(shutil.make_archive(str(bundle_copy), "zip", bundle_copy)) if packed else bundle_copy
+        bundle = Bundle(path)
+        monkeypatch.setattr("edgedigits.bundle.sha256", lambda content: pytest.fail("it was hashed"))
+        with pytest.raises(BundleError, match=r"int8\.tflite is damaged \(it has 14,457 bytes, not 14,456\)"):
+            bundle.read("int8.tflite")
+
+    def test_huge_files_take_no_memory(self, bundle_copy: Path) -> None:
+        for name in (MANIFEST, INPUTS):
+            shutil.copy(bundle_copy / name, bundle_copy / "kept")
+            os.truncate(bundle_copy / name, 10**11)
+            tracemalloc.start()
+            try:
+                assert f"{name} is damaged (it has 100,000,000,000 bytes, more than" in refused(bundle_copy)
+                assert tracemalloc.get_traced_memory()[1] < 10_000_000
+            finally:
+                tracemalloc.stop()
+            (bundle_copy / "kept").replace(bundle_copy / name)
+
+    @pytest.mark.parametrize(
+        ("at", "value", "said"),
+        [
+            ("name", "\x1b]0;owned\x07", r"name is '\\x1b\]0;owned\\x07', which is not plain text"),
+            ("training.a\x1b", 1, r"training holds .*, which is not plain text"),
+            ("artifacts.0.facts.ops", ["\u202e"], r"artifacts\.facts\.ops holds .*, which is not plain text"),
+            ("artifacts.0.input.dtype", "\x1b" * 5000, r"artifacts\[0\]\.input\.dtype is .*, which is not plain text"),
+            ("schema", "x" * 5000, r"schema 'xxx.*\.\.\., this version reads schema 1"),
+            ("artifacts.0.sha256", "0" * 63, r"artifacts\[0\]\.sha256 000.* is no SHA-256"),
+            ("files.other", "Z" * 64, r"files\.other ZZZ.* is no SHA-256"),
+            ("files.INT8-tflite", "0" * 64, "a file's name stands in it twice"),
+            ("files.manifest-json", "0" * 64, "a file's name stands in it twice"),
+            ("artifacts.0.bytes", -1, r"artifacts\[0\]\.bytes -1, expected 0 to 128,000,000"),
+            ("artifacts.0.bytes", 10**12, r"artifacts\[0\]\.bytes 1000000000000, expected"),
+            ("artifacts.0.bytes", 44152.0, r"artifacts\[0\]\.bytes is a number, not a whole number"),
+            ("artifacts.0.input.shape", [2**20, 2**20], r"input\.shape .*, expected sides of"),
+            ("artifacts.1.output.scale", 0, r"output\.scale 0, expected"),
+            ("artifacts.1.output.zero_point", 128, r"zero_point 128, expected -128 to 127"),
+            ("images", True, "images is true or false, not a whole number"),
+            ("artifacts", [{}] * 90, "artifacts has 90 items, more than 64"),
+            ("versions.numpy", 2, "versions holds what is no string"),
+        ],
+    )
+    def test_a_manifest_beyond_reason(self, bundle_copy: Path, at: str, value: Any, said: str) -> None:
+        def put(facts: Any) -> None:
+            *way, last = (key.replace("-", ".") for key in at.split("."))
+            for key in way:
+                facts = facts[int(key) if key.isdecimal() else key]
+            facts[last] = value
+
+        change(bundle_copy, put)
+        message = refused(bundle_copy)
+        assert re.search(said, message)
+        assert message.isprintable()
+
+    def test_a_key_that_stands_twice(self, bundle_copy: Path) -> None:
+        text = (bundle_copy / MANIFEST).read_text()
+        (bundle_copy / MANIFEST).write_text(text.replace('"images": 5000', '"images": 10, "images": 5000'))
+        assert "images stands twice in one object" in refused(bundle_copy)
+
+    @pytest.mark.parametrize(
+        "member",
+        [
+            Entry(b"../escaped", b"x"),
+            Entry(b"/absolute", b"x"),
+            Entry(b"manifest.json", b"{}"),
+            Entry(b"link", b"/etc/passwd", central={"external": 0o120777 << 16}),
+            Entry(b"secret", b"x", local={"flags": 1}, central={"flags": 1}),
+        ],
+        ids=lambda entry: entry.name.decode(),
+    )
+    def test_a_zip_with_a_member_that_lies(self, bundle_copy: Path, member: Entry) -> None:
+        whole = [Entry(path.name.encode(), path.read_bytes()) for path in sorted(bundle_copy.iterdir())]
+        path = bundle_copy.with_name("bundle.zip")
+        path.write_bytes(packed(whole))
+        Bundle(path).verify()
+        path.write_bytes(packed([*whole, member]))
+        assert refused(path).startswith("neither a directory nor a whole .zip (")
+
+    def test_a_bomb_for_a_manifest(self, tmp_path: Path) -> None:
+        (tmp_path / "bomb.zip").write_bytes(packed([Entry(b"manifest.json", bytes(30_000_000))]))
+        assert "manifest.json is damaged (it has 30,000,000 bytes unpacked, more than" in refused(tmp_path / "bomb.zip")
 
 
 class TestTemperature:

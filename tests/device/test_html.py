@@ -200,6 +200,11 @@ class TestVerdict:
         assert "not installed; pip install it." in verdict.reasons[0]
         assert "Ship" not in Reader(page(bench)).text
 
+    @pytest.mark.parametrize("blank", [" ", "  ", "\u3000"])
+    def test_a_reason_of_nothing_but_spaces(self, bench: BenchmarkReport, blank: str) -> None:
+        assert recommend(replace(bench, invalid=blank)).tone == "bad"
+        assert page(replace(bench, invalid=blank, threats=(Threat(blank, blank),)))
+
     def test_ties_go_both_ways(self) -> None:
         def row(*ns: int) -> LatencyRow:
             return LatencyRow("a", "r", 1, "ok", 1, window_p50_ns=ns)

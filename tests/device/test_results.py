@@ -13,13 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgedigits import machine
+from edgedigits.bounded import MOST_JSON_BYTES, printable
 from edgedigits.bundle import Bundle
 from edgedigits.compare import compare, comparison_text
 from edgedigits.errors import InputError
 from edgedigits.html import page
 from edgedigits.parity import check_parity
 from edgedigits.report import to_json
-from edgedigits.results import MOST_BYTES, PARTS, load_benchmark, load_parity, printable
+from edgedigits.results import PARTS, load_benchmark, load_parity
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 JUNK = st.recursive(
@@ -116,7 +117,7 @@ def test_what_a_windows_shell_redirects_is_read(tmp_path: Path, bench_file: Path
         (b'{"schema": 1} trailing', "it is not JSON"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"a":' * 100_000, "nested too deeply"),
-        (b" " * (MOST_BYTES + 1), "more than 16,000,000 bytes"),
+        (b" " * (MOST_JSON_BYTES + 1), "more than 16,000,000 bytes"),
         (b'{"schema": ' + b"9" * 6000 + b"}", "it is not JSON"),
         (b'{"schema": ' + b"9" * 60 + b"}", "schema about 1e"),
         (b"[]", "it holds a list, not an object"),

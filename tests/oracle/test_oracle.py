@@ -285,6 +285,22 @@ def survives(model: bytes) -> None:
         assert out.dtype == ours.outputs.dtype
 
 
+def test_a_shape_that_no_file_fills_takes_no_memory() -> None:
+    """A RESHAPE needs no weights, so nothing but a limit keeps its sides from being any number."""
+    layer = Layer(np.ones((3, 3), np.int8), np.array([0.1], np.float32), None, 0.1, 0)
+    model = schema_py_generated.ModelT.InitFromPackedBuf(write(0.1, 0, [layer], 22))
+    for side, fits in ((3, True), (2**24, True), (2**24 + 1, False), (2**31 - 1, False)):
+        for tensor in (model.subgraphs[0].tensors[0], model.subgraphs[0].tensors[-1]):
+            tensor.shape = [1, side]
+        builder = flatbuffers.Builder(0)
+        builder.Finish(model.Pack(builder), b"TFL3")
+        if fits:
+            assert adapter(bytes(builder.Output())).inputs.shape == (side,)
+        else:
+            with pytest.raises(ValueError, match="of no size in 64 MB"):
+                adapter(bytes(builder.Output()))
+
+
 def test_runs_without_any_runtime() -> None:
     """A device: only numpy and flatbuffers (a blocker stands in for the rest)."""
     blocked = ("tensorflow", "ai_edge_litert", "tflite_runtime", "onnxruntime", "tflite")
