@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 50_000_000
 LARGE = 2000  # pixels: a JPEG whose longer side has twice as many is unpacked at a half, a fourth or an eighth
+# No other is loaded: for EPS, Pillow would start Ghostscript, and run the program that such a picture is.
+FORMATS = frozenset(
+    {"AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP"}
+)
 ORIENTATION = 0x0112  # the tag of EXIF
 COLORS = 64  # pixels of the copy in which the ink's color is looked for
 
@@ -38,12 +42,16 @@ def load_gray(source: Path | BinaryIO, name: str) -> Image:
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as picture:
+                if picture.format not in FORMATS:
+                    raise InputError(f"{name}: {picture.format} is not read; save it as PNG")
                 longest = max(picture.size)
                 if longest >= 2 * LARGE:
                     picture.draft(None, (picture.width * LARGE // longest, picture.height * LARGE // longest))
                 if picture.width * picture.height > MAX_PIXELS:
                     raise InputError(too_many.format(f"{picture.width}x{picture.height} pixels"))
                 return to_gray(upright(picture))
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"{name}: no such file; give the path of a picture") from None
     except PermissionError:

@@ -55,6 +55,21 @@ class TestRefusedPictures:
         grain = np.random.default_rng(0).integers(235, 251, (60, 60)).astype(np.uint8)
         assert refused(Image.fromarray(grain)).startswith("no digit found")
 
+    @pytest.mark.parametrize("kind", ["EPS", "ICO", "SGI", "PDF"])
+    def test_formats_that_are_not_meant(
+        self, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        """An EPS is a program, which Pillow would have Ghostscript run: here by a file of that name on the path."""
+        (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch '{tmp_path}/ran'\n")
+        (tmp_path / "gs").chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+        path = tmp_path / f"digit.{kind.lower()}"
+        Image.new("L", (40, 40), "white").save(path, kind)
+        for source in (path, BytesIO(path.read_bytes())):
+            with pytest.raises(InputError, match=f"^it: ({kind} is not read; save it as PNG|not a picture)"):
+                look(source, "it")
+        assert not (tmp_path / "ran").exists()
+
     def test_missing(self, refused: Any) -> None:
         assert refused(None) == "no such file; give the path of a picture"
 
