@@ -9,7 +9,7 @@ import click
 
 from edgedigits.commands.options import bundle_argument, json_option, memory_option, trusted_option
 from edgedigits.errors import InputError
-from edgedigits.terminal import emit
+from edgedigits.terminal import FAILED, emit
 
 
 @click.command(short_help="Show what a bundle holds.")
@@ -29,17 +29,26 @@ def inspect(
 ) -> None:
     """Show what a bundle holds: each artifact's input and output, sizes, checksums, provenance.
 
+    Of a damaged bundle all that is wrong is listed, file by file, and the exit status is 1; it is 2 where the manifest
+    says nothing any more.
+
     With --key the bundle is refused unless that key signed it; without, a signature is shown and not verified.
     """
     from edgedigits.bundle import Bundle
+    from edgedigits.damage import examine
     from edgedigits.report import inspect_text, layers_text
 
+    if keys:  # what they did not sign is not looked at
+        Bundle(bundle, signed_by=keys)
+    examined = examine(bundle)
+    if examined.problems:
+        emit(examined.to_json(), examined.text(), json_file)
+        raise SystemExit(FAILED)
     opened = Bundle(bundle, signed_by=keys or None)
-    opened.verify()
     if not int8:
         from edgedigits.signing import state
 
-        emit(opened.manifest.to_dict() | {"signature": state(opened)}, inspect_text(opened), json_file)
+        emit(examined.to_json() | {"signature": state(opened)}, inspect_text(opened), json_file)
         return
     from dataclasses import asdict
 
