@@ -49,6 +49,7 @@ def run(name: str, title: str, measure: Callable[[bool], Row], child: Callable[[
         return
     started = time.time()
     result = measure(given.quick)
+    from edgedigits.files import write_text
     from edgedigits.machine import describe  # late: it imports NumPy
 
     date = time.strftime("%Y-%m-%d", time.localtime(started))
@@ -59,9 +60,8 @@ def run(name: str, title: str, measure: Callable[[bool], Row], child: Callable[[
     if given.quick:
         print("quick: nothing was written")
         return
-    RESULTS.mkdir(exist_ok=True)
     target = RESULTS / f"{name}.json"
-    target.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    write_text(target, json.dumps(facts, indent=2) + "\n")
     print(f"wrote benchmarks/results/{target.name}")
 
 

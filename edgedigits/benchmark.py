@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import random
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from edgedigits.errors import InputError, RuntimeUnavailableError
 from edgedigits.measured import BenchmarkReport, SustainedPoint, latency_row, start_row
 from edgedigits.percentiles import Distribution
 from edgedigits.runtimes import CHOSEN_ONLY_BY_NAME, RUNTIMES, runtime_info
+from edgedigits.scratch import scratch_folder
 
 STARTS = 5
 
@@ -91,8 +91,8 @@ def measure(
     found: dict[tuple[str, str, str], list[tuple[Outcome, Distribution | None]]] = {}
     points: list[SustainedPoint] = []
     cut_short = False
-    with tempfile.TemporaryDirectory(prefix="edgedigits-") as folder:
-        inputs = Path(folder) / "X.npy"
+    with scratch_folder() as folder:
+        inputs = folder / "X.npy"
         np.save(inputs, bundle.inputs()[0])
         common = {"bundle": str(bundle.path), "inputs": str(inputs), "threads": threads}
         steps = _steps(running, common, windows, min_seconds, starts, seed, alone=not runtimes)
@@ -102,7 +102,7 @@ def measure(
         try:
             for number, step in enumerate(steps):
                 on_progress(done, in_all)
-                out = Path(folder) / f"{number}.npy"
+                out = folder / f"{number}.npy"
                 outcome = _run(step, out, timeout, memory_bytes)
                 seen = Distribution(*np.load(out, allow_pickle=False)) if out.exists() else None
                 if step.task == "sustained" and outcome.status == "ok":

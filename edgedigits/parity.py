@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from edgedigits.endings import memory_share
 from edgedigits.errors import InputError, RuntimeUnavailableError
 from edgedigits.recomputed import Recomputed
 from edgedigits.runtimes import RUNTIMES, runtime_info
+from edgedigits.scratch import scratch_folder
 from edgedigits.tensors import FloatArray
 
 
@@ -171,13 +171,13 @@ def check_parity(
     x, labels = bundle.inputs() if unseen is None else bundle.unseen(unseen)
     golden = bundle.golden(unseen is not None)
     limits = timeout, memory_bytes or memory_share(workers)
-    with tempfile.TemporaryDirectory(prefix="edgedigits-") as folder, ThreadPoolExecutor(workers) as pool:
-        np.save(Path(folder) / "X.npy", x)
+    with scratch_folder() as folder, ThreadPoolExecutor(workers) as pool:
+        np.save(folder / "X.npy", x)
 
         def recompute(number: int, artifact: Artifact, kernel_set: str) -> FloatArray | None:
             facts = {"artifact": artifact.file, "runtime": "numpy", "kernels": kernel_set}
-            out = Path(folder) / f"recomputed-{number}-{kernel_set}.npy"
-            files = {"inputs": str(Path(folder) / "X.npy"), "out": str(out)}
+            out = folder / f"recomputed-{number}-{kernel_set}.npy"
+            files = {"inputs": str(folder / "X.npy"), "out": str(out)}
             ok = _run(bundle, facts, files, len(x), limits)[0].status == "ok"  # its own rows say what is wrong
             return np.load(out, allow_pickle=False) if ok else None
 
@@ -188,7 +188,7 @@ def check_parity(
             if not RUNTIMES[runtime].installed:
                 done = ParityRow(**facts, status="missing", message=f"not installed; {RUNTIMES[runtime].install}")
             else:
-                files = {"inputs": str(Path(folder) / "X.npy"), "out": str(Path(folder) / f"{number}.npy")}
+                files = {"inputs": str(folder / "X.npy"), "out": str(folder / f"{number}.npy")}
                 outcome, seconds = _run(bundle, facts, files, batch, limits)
                 facts["seconds"] = round(seconds, 3)
                 if outcome.status == "ok":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from edgedigits.files import sha256, whole_file
 from edgedigits.kit import debian, pip
 from edgedigits.kit.own_wheel import installed, write_own_wheel
 from edgedigits.kit.targets import RELEASES, Target, choose_runtime, parse_python, parse_target
+from edgedigits.scratch import scratch_folder
 from edgedigits.wheels import DEBIAN_ARM32, Wheel
 
 SUMS = "SHA256SUMS"
@@ -104,9 +104,9 @@ def make_kit(
     on_progress("checking the bundle")
     inside: dict[str, bytes | Path] = {f"bundle/{n}": content for n, content in _bundle_files(shipped).items()}
     # The file is made first: a place that cannot be written is told before anything is fetched.
-    with whole_file(output) as temporary, tempfile.TemporaryDirectory(prefix="edgedigits-kit-") as folder:
+    with whole_file(output) as temporary, scratch_folder() as folder:
         try:
-            parts = _fetch(device, version, wheel, bundle is None, Path(folder), on_progress)
+            parts = _fetch(device, version, wheel, bundle is None, folder, on_progress)
         except OSError as cause:
             raise EdgeDigitsError(
                 f"cannot write to {folder}: {cause.strerror or cause}; free some space, or set TMPDIR to another folder"

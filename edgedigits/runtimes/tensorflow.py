@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,8 +38,10 @@ class KerasAdapter:
                     f"TensorFlow has started in this process and cannot change to {threads} threads now; "
                     "use a process of its own for a .keras file"
                 ) from cause
-        with tempfile.TemporaryDirectory() as folder:  # Keras reads files, not bytes
-            path = Path(folder) / "model.keras"
+        from edgedigits.scratch import scratch_folder
+
+        with scratch_folder() as folder:  # Keras reads files, not bytes
+            path = folder / "model.keras"
             path.write_bytes(model)
             self._model: Any = keras.models.load_model(path, compile=False)
         self.inputs = TensorSpec(self._model.inputs[0].name, tuple(self._model.input_shape[1:]), "float32")

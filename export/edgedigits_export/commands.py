@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +21,7 @@ from edgedigits.commands.parity import parity
 from edgedigits.commands.predict import predict
 from edgedigits.errors import InputError, RuntimeUnavailableError
 from edgedigits.terminal import end_progress, progress
+from edgedigits_export.interrupts import heard
 
 if TYPE_CHECKING:
     from edgedigits.dataset import Labels
@@ -47,7 +49,10 @@ bundle_option = click.option(
 
 
 def needs(*packages: str) -> Callable[[Function], Function]:
-    """A command that says which extra to install where one of the packages is missing."""
+    """A command that says which extra to install where one of the packages is missing.
+
+    What those lay aside for a while is in one place, which the next command clears should this one be killed.
+    """
 
     def decorate(function: Function) -> Function:
         @wraps(function)
@@ -59,7 +64,10 @@ def needs(*packages: str) -> Callable[[Function], Function]:
                     "pip install 'edgedigits[export]'"
                 )
             os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-            return function(*args, **kwargs)
+            from edgedigits.scratch import all_in_scratch
+
+            with all_in_scratch():
+                return function(*args, **kwargs)
 
         return wrapped  # type: ignore[return-value]
 
@@ -88,6 +96,11 @@ def _unseen(given: Path | None) -> tuple[AnyArray, FloatArray, Labels] | None:
     return images, to_rows(images), labels
 
 
+def _hold(claim: AbstractContextManager[None]) -> None:
+    """Hold what a command writes until it ends; called before TensorFlow is waited for."""
+    click.get_current_context().with_resource(claim)
+
+
 @click.command(short_help="Train the network as the notebook does, or on warped digits.")
 @data_option
 @out_option
@@ -101,15 +114,21 @@ def _unseen(given: Path | None) -> tuple[AnyArray, FloatArray, Labels] | None:
     help="robust: fresh warps of the digits each epoch; it needs source.npz beside the data.",
 )
 @needs("tensorflow", "matplotlib")
+@heard()
 def train(data: Path | None, out: Path, seed: int, epochs: int | None, recipe: str) -> None:
     """Train the 400-25-15-10 network; write model.keras, history.json and the figures."""
+    from edgedigits.files import claimed
+    from edgedigits_export import train as training
+
+    training.finish_cut_short(out)
+    written = ("model.keras", "history.json", "samples.png", "loss.png", "mistakes.png")
+    _hold(claimed(*(out / name for name in written)))
     x, y = _data(data)
     unseen = _unseen(data)
     from edgedigits_export.chatter import start_tensorflow
 
     start_tensorflow()
     from edgedigits_export import figures, robust
-    from edgedigits_export import train as training
 
     images = robust.sources(data or Path("data"), x, y) if recipe == "robust" else None
     epochs = epochs or (training.EPOCHS if images is None else robust.EPOCHS)
@@ -147,7 +166,7 @@ def train(data: Path | None, out: Path, seed: int, epochs: int | None, recipe: s
         ("mistakes", figures.mistakes(x, y, result.logits)),
     ):
         figures.save(figure, out / f"{name}.png")
-    click.echo(f"wrote {out / 'model.keras'}, history.json, samples.png, loss.png, mistakes.png")
+    click.echo(f"wrote {out / written[0]}, {', '.join(written[1:])}")
 
 
 @click.command(short_help="Export a Keras classifier to a bundle.")
@@ -166,6 +185,7 @@ def train(data: Path | None, out: Path, seed: int, epochs: int | None, recipe: s
 @seed_option
 @click.option("--verbose", is_flag=True, help="Show what the converters say.")
 @needs("tensorflow", "tf2onnx", "onnx")
+@heard()
 def export(
     model_path: Path,
     data: Path | None,
@@ -181,10 +201,11 @@ def export(
     The parity of each artifact is proven on all of X, so give the data that the model was made for.
     """
     from edgedigits_export.calibration import temperature_for
-    from edgedigits_export.export import export_bundle
+    from edgedigits_export.export import claimed_bundle, export_bundle
     from edgedigits_export.model import load
     from edgedigits_export.train import history_of
 
+    _hold(claimed_bundle(out))
     model = load(model_path)
     was_signed = is_signed(out)
     x, y = _data(data, model.input_shape[1], model.output_shape[1])

@@ -12,15 +12,16 @@ from pathlib import Path
 import numpy as np
 
 from edgedigits.dataset import load_28x28
+from edgedigits.files import whole_files
 from edgedigits.images import to_rows
 
 
 def make(source: Path, folder: Path) -> None:
     """Write X.npy and y.npy into a folder."""
     images, labels = load_28x28(source)
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "X.npy", to_rows(images))
-    np.save(folder / "y.npy", labels.astype(np.uint8)[:, None])
+    with whole_files(folder / "X.npy", folder / "y.npy") as (inputs, classes):
+        np.save(inputs, to_rows(images))
+        np.save(classes, labels.astype(np.uint8)[:, None])
 
 
 if __name__ == "__main__":

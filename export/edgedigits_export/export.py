@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable
+import contextlib
+import io
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,11 @@ from edgedigits.archive import write_zip
 from edgedigits.bundle import GOLDEN, INPUTS, MANIFEST, Artifact, Bundle, Manifest
 from edgedigits.dataset import Labels
 from edgedigits.errors import EdgeDigitsError, ExportError, ModelError
-from edgedigits.files import sha256, whole_directory, whole_file
+from edgedigits.files import claimed, sha256, whole_directory, whole_file
 from edgedigits.metrics import mismatched
 from edgedigits.parity import ParityReport, check_parity
 from edgedigits.runtimes import RUNTIMES, runtimes_for
+from edgedigits.scratch import scratch_folder
 from edgedigits.session import Session
 from edgedigits.tensors import AnyArray, FloatArray
 from edgedigits_export import calibration, int8, onnx, tflite
@@ -115,16 +117,18 @@ def export_bundle(
     calibrated = {} if divisor is None else calibration.facts(divisor, judged)
 
     def fill(folder: Path) -> ParityReport:
-        for file, content in contents.items():
+        arrays = {
+            INPUTS: _npz(np.savez, X=x, y=y.astype(np.uint8)),  # not compressed, so that one row can be read alone
+            GOLDEN: _npz(np.savez_compressed, **logits),
+        }
+        for file, content in {**contents, **arrays}.items():
             (folder / file).write_bytes(content)
-        np.savez(folder / INPUTS, X=x, y=y.astype(np.uint8))  # not compressed, so that one row can be read alone
-        np.savez_compressed(folder / GOLDEN, **logits)
         with caught(verbose):
             artifacts = tuple(_describe(file, content, quantization) for file, content in contents.items())
         manifest = Manifest(
             name=name,
             artifacts=artifacts,
-            files={file: sha256((folder / file).read_bytes()) for file in (INPUTS, GOLDEN)},
+            files={file: sha256(content) for file, content in arrays.items()},
             images=len(x),
             labels=tuple(str(c) for c in range(golden.shape[1])),
             preprocessing=PREPROCESSING if x.shape[1] == 400 else {},
@@ -132,21 +136,41 @@ def export_bundle(
             versions={"edgedigits": __version__, **{tool: version(tool) for tool in TOOLS}},
             data=hashes,
             calibration=calibrated,
-            rows=rows.describe((folder / INPUTS).read_bytes(), x),
+            rows=rows.describe(arrays[INPUTS], x),
         )
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         on_step("reopening every artifact in a runtime")
         return _reopen(Bundle(folder))
 
     if out.suffix == ".zip":
-        with tempfile.TemporaryDirectory(prefix="edgedigits-") as name_of_folder:
-            report = fill(Path(name_of_folder))
+        with scratch_folder() as folder:
+            report = fill(folder)
             with whole_file(out) as temporary:
-                write_zip(temporary, {file.name: file for file in Path(name_of_folder).iterdir()})
+                write_zip(temporary, {file.name: file for file in folder.iterdir()})
     else:
         with whole_directory(out) as folder:
             report = fill(folder)
     return report
+
+
+@contextlib.contextmanager
+def claimed_bundle(out: Path) -> Iterator[None]:
+    """Hold the place of a bundle for the length of a block, so that who exports there as well is told at its start.
+
+    Raises:
+        ExportError: something other than an older bundle stands there.
+        EdgeDigitsError: another process is exporting there, or it cannot be written.
+    """
+    _require_free(out)
+    with claimed(out, directory=out.suffix != ".zip"):
+        yield
+
+
+def _npz(save: Callable[..., None], **arrays: AnyArray) -> bytes:
+    """An .npz in memory: on a full disk NumPy leaves an open file behind, which complains when it is collected."""
+    stream = io.BytesIO()
+    save(stream, **arrays)
+    return stream.getvalue()
 
 
 def _flips(int8_file: bytes, x: FloatArray, golden: FloatArray) -> int:

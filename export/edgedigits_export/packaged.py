@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from edgedigits.bundle import MODELS, READER, REFERENCE, Bundle
 from edgedigits.files import whole_directory
+from edgedigits.scratch import scratch_folder
 from edgedigits_export.commands import export, train
 
 
 def make(name: str, data: Path, models: Path = MODELS) -> None:
     """Train by the recipe of that name, export, and put the bundle into ``models``, less what the reference holds."""
-    with tempfile.TemporaryDirectory(prefix="edgedigits-") as build:
-        built = Path(build)
-        train.main(["--recipe", name, "--data", str(data), "--out", build], standalone_mode=False)
+    with scratch_folder() as built:
+        train.main(["--recipe", name, "--data", str(data), "--out", str(built)], standalone_mode=False)
         model, bundle = built / "model.keras", built / "bundle"
         options = ["--model", str(model), "--data", str(data), "--name", name, "--out", str(bundle)]
         export.main(options, standalone_mode=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -13,8 +14,10 @@ import numpy as np
 
 from edgedigits.bounded import read_json
 from edgedigits.dataset import Labels
-from edgedigits.files import sha256, whole_file, write_text
+from edgedigits.files import sha256, temporary_of, whole_files
+from edgedigits.locks import held
 from edgedigits.metrics import errors
+from edgedigits.scratch import scratch_folder
 from edgedigits.tensors import FloatArray
 from edgedigits_export.golden import logits_of
 from edgedigits_export.model import build
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     import keras
 
 BATCH, LEARNING_RATE, EPOCHS, SEED = 32, 0.001, 40, 1234
+MODEL, HISTORY = "model.keras", "history.json"
 
 
 @dataclass(frozen=True)
@@ -103,21 +107,42 @@ def _accuracy(model: keras.Model, x: FloatArray, y: Labels) -> float:
 
 
 def save(training: Training, folder: Path) -> None:
-    """Write ``model.keras`` and then ``history.json``, each whole or not at all.
+    """Write ``model.keras`` and ``history.json``, whole or not at all.
 
     The history names its model's SHA-256, so that an export never takes another model's history for its own.
     """
-    target = folder / "model.keras"
-    with whole_file(target) as temporary:
-        training.model.save(temporary)
-    history = {**training.history, "model_sha256": sha256(target.read_bytes())}
-    write_text(folder / "history.json", json.dumps(history, indent=2) + "\n")
+    with whole_files(folder / MODEL, folder / HISTORY) as (model_file, history_file), scratch_folder() as scratch:
+        training.model.save(scratch / MODEL)  # not at its place: Keras may lay files of its own beside it
+        content = (scratch / MODEL).read_bytes()
+        history = {**training.history, "model_sha256": sha256(content)}
+        model_file.write_bytes(content)
+        history_file.write_text(json.dumps(history, indent=2) + "\n", encoding="utf-8")
+
+
+def finish_cut_short(folder: Path) -> None:
+    """Put the history in its place if a training was killed after it had put its model there, and before this.
+
+    It must come before the next training, which removes what the last one left.
+    """
+    left = temporary_of(folder / HISTORY)
+    with contextlib.suppress(OSError), held(left) as state:  # a folder that cannot be used is told by who writes there
+        if state in ("held", "unknown") and _own_history(left, folder / MODEL):
+            left.replace(folder / HISTORY)
 
 
 def history_of(model_path: Path) -> dict[str, Any]:
-    """The history.json beside a model, if it is this very model's; else nothing."""
+    """The history.json beside a model, if it is this very model's; else nothing.
+
+    A training that was killed after it had put its model in its place leaves the history, whole, as a temporary.
+    """
+    path = model_path.parent / HISTORY
+    return _own_history(path, model_path) or _own_history(temporary_of(path), model_path)
+
+
+def _own_history(path: Path, model_path: Path) -> dict[str, Any]:
+    """What a file holds, if it is the history of this very model; else nothing."""
     try:
-        history: dict[str, Any] = read_json(model_path.parent / "history.json")
+        history: dict[str, Any] = read_json(path)
         return history if history.get("model_sha256") == sha256(model_path.read_bytes()) else {}
     except (OSError, ValueError, AttributeError):
         return {}

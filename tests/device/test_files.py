@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -10,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from edgedigits.errors import EdgeDigitsError
-from edgedigits.files import sha256, whole_directory, whole_file, write_text
+from edgedigits.files import claimed, sha256, whole_directory, whole_file, whole_files, write_text
 
 WRITE_HALF_AND_DIE = """
 import os, signal, sys
@@ -221,3 +224,120 @@ def test_new_files_have_ordinary_permissions(tmp_path: Path) -> None:
     put_file(tmp_path / "it", "text")
     (tmp_path / "plain").write_text("")
     assert (tmp_path / "it").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def in_another_thread(put: Put, target: Path) -> str:
+    """What another writer is told, which to the locks is like another process."""
+    told: list[str] = []
+
+    def write() -> None:
+        try:
+            put(target, "other")
+        except EdgeDigitsError as error:
+            told.append(str(error))
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    thread.join()
+    return "".join(told)
+
+
+def test_a_claim_is_told_to_others_and_used_once(put: Put, tmp_path: Path) -> None:
+    target = tmp_path / "it.zip"
+    with claimed(target, directory=put is put_directory):
+        assert in_another_thread(put, target).startswith(f"another process is writing {target};")
+        with claimed(target, directory=put is put_directory):  # as a command and what it calls both do
+            put(target, "first")
+        assert in_another_thread(put, target) == ""
+        assert text_of(target) == "other"
+        put(target, "second")
+    assert text_of(target) == "second"
+    assert names(tmp_path) == ["it.zip"]
+
+
+@pytest.mark.parametrize("error", [None, ValueError("bad"), KeyboardInterrupt()], ids=repr)
+def test_an_unused_claim_leaves_nothing(put: Put, tmp_path: Path, error: BaseException | None) -> None:
+    put(tmp_path / "it", "old")
+    expected = pytest.raises(type(error)) if error else contextlib.nullcontext()
+    with expected, claimed(tmp_path / "it", tmp_path / "at", directory=put is put_directory):
+        assert names(tmp_path) == [".at.unfinished", ".it.unfinished", "it"]
+        if error:
+            raise error
+    assert text_of(tmp_path / "it") == "old"
+    assert names(tmp_path) == ["it"]
+    assert in_another_thread(put, tmp_path / "it") == ""
+
+
+def test_files_that_belong_together_are_replaced_together(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    write_text(one, "old")
+    write_text(other, "old")
+    with pytest.raises(EdgeDigitsError, match=r"cannot write .*one, .*other: No space left"):  # noqa: PT012, SIM117
+        with whole_files(one, other) as (first, second):
+            first.write_text("new")
+            second.write_text("n")
+            raise OSError(errno.ENOSPC, "No space left on device")
+    assert [one.read_text(), other.read_text()] == ["old", "old"]
+    with whole_files(one, other) as (first, second):
+        first.write_text("new")
+        second.write_text("new")
+        assert [one.read_text(), other.read_text()] == ["old", "old"]
+    assert [one.read_text(), other.read_text()] == ["new", "new"]
+    assert names(tmp_path) == ["one", "other"]
+
+
+def test_a_ctrl_c_does_not_tear_them_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename = Path.replace
+
+    def interrupted(self: Path, target: Path) -> Path:
+        monkeypatch.setattr(Path, "replace", rename)
+        self.replace(target)
+        raise KeyboardInterrupt
+
+    def write() -> None:
+        with whole_files(tmp_path / "one", tmp_path / "other") as temporaries:
+            for temporary in temporaries:
+                temporary.write_text("new")
+            monkeypatch.setattr(Path, "replace", interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert [(tmp_path / name).read_text() for name in names(tmp_path)] == ["new", "new"]
+
+
+def test_a_disk_that_fails_at_the_last_moment(put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some file systems find out that they are full only when they are told to store what was written."""
+    put(tmp_path / "it", "old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(EdgeDigitsError, match="No space left"):
+        put(tmp_path / "it", "new")
+    assert text_of(tmp_path / "it") == "old"
+    assert names(tmp_path) == ["it"]
+
+
+@pytest.mark.parametrize("cut", ["before", "between", "after"])
+def test_a_swap_in_three_steps_that_was_cut_short(tmp_path: Path, cut: str) -> None:
+    """Where two names cannot be swapped in one step a killed process can leave no output: the next restores it."""
+    put_directory(tmp_path / "it", "old")
+    new, aside = tmp_path / ".it.unfinished", tmp_path / ".it.unfinished.old"
+    new.mkdir()
+    (new / "inner").write_text("new")
+    if cut != "before":
+        (tmp_path / "it").rename(aside)
+    if cut == "after":
+        new.rename(tmp_path / "it")
+    with claimed(tmp_path / "it", directory=True):
+        assert text_of(tmp_path / "it") == ("new" if cut == "after" else "old")
+    assert names(tmp_path) == ["it"]
+
+
+def test_a_swap_in_three_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgedigits.files._exchange", lambda *paths: False)
+    for text in ("first", "second", "third"):
+        put_directory(tmp_path / "it", text)
+        assert text_of(tmp_path / "it") == text
+        assert names(tmp_path) == ["it"]
