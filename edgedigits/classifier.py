@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import NoReturn
 
 import numpy as np
 
 from edgedigits.bundle import Artifact, Bundle, reading_bundle
 from edgedigits.dataset import SIDE, Labels, to_row
-from edgedigits.errors import ModelError, RuntimeUnavailableError
+from edgedigits.errors import ModelError, RuntimeUnavailableError, SharingError
 from edgedigits.runtimes import CHOSEN_ONLY_BY_NAME, RUNTIMES, runtime_info
-from edgedigits.session import Session
+from edgedigits.session import Session, unshared
 from edgedigits.tensors import AnyArray, FloatArray
 
 
@@ -34,8 +35,9 @@ class Classifier:
         artifact: the :class:`Artifact` in use.
         runtime: the runtime's name.
 
-    Calls from several threads are safe: one at a time runs. Images that are not float32 of the exact shape take a
-    slower, converting path.
+    Threads may share one: one call at a time runs, and any of them may close it. Processes may not: each opens its own,
+    since a forked child's calls raise SharingError, as pickling or copying one does. Images that are not float32 of the
+    exact shape take a slower, converting path.
 
     Raises:
         BundleError, RuntimeUnavailableError, ModelError: see the message, which says what to do.
@@ -69,6 +71,9 @@ class Classifier:
         The largest is that of the digit that :meth:`predict` gives: a temperature changes no order.
         """
         return softmax(self.logits(x) / self._temperature)
+
+    def __reduce__(self) -> NoReturn:
+        raise SharingError(unshared("classifier"))
 
     def close(self) -> None:
         """Free the model; further calls raise ClosedError."""

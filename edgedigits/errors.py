@@ -31,5 +31,9 @@ class ClosedError(EdgeDigitsError):
     """A session or classifier was used after it was closed."""
 
 
+class SharingError(EdgeDigitsError):
+    """A session or classifier was taken to another process, by a fork or by pickle."""
+
+
 class ExportError(EdgeDigitsError):
     """A model cannot be exported as asked."""

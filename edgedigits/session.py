@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable
 from importlib import import_module
 from types import TracebackType
 from typing import NoReturn
+from weakref import WeakSet
 
 import numpy as np
 
-from edgedigits.errors import ClosedError, EdgeDigitsError, InputError, ModelError, RuntimeUnavailableError
+from edgedigits.errors import (
+    ClosedError,
+    EdgeDigitsError,
+    InputError,
+    ModelError,
+    RuntimeUnavailableError,
+    SharingError,
+)
 from edgedigits.runtimes import RUNTIMES, Adapter, runtime_info
 from edgedigits.tensors import AnyArray, FloatArray, TensorSpec
 
@@ -23,7 +32,9 @@ _EXCLUSIVE = ("tensorflow", "ai_edge_litert", "tflite_runtime")
 class Session:
     """An opened model: float32 in, float32 out, whatever the artifact's own dtypes are.
 
-    Use as a context manager, or call :meth:`close`. Calls from several threads are safe: one at a time runs.
+    Use as a context manager, or call :meth:`close`. Threads may share one: one call at a time runs, and any of them may
+    close it. Processes may not: after a fork the child's calls raise SharingError, since the runtime's threads did not
+    come along, and so does pickling or copying one. Each process opens its own.
 
     Args:
         model: the file's bytes.
@@ -68,10 +79,13 @@ class Session:
         #: Run the model once more on the last single image, for timing it alone; nothing stands in between.
         self.invoke: Callable[[], object] = self._adapter.invoke
         #: Infer: (n, *shape) or one (*shape,), float32 or float64 -> logits (n, classes) or (classes,) float32.
-        #: Raises InputError for another shape or dtype, no image, NaN or infinity; ClosedError once closed.
+        #: Raises InputError for another shape or dtype, no image, NaN or infinity; ClosedError once closed;
+        #: SharingError in a forked child.
         self.run: Callable[[AnyArray], FloatArray]
         self.run, self._stop = _fast_path(self._adapter, self._lock, self._run_checked, self._refuse_closed)
         self._convert = convert
+        self._forked = False
+        _sessions.add(self)
 
     def _run_checked(self, x: AnyArray) -> FloatArray:
         """Any input at all: convert it if it can be used, refuse it with what was expected if not."""
@@ -106,7 +120,22 @@ class Session:
             if adapter is not None:
                 adapter.close()
 
+    def _leave_behind(self) -> None:
+        """In a forked child: refuse all calls, and let the parent's model be."""
+        self._forked = True
+        self._lock = threading.Lock()  # a thread that held the other one is not in this process
+        _left_behind.append(self._adapter)  # freeing it would wait for the runtime's threads, which are not here either
+        self._adapter = None
+        self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise SharingError(unshared("session"))
+
     def _refuse_closed(self, *_: object) -> NoReturn:
+        if self._forked:
+            raise SharingError(
+                f"this {self.runtime} session was opened before the process forked; open one in each process"
+            )
         raise ClosedError(f"this {self.runtime} session is closed; open a new one")
 
     def __enter__(self) -> Session:
@@ -147,8 +176,9 @@ def _fast_path(
         return slow(x)
 
     def stop() -> None:
-        nonlocal given, invoke
+        nonlocal given, invoke, lock
         given, invoke = np.zeros_like(given), refuse  # what was in place goes with the model
+        lock = threading.Lock()  # in a forked child the other may be held, and by nobody
 
     if not quantized:
         return run_float, stop
@@ -163,6 +193,24 @@ def _fast_path(
         return slow(x)
 
     return run_quantized, stop
+
+
+_sessions: WeakSet[Session] = WeakSet()
+_left_behind: list[Adapter | None] = []
+
+
+def _leave_all_behind() -> None:
+    for session in list(_sessions):
+        session._leave_behind()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks; it costs a call nothing
+    os.register_at_fork(after_in_child=_leave_all_behind)
+
+
+def unshared(what: str) -> str:
+    """What pickling or copying a session or classifier is told."""
+    return f"a {what} cannot be pickled or copied, since its model is in this process; open one in each process"
 
 
 def _require_finite(x: FloatArray) -> None:
