@@ -73,10 +73,14 @@ class Soak:
 
 
 def resident() -> int:
-    """Bytes of memory that this process has in use, from /proc (Linux)."""
+    """Bytes of memory that this process has in use, from /proc (Linux), less the pages of mapped files.
+
+    Those, such as a library's code, come and go with what else the machine does.
+    """
     gc.collect()
-    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 # no path object more or less
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    with open("/proc/self/status", encoding="ascii") as file:  # noqa: PTH123 # no path object more or less
+        (line,) = (line for line in file if line.startswith("RssAnon:"))
+    return int(line.split()[1]) * 1024
 
 
 def descriptors() -> int:

@@ -23,7 +23,7 @@ interrupting = pytest.importorskip("interrupting", reason="it sets another proce
 
 SEED = 20240229
 # How often, of `train` and of `export`.
-TIMES = {"kill": (76, 24), "interrupt": (14, 6), "full": (14, 6)}
+TIMES = {"kill": (80, 20), "interrupt": (16, 4), "full": (16, 4)}
 STATUS = {"kill": -9, "interrupt": 130, "full": 2}
 INTERRUPTED = "edgedigits: interrupted; nothing was left half-written"
 LONGEST_WAIT = 0.03  # seconds after an event of the writing; the next event is mostly closer
