@@ -120,10 +120,10 @@ def train(data: Path | None, out: Path, seed: int, epochs: int | None, recipe: s
     from edgedigits.files import claimed
     from edgedigits_export import train as training
 
+    x, y = _data(data)
     training.finish_cut_short(out)
     written = ("model.keras", "history.json", "samples.png", "loss.png", "mistakes.png")
     _hold(claimed(*(out / name for name in written)))
-    x, y = _data(data)
     unseen = _unseen(data)
     from edgedigits_export.chatter import start_tensorflow
 
@@ -202,9 +202,10 @@ def export(
     """
     from edgedigits_export.calibration import temperature_for
     from edgedigits_export.export import claimed_bundle, export_bundle
-    from edgedigits_export.model import load
+    from edgedigits_export.model import load, require
     from edgedigits_export.train import history_of
 
+    require(model_path)
     _hold(claimed_bundle(out))
     model = load(model_path)
     was_signed = is_signed(out)

@@ -25,14 +25,19 @@ def build(features: int = 400) -> keras.Model:
     return keras.Sequential(layers, name="digits")
 
 
+def require(path: Path) -> None:
+    """ExportError if there is no such file."""
+    if not path.is_file():
+        raise ExportError(f"{path}: no such model; make one with `edgedigits train`, or give --model FILE")
+
+
 def load(path: Path) -> keras.Model:
     """Load a .keras (or .h5) classifier of (n,) inputs.
 
     Raises:
         ExportError: no such file, not a Keras model, other inputs or outputs, or weights that are not finite.
     """
-    if not path.is_file():
-        raise ExportError(f"{path}: no such model; make one with `edgedigits train`, or give --model FILE")
+    require(path)
     start_tensorflow()
     import keras
 
