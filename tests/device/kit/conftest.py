@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,3 +35,12 @@ def unpacked(kit: Kit, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def device(unpacked: Path, tmp_path: Path) -> Device:
     return device_with(unpacked, tmp_path)
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """An environment with a temporary folder of its own, which must be empty in the end."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    yield {**os.environ, "TMPDIR": str(folder)}
+    assert list(folder.iterdir()) == []

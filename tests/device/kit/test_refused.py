@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,15 +40,6 @@ def test_what_cannot_be_made_is_told_in_one_line(arguments: tuple[str, ...], mes
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
-
-
-@pytest.fixture
-def temporary(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """An environment with a temporary folder of its own, which must be empty in the end."""
-    folder = tmp_path / "tmp"
-    folder.mkdir()
-    yield {**os.environ, "TMPDIR": str(folder)}
-    assert list(folder.iterdir()) == []
 
 
 def test_no_network(edgedigits: Run, temporary: dict[str, str], tmp_path: Path) -> None:
