@@ -129,6 +129,7 @@ class _Claim:
     def __init__(self, target: Path, directory: bool) -> None:
         from edgedigits.locks import held
 
+        self._made = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as cause:
@@ -154,8 +155,11 @@ class _Claim:
                 return
 
     def remove(self) -> None:
-        """Take the temporary away."""
+        """Take the temporary away, and the folders that were made for it and hold nothing."""
         _remove(self.temporary)
+        for folder in self._made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 Key = tuple[int, int, Path]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,9 @@ from edgedigits.parity import check_parity
 from edgedigits.report import to_json
 
 RUNTIMES = ["litert", "onnxruntime"]
+# Whoever starts the tests in the background of a shell has Ctrl-C ignored, and so would all that the tests start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Put first on PYTHONPATH as sitecustomize.py: Python then finds the named packages no more than if they were not there.
 HIDE = """
 import sys

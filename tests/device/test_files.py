@@ -92,8 +92,15 @@ def test_failure_leaves_the_old_and_nothing_else(put: Put, tmp_path: Path, error
 
 def test_failure_leaves_nothing_where_nothing_was(put: Put, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="bad"):
-        put(tmp_path / "it", "new", ValueError("bad"))
+        put(tmp_path / "a" / "b" / "it", "new", ValueError("bad"))
     assert names(tmp_path) == []
+
+
+def test_failure_leaves_a_folder_that_another_has_come_to_use(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="bad"), whole_file(tmp_path / "a" / "b" / "it"):
+        (tmp_path / "a" / "other").write_text("another's")
+        raise ValueError("bad")
+    assert names(tmp_path / "a") == ["other"]
 
 
 def test_failed_write_is_told_in_one_line(put: Put, tmp_path: Path) -> None:
