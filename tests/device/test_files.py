@@ -97,9 +97,12 @@ def test_failure_leaves_nothing_where_nothing_was(put: Put, tmp_path: Path) -> N
 
 
 def test_failure_leaves_a_folder_that_another_has_come_to_use(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="bad"), whole_file(tmp_path / "a" / "b" / "it"):
+    def fail() -> None:
         (tmp_path / "a" / "other").write_text("another's")
         raise ValueError("bad")
+
+    with pytest.raises(ValueError, match="bad"), whole_file(tmp_path / "a" / "b" / "it"):
+        fail()
     assert names(tmp_path / "a") == ["other"]
 
 
