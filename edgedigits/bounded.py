@@ -88,6 +88,7 @@ def parse_json(content: bytes | str) -> Any:
 
     Two readers may take different ones of two values under one key, so what one of them checked the other never saw.
     """
+    # The signs are of the content's own type, which mypy cannot follow through the tuple.
     comma, bracket, brace = (b",", b"[", b"{") if isinstance(content, bytes) else (",", "[", "{")
     if content.count(comma) + content.count(bracket) + content.count(brace) > MOST_VALUES:  # type: ignore[arg-type]
         raise RefusedError(f"it has more than {MOST_VALUES:,} values")
