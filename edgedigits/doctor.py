@@ -5,20 +5,18 @@ Nothing here imports NumPy, Pillow or a runtime but in a child process, so that 
 
 from __future__ import annotations
 
-import os
 import sys
 import sysconfig
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from edgedigits import machine
-from edgedigits.child import Outcome, run_in_child
+from edgedigits.child import Children, Outcome
 from edgedigits.diagnosis import Check, Diagnosis
 from edgedigits.endings import ILLEGAL
 from edgedigits.errors import ModelError, RuntimeUnavailableError
@@ -31,6 +29,8 @@ IMAGE = 1015
 #: What edgedigits needs and can be broken: distribution -> what is imported. The rest is plain Python, and shows:
 #: without flatbuffers there is no numpy runtime, without click no command.
 NEEDED = {"numpy": "numpy", "Pillow": "PIL.Image"}
+#: Do a task of edgedigits.worker in a child.
+_Ask: TypeAlias = Callable[[str, dict[str, Any]], Outcome]
 
 
 def examine(
@@ -39,7 +39,7 @@ def examine(
     memory_bytes: int | None = None,
     on_check: Callable[[Check], None] = lambda check: None,
 ) -> Diagnosis:
-    """Try everything, as many processes at once as the machine has cores.
+    """Try everything, each in a process of its own.
 
     Args:
         timeout: seconds for one process.
@@ -47,19 +47,22 @@ def examine(
         on_check: called with each check as it is done, before its remedy is known.
     """
     where, described, reading = here(), machine.describe(), machine.throttling()
-    names = sorted(RUNTIMES, key=lambda name: name not in CHOSEN_ONLY_BY_NAME)  # the slowest to start goes first
 
     def told(check: Check) -> Check:
         on_check(check)
         return check
 
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        tried = pool.map(lambda name: told(_try_runtime(RUNTIMES[name], timeout, memory_bytes)), names)
-        imported = pool.map(lambda name: told(_try_import(name, timeout, memory_bytes)), NEEDED)
-        found = {check.name: check for check in tried}
-        packages = tuple(package_remedy(check, where) for check in imported)
-    numpy = next(check for check in packages if check.name == "numpy")
-    works = [name for name in RUNTIMES if found[name].status == "works"]
+    with Children("runtime") as children:
+
+        def ask(task: str, request: dict[str, Any]) -> Outcome:
+            return children.run(task, request, timeout, memory_bytes)
+
+        found = {name: told(_try_runtime(RUNTIMES[name], ask)) for name in RUNTIMES}
+        works = [name for name in RUNTIMES if found[name].status == "works"]
+        # A runtime that answered right was asked through NumPy.
+        numpy = told(Check("numpy", _version("numpy"), "works") if works else _try_import("numpy", ask))
+        pillow = told(_try_import("Pillow", ask))
+    packages = tuple(package_remedy(check, where) for check in (numpy, pillow))
     runtimes = tuple(runtime_remedy(found[name], works, numpy, where) for name in RUNTIMES)
     to_type = any(check.line for check in (*packages, *runtimes))
     return Diagnosis(described, where, packages, runtimes, tuple(_warnings(described, reading, to_type)))
@@ -94,10 +97,10 @@ def child_import(request: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def _try_runtime(info: RuntimeInfo, timeout: float, memory_bytes: int | None) -> Check:
+def _try_runtime(info: RuntimeInfo, ask: _Ask) -> Check:
     if not info.installed:
         return Check(info.name, None, "not installed")
-    outcome = run_in_child("runtime", {"runtime": info.name}, timeout, memory_bytes)
+    outcome = ask("runtime", {"runtime": info.name})
     if outcome.status != "ok" or "broken" in outcome.answer:
         return _failure(info.name, info.version, outcome)
     answer = outcome.answer
@@ -109,16 +112,21 @@ def _try_runtime(info: RuntimeInfo, timeout: float, memory_bytes: int | None) ->
     return Check(info.name, found, "works")
 
 
-def _try_import(distribution: str, timeout: float, memory_bytes: int | None) -> Check:
+def _try_import(distribution: str, ask: _Ask) -> Check:
     module = NEEDED[distribution]
     if find_spec(module.partition(".")[0]) is None:
         return Check(distribution, None, "not installed")
-    try:
-        found = version(distribution)
-    except PackageNotFoundError:
-        found = None
-    outcome = run_in_child("import", {"module": module}, timeout, memory_bytes)
+    found = _version(distribution)
+    outcome = ask("import", {"module": module})
     return Check(distribution, found, "works") if outcome.status == "ok" else _failure(distribution, found, outcome)
+
+
+def _version(distribution: str) -> str | None:
+    """None where it is installed without saying so."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
 
 
 def _failure(name: str, found: str | None, outcome: Outcome) -> Check:

@@ -15,6 +15,7 @@ _NTSTATUS = {
 }
 ILLEGAL = ("SIGILL", "STATUS_ILLEGAL_INSTRUCTION")
 POLL_SECONDS = 0.05  # how often a process's memory is looked at: 20 readings a second of some 30 microseconds
+PATIENCE_SECONDS = 2.0  # for a process that was asked to end; native code in a loop does not hear it
 _LEAST_BYTES = 256_000_000
 
 

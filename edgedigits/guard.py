@@ -19,7 +19,6 @@ from edgedigits import endings
 from edgedigits.errors import ModelError
 from edgedigits.terminal import run_and_exit
 
-PATIENCE_SECONDS = 2.0  # for a copy that was asked to end; native code in a loop does not hear it
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if sys.platform == "linux" else ()
 
 
@@ -88,7 +87,7 @@ class _Watch:
         now = time.monotonic()
         taken = endings.memory_taken(self._copy)
         if self._asked_to_end is not None:
-            if now - self._asked_to_end > PATIENCE_SECONDS:
+            if now - self._asked_to_end > endings.PATIENCE_SECONDS:
                 self._send(signal.SIGKILL)
         elif self._timeout is not None and now - self._began > self._timeout:
             self._end(endings.too_slow(self._timeout))

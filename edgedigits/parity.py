@@ -14,7 +14,7 @@ import numpy as np
 
 from edgedigits import metrics
 from edgedigits.bundle import Artifact, Bundle
-from edgedigits.child import Outcome, run_in_child
+from edgedigits.child import Children, Outcome
 from edgedigits.dataset import Labels
 from edgedigits.endings import memory_share
 from edgedigits.errors import InputError, RuntimeUnavailableError
@@ -62,7 +62,7 @@ class ParityRow:
             these, and for those that the artifact was tuned on it says less.
         accuracy_p: McNemar's exact test that accuracy is what the trained model's is.
         arithmetic: int8 only: whose rounding the answers show, bit for bit, as the numpy runtime recomputes them.
-        seconds: what the child took, start included.
+        seconds: what the child took.
         allowed: how many mismatches the gate lets pass.
         sha256: of the artifact's file, hexadecimal.
     """
@@ -171,14 +171,16 @@ def check_parity(
     x, labels = bundle.inputs() if unseen is None else bundle.unseen(unseen)
     golden = bundle.golden(unseen is not None)
     limits = timeout, memory_bytes or memory_share(workers)
-    with scratch_folder() as folder, ThreadPoolExecutor(workers) as pool:
+    with scratch_folder() as folder, Children("logits") as children, ThreadPoolExecutor(workers) as pool:
         np.save(folder / "X.npy", x)
 
         def recompute(number: int, artifact: Artifact, kernel_set: str) -> FloatArray | None:
             facts = {"artifact": artifact.file, "runtime": "numpy", "kernels": kernel_set}
             out = folder / f"recomputed-{number}-{kernel_set}.npy"
             files = {"inputs": str(folder / "X.npy"), "out": str(out)}
-            ok = _run(bundle, facts, files, len(x), limits)[0].status == "ok"  # its own rows say what is wrong
+            ok = (
+                _run(children, bundle, facts, files, len(x), limits)[0].status == "ok"
+            )  # its own rows say what is wrong
             return np.load(out, allow_pickle=False) if ok else None
 
         recomputed = {a.file: Recomputed(a, partial(recompute, number, a)) for number, a in enumerate(chosen)}
@@ -189,7 +191,7 @@ def check_parity(
                 done = ParityRow(**facts, status="missing", message=f"not installed; {RUNTIMES[runtime].install}")
             else:
                 files = {"inputs": str(folder / "X.npy"), "out": str(folder / f"{number}.npy")}
-                outcome, seconds = _run(bundle, facts, files, batch, limits)
+                outcome, seconds = _run(children, bundle, facts, files, batch, limits)
                 facts["seconds"] = round(seconds, 3)
                 if outcome.status == "ok":
                     logits = np.load(files["out"], allow_pickle=False)
@@ -226,12 +228,17 @@ def _facts(artifact: Artifact, runtime: str, kernels: str, golden: FloatArray, a
 
 
 def _run(
-    bundle: Bundle, facts: dict[str, Any], files: dict[str, str], batch: int, limits: tuple[float, int | None]
+    children: Children,
+    bundle: Bundle,
+    facts: dict[str, Any],
+    files: dict[str, str],
+    batch: int,
+    limits: tuple[float, int | None],
 ) -> tuple[Outcome, float]:
     started = time.perf_counter()
     request = {"bundle": str(bundle.path), "batch": batch, **files}
     request |= {key: facts[key] for key in ("artifact", "runtime", "kernels")}
-    return run_in_child("logits", request, *limits), time.perf_counter() - started
+    return children.run("logits", request, *limits), time.perf_counter() - started
 
 
 def _compare(

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from importlib import import_module
+from typing import Any
 
 from edgedigits.errors import EdgeDigitsError
 
@@ -26,16 +27,22 @@ TASKS = {
 }
 
 
+def perform(task: str, request: dict[str, Any]) -> dict[str, Any]:
+    """The task's answer, or ``{"error": ...}`` where it was refused."""
+    module, _, function = TASKS[task].partition(":")
+    try:
+        answer: dict[str, Any] = getattr(import_module(module), function)(request)
+    except EdgeDigitsError as error:
+        answer = {"error": str(error)}
+    return answer
+
+
 def main() -> None:
     """Run one task, its answer's pipe kept apart from what native code prints."""
     started = {"child_started_ns": time.perf_counter_ns()}
     answer_pipe = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    module, _, function = TASKS[sys.argv[1]].partition(":")
-    try:
-        answer = getattr(import_module(module), function)(json.load(sys.stdin) | started)
-    except EdgeDigitsError as error:
-        answer = {"error": str(error)}
+    answer = perform(sys.argv[1], json.load(sys.stdin) | started)
     with answer_pipe:
         json.dump(answer, answer_pipe)
 

@@ -92,6 +92,14 @@ def unseen() -> AnyArray:
     return images
 
 
+def _children(pid: str) -> list[str]:
+    """The processes that this one has started."""
+    paths = Path(f"/proc/{pid}/task").glob("*/children")
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return [child for path in paths for child in path.read_text().split()]
+    return []
+
+
 @pytest.fixture
 def kill_next_child() -> Iterator[Callable[..., None]]:
     """Arm it: the next process that this one starts for a runtime is killed, as the system does when memory is out.
@@ -103,12 +111,13 @@ def kill_next_child() -> Iterator[Callable[..., None]]:
 
     def hunt(sent: int) -> None:
         while not stop.is_set():
-            for path in Path("/proc/self/task").glob("*/children"):
+            for child in _children("self"):
                 with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended by itself in between
-                    for child in path.read_text().split():
-                        if b"edgedigits.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
-                            os.kill(int(child), sent)
-                            return
+                    command = Path(f"/proc/{child}/cmdline").read_bytes()
+                    copies = _children(child) if b"edgedigits.forkserver" in command else []
+                    for victim in copies or [child] * (b"edgedigits.worker" in command):
+                        os.kill(int(victim), sent)
+                        return
 
     def arm(sent: int = signal.SIGKILL) -> None:
         hunters.append(threading.Thread(target=hunt, args=(sent,)))

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +16,10 @@ import numpy as np
 import pytest
 
 from edgedigits.bundle import Bundle
-from edgedigits.child import run_in_child
+from edgedigits.child import Children, Outcome, run_in_child
 from edgedigits.endings import memory_share, memory_taken
+
+Run = Callable[..., Outcome]
 
 
 @pytest.fixture
@@ -30,22 +36,32 @@ def request_for_logits(tmp_path: Path, x: Any) -> dict[str, Any]:
     }
 
 
-def test_answer(request_for_logits: dict[str, Any]) -> None:
-    outcome = run_in_child("logits", request_for_logits, timeout=60)
+@pytest.fixture(params=["anew", "as a copy"])
+def run(request: pytest.FixtureRequest) -> Iterator[Callable[..., Outcome]]:
+    """Both ways to have a child, which differ in nothing but what they cost."""
+    if request.param == "anew":
+        yield run_in_child
+    else:
+        with Children("logits") as children:
+            yield children.run
+
+
+def test_answer(run: Run, request_for_logits: dict[str, Any]) -> None:
+    outcome = run("logits", request_for_logits, timeout=60)
     assert (outcome.status, outcome.message, outcome.signal) == ("ok", "", None)
     logits = np.load(request_for_logits["out"])
     np.testing.assert_allclose(logits, Bundle().golden()[:3], rtol=0, atol=1e-4)
 
 
-def test_our_own_error_is_its_message(request_for_logits: dict[str, Any]) -> None:
-    outcome = run_in_child("logits", {**request_for_logits, "artifact": "int4"}, timeout=60)
+def test_our_own_error_is_its_message(run: Run, request_for_logits: dict[str, Any]) -> None:
+    outcome = run("logits", {**request_for_logits, "artifact": "int4"}, timeout=60)
     assert outcome.status == "error"
     assert outcome.message.partition(": ")[2].startswith("no artifact 'int4'; choose one of float32.tflite, ")
 
 
-def test_unexpected_end(request_for_logits: dict[str, Any]) -> None:
+def test_unexpected_end(run: Run, request_for_logits: dict[str, Any]) -> None:
     del request_for_logits["batch"]
-    outcome = run_in_child("logits", request_for_logits, timeout=60)
+    outcome = run("logits", request_for_logits, timeout=60)
     assert (outcome.status, outcome.message) == (
         "crashed",
         "ended with status 1: KeyError: 'batch'; `edgedigits doctor` says what works here",
@@ -62,31 +78,31 @@ def test_unexpected_end(request_for_logits: dict[str, Any]) -> None:
     ],
 )
 def test_killed(
-    request_for_logits: dict[str, Any], kill_next_child: Callable[..., None], name: str, to_do: str
+    run: Run, request_for_logits: dict[str, Any], kill_next_child: Callable[..., None], name: str, to_do: str
 ) -> None:
     kill_next_child(signal.Signals[name])
-    outcome = run_in_child("logits", request_for_logits, timeout=60)
+    outcome = run("logits", request_for_logits, timeout=60)
     assert (outcome.status, outcome.signal) == ("crashed", name)
     assert outcome.message.startswith(f"the runtime died of {name}; ")
     assert outcome.message.endswith(to_do)
 
 
-def test_stopped_for_good(request_for_logits: dict[str, Any], kill_next_child: Callable[..., None]) -> None:
+def test_stopped_for_good(run: Run, request_for_logits: dict[str, Any], kill_next_child: Callable[..., None]) -> None:
     kill_next_child(signal.SIGSTOP)
     started = time.monotonic()
-    outcome = run_in_child("logits", request_for_logits, timeout=1.0)
+    outcome = run("logits", request_for_logits, timeout=1.0)
     assert outcome.status == "timeout"
     assert 1.0 <= time.monotonic() - started < 5.0
 
 
-def test_what_it_may_take_of_memory(request_for_logits: dict[str, Any]) -> None:
+def test_what_it_may_take_of_memory(run: Run, request_for_logits: dict[str, Any]) -> None:
     """Any runtime takes more than 5 MB, and this one answers in 100."""
-    outcome = run_in_child("logits", request_for_logits, timeout=60, memory_bytes=5_000_000)
+    outcome = run("logits", request_for_logits, timeout=60, memory_bytes=5_000_000)
     assert outcome.status == "memory"
     assert outcome.message == (
         "took over 5 MB of memory and was ended; allow more with --memory-limit, if you trust the model"
     )
-    assert run_in_child("logits", request_for_logits, timeout=60, memory_bytes=100_000_000).status == "ok"
+    assert run("logits", request_for_logits, timeout=60, memory_bytes=100_000_000).status == "ok"
 
 
 def test_memory_is_what_was_touched() -> None:
@@ -108,7 +124,112 @@ def test_shares() -> None:
     assert memory_share(10**6) == 256_000_000
 
 
-def test_too_slow(request_for_logits: dict[str, Any]) -> None:
-    outcome = run_in_child("logits", request_for_logits, timeout=0.01)
+def test_too_slow(run: Run, request_for_logits: dict[str, Any]) -> None:
+    outcome = run("logits", request_for_logits, timeout=0.01)
     assert outcome.status == "timeout"
     assert outcome.message == "no answer within 0.01 s and ended; allow more with --timeout"
+
+
+class TestCopies:
+    def test_one_process_makes_them_all(self, request_for_logits: dict[str, Any]) -> None:
+        with Children("logits") as children:
+            for artifact in ("float32.tflite", "nonsense", "int8.tflite"):
+                children.run("logits", {**request_for_logits, "artifact": artifact}, timeout=60)
+                (server,) = children._idle
+            assert len(_started_by(os.getpid())) == 1
+            with ThreadPoolExecutor(2) as pool:  # two at once need another
+                list(pool.map(lambda _: children.run("logits", request_for_logits, timeout=60), range(4)))
+            assert len(_started_by(os.getpid())) == 2
+        assert server.returncode is not None
+        assert _started_by(os.getpid()) == []
+
+    @pytest.mark.parametrize("runtime", ["litert", "tflite-runtime", "onnxruntime", "numpy"])
+    def test_none_sees_what_another_imported(self, request_for_logits: dict[str, Any], runtime: str) -> None:
+        """tflite-runtime refuses to join LiteRT in a process."""
+        asked = {**request_for_logits, "artifact": "float32.onnx" if runtime == "onnxruntime" else "float32.tflite"}
+        kernels = "reference" if runtime == "numpy" else "default"
+        with Children("logits") as children:
+            assert children.run("logits", request_for_logits, timeout=60).status == "ok"
+            Path(request_for_logits["out"]).unlink()
+            outcome = children.run("logits", {**asked, "runtime": runtime, "kernels": kernels}, timeout=60)
+        assert (outcome.status, outcome.message) == ("ok", "")
+        np.testing.assert_allclose(np.load(request_for_logits["out"]), Bundle().golden()[:3], rtol=0, atol=1e-4)
+
+    def test_one_that_dies_is_not_the_last(
+        self, request_for_logits: dict[str, Any], kill_next_child: Callable[..., None]
+    ) -> None:
+        with Children("logits") as children:
+            kill_next_child(signal.SIGSEGV)
+            assert children.run("logits", request_for_logits, timeout=60).signal == "SIGSEGV"
+            assert children.run("logits", request_for_logits, timeout=60).status == "ok"
+
+    def test_where_there_is_no_server_it_is_a_process_started_anew(self, request_for_logits: dict[str, Any]) -> None:
+        with Children("logits") as children:
+            children.run("logits", request_for_logits, timeout=60)
+            (server,) = children._idle
+            server.kill()
+            assert children.run("logits", request_for_logits, timeout=60).status == "ok"
+            assert children._idle == []
+            assert children.run("logits", request_for_logits, timeout=60).status == "ok"
+            assert len(children._idle) == 1
+
+    def test_ctrl_c_is_for_the_copy(self, request_for_logits: dict[str, Any]) -> None:
+        """A terminal sends it to the server as well, which a row that is still wanted would else wait for in vain."""
+        with Children("logits") as children:
+            children.run("logits", request_for_logits, timeout=60)
+            (server,) = children._idle
+            server.send_signal(signal.SIGINT)
+            assert children.run("logits", request_for_logits, timeout=60).status == "ok"
+            assert children._idle == [server]
+
+    def test_an_error_leaves_none_behind(self, request_for_logits: dict[str, Any]) -> None:
+        with Children("logits") as children:
+            children.run("logits", request_for_logits, timeout=60)
+            with pytest.raises(TypeError):
+                children.run("logits", {"bundle": object()}, timeout=60)
+        assert _started_by(os.getpid()) == []
+
+    @pytest.mark.parametrize(
+        ("sent", "send"),
+        [(signal.SIGKILL, os.kill), (signal.SIGTERM, os.kill), (signal.SIGINT, os.kill), (signal.SIGINT, os.killpg)],
+    )
+    def test_nothing_outlives_who_asked(
+        self, request_for_logits: dict[str, Any], tmp_path: Path, sent: int, send: Callable[[int, int], None]
+    ) -> None:
+        """It ends while a copy hangs, its inputs a pipe that nobody writes to; a terminal's Ctrl-C goes to all."""
+        os.mkfifo(tmp_path / "pipe")
+        asked = {**request_for_logits, "inputs": str(tmp_path / "pipe")}
+        code = f"from edgedigits.child import Children\nwith Children('logits') as c: c.run('logits', {asked!r}, 600)"
+        with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, start_new_session=True) as asker:
+            server = _wait_for_child_of(asker.pid)
+            copy = _wait_for_child_of(server)
+            send(asker.pid, sent)
+            asker.wait(timeout=20)
+        for pid in (server, copy):
+            until = time.monotonic() + 20
+            while _alive(pid):
+                assert time.monotonic() < until, f"process {pid} is still there"
+                time.sleep(0.01)
+
+
+def _started_by(pid: int) -> list[int]:
+    children: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            children += map(int, path.read_text().split())
+    return children
+
+
+def _wait_for_child_of(pid: int) -> int:
+    until = time.monotonic() + 20
+    while not (found := _started_by(pid)):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    return found[0]
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
