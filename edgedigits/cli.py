@@ -5,6 +5,7 @@ Nothing heavier than click is imported before a command runs, so that ``--help``
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -38,6 +39,9 @@ class _Commands(click.Group):
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name in COMMANDS:
+            # NumPy's OpenBLAS would start a thread a core, which spin before they sleep: a third of the import's
+            # CPU time on two cores, and no model here is large enough for them.
+            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
             own: click.Command = getattr(import_module(f"edgedigits.commands.{name}"), name)
             return own
         point = self._added().get(name)

@@ -307,3 +307,19 @@ class TestWhatIsMissing:
     def test_parity_of_nothing_is_not_a_pass(self, edgedigits: Run, hidden: Any) -> None:
         line = trouble(edgedigits("parity", "--artifact", "float32.onnx", env=hidden("onnxruntime")))
         assert line.startswith("no runtime is installed, so nothing was checked; pip install ")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads by /proc")
+@pytest.mark.parametrize("asked", [None, "2"])
+def test_a_command_has_one_thread_unless_told_otherwise(asked: str | None) -> None:
+    """NumPy's OpenBLAS starts one a core, as far as there are any, which spin while the command does its work."""
+    code = (
+        "import os; from edgedigits.cli import cli; cli(['inspect'], standalone_mode=False); "
+        "print(os.environ['OPENBLAS_NUM_THREADS'], len(os.listdir('/proc/self/task')))"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "OPENBLAS_NUM_THREADS"}
+    environment |= {} if asked is None else {"OPENBLAS_NUM_THREADS": asked}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    told, threads = done.stdout.splitlines()[-1].split()
+    assert told == (asked or "1")
+    assert int(threads) == min(int(told), os.cpu_count() or 1), done.stderr
