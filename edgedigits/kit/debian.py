@@ -104,10 +104,12 @@ def _sources(suite: str, folder: Path) -> list[str]:
 
 
 def _would_install(packages: Sequence[str], options: Sequence[str], before: str, folder: Path) -> list[str]:
-    done = _apt([*options, "install", "--simulate", "--no-install-recommends", *packages], folder)
+    done = _apt([*options, "install", "--print-uris", "--no-install-recommends", *packages], folder)
     if done.returncode:
         raise _failed(packages, before + done.stderr)
-    return re.findall(r"^Inst (\S+) ", done.stdout, flags=re.MULTILINE)
+    return re.findall(
+        r"^'\S+' ([^_\s]+)_", done.stdout, flags=re.MULTILINE
+    )  # URI NAME_VERSION_ARCHITECTURE.deb SIZE SUM
 
 
 def _apt(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:

@@ -103,9 +103,12 @@ try() {
     said=$("$@" 2>&1) || refuse "$1 failed: $(printf '%s' "$said" | tail -n 1); $prefix is as it was"
 }
 try mkdir -- "$new/bin" "$new/lib"
-for wheel in $wheels; do
-    try "$python" -I -m zipfile -e "wheels/$wheel" "$new/lib"
-done
+# shellcheck disable=SC2086 # one argument a wheel
+try "$python" -I -c '
+import sys, zipfile
+for wheel in sys.argv[2:]:
+    zipfile.ZipFile("wheels/" + wheel).extractall(sys.argv[1])
+' "$new/lib" $wheels
 for data in "$new"/lib/*.data/purelib "$new"/lib/*.data/platlib; do
     if [ -d "$data" ]; then try cp -R -- "$data/." "$new/lib"; fi
 done
