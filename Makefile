@@ -10,7 +10,8 @@ run: $(VENV)/.installed
 test: lint
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-# The same on emulated Raspberry Pis; needs QEMU (Debian: qemu-user) and takes a few minutes. -rP shows each parity table.
+# The same on emulated Raspberry Pis; needs QEMU (Debian: qemu-user) and takes a minute or two, more the first time.
+# -rP shows each parity table. With EDGEDIGITS_EMULATED=all there are more kernel sets, bundles and kits, as in CI.
 test-pi: $(VENV)/.installed
 	$(BIN)/python -m pytest -rP tests/emulated
 

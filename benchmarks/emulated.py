@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 from overhead import CASES
@@ -86,7 +87,11 @@ class Counter:
         path = machine.folder / "counted" / "sitecustomize.py"
         path.parent.mkdir(exist_ok=True)
         path.write_text(NO_RANDOMNESS, encoding="utf-8")
-        self.versions: dict[str, str] = {"qemu": _qemu_version(), **json.loads(self._run("-c", FACTS).stdout)}
+
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        """Of QEMU and of what is installed on the Pi."""
+        return {"qemu": _qemu_version(), **json.loads(self._run("-c", FACTS).stdout)}
 
     @property
     def cases(self) -> list[tuple[str, str]]:
@@ -97,22 +102,25 @@ class Counter:
         """Instructions of a process that loads no model."""
         return {PASS: self._start("-c", "pass"), VERSION: self._start(self._edgedigits, "--version")}
 
-    def starts(self, runtime: str, artifact: str) -> Counts:
-        """Instructions of the process that reads one digit, and of one that only imports what it cannot do without.
+    def commands(self, runtime: str, artifact: str) -> Counts:
+        """Instructions of the process that reads one digit, from a picture and from the bundle."""
+        predict = (self._edgedigits, "predict", "--artifact", artifact, "--runtime", runtime)
+        return {"picture": self._start(*predict, "digit.png"), "index": self._start(*predict, "--index", "1015")}
+
+    def imports(self, runtime: str) -> Counts:
+        """Instructions of a process that only imports what each of the commands cannot do without.
 
         That is the parser of the command line, NumPy, the runtime, and for a picture Pillow with its reader of PNG.
         """
-        predict = (self._edgedigits, "predict", "--artifact", artifact, "--runtime", runtime)
+        module = PACKAGES[runtime][1]
         return {
-            "picture_imports": self._start("-c", f"import click, numpy, PIL.PngImagePlugin, {PACKAGES[runtime][1]}"),
-            "picture": self._start(*predict, "digit.png"),
-            "index_imports": self._start("-c", f"import click, numpy, {PACKAGES[runtime][1]}"),
-            "index": self._start(*predict, "--index", "1015"),
+            "picture_imports": self._start("-c", f"import click, numpy, PIL.PngImagePlugin, {module}"),
+            "index_imports": self._start("-c", f"import click, numpy, {module}"),
         }
 
     def all(self, runtime: str, artifact: str) -> Counts:
-        """Calls and starts."""
-        return {**self.calls(runtime, artifact), **self.starts(runtime, artifact)}
+        """Calls, commands and imports."""
+        return {**self.calls(runtime, artifact), **self.imports(runtime), **self.commands(runtime, artifact)}
 
     @property
     def _edgedigits(self) -> str:

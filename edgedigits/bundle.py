@@ -202,19 +202,25 @@ class Bundle:
             raise BundleError(f"{self.path}: {count} artifact {name!r}; choose one of {', '.join(self.names)}")
         return found[0]
 
-    def verify(self) -> None:
-        """Check every file of the bundle against the manifest; BundleError names the first that differs."""
+    def verify(self) -> tuple[FloatArray, Labels]:
+        """Check every file of the bundle against the manifest; BundleError names the first that differs.
+
+        Returns the inputs as :meth:`inputs` does: a small device takes long to read and check them once more.
+        """
         for name in (*self.names, *self.manifest.files):
-            self.read(name)
-        if self.manifest.rows and not rows.agree(self.read(INPUTS), self.inputs()[0], self.manifest.rows):
+            if name != INPUTS:
+                self.read(name)
+        inputs = self.read(INPUTS)
+        x, y = self._inputs(inputs)
+        if self.manifest.rows and not rows.agree(inputs, x, self.manifest.rows):
             raise BundleError(
                 f"{self.path}: {MANIFEST} says otherwise of the rows of {INPUTS}; export the bundle again"
             )
+        return x, y
 
-    def _arrays(self, name: str, **wanted: Wanted) -> list[AnyArray]:
+    def _arrays(self, name: str, content: bytes, **wanted: Wanted) -> list[AnyArray]:
         from edgedigits.arrays import from_npz
 
-        content = self.read(name)
         try:
             return from_npz(content, **wanted)
         except RefusedError as cause:
@@ -224,17 +230,20 @@ class Bundle:
 
     def inputs(self) -> tuple[FloatArray, Labels]:
         """The inputs X (m, n) float32 and their labels y (m,) int64."""
+        return self._inputs(self.read(INPUTS))
+
+    def _inputs(self, content: bytes) -> tuple[FloatArray, Labels]:
         from edgedigits.arrays import WHOLE
 
         m = self.manifest.images
-        x, y = self._arrays(INPUTS, X=(["float32"], (m, None)), y=(WHOLE, (m,)))
+        x, y = self._arrays(INPUTS, content, X=(["float32"], (m, None)), y=(WHOLE, (m,)))
         return x, y.astype(np.int64)
 
     def golden(self, unseen: bool = False) -> FloatArray:
         """The trained Keras model's logits on the inputs, or on the unseen digits, (m, classes) float32."""
         if unseen:
-            return self._arrays(GOLDEN, unseen_logits=(["float32"], (None, None)))[0]
-        return self._arrays(GOLDEN, logits=(["float32"], (self.manifest.images, None)))[0]
+            return self._arrays(GOLDEN, self.read(GOLDEN), unseen_logits=(["float32"], (None, None)))[0]
+        return self._arrays(GOLDEN, self.read(GOLDEN), logits=(["float32"], (self.manifest.images, None)))[0]
 
     def unseen(self, folder: Path) -> tuple[FloatArray, Labels]:
         """The digits that no training and no tuning saw, from ``folder/unseen.npz``: X (m, 400) float32 and y (m,).

@@ -157,7 +157,7 @@ def check_parity(
     """
     if batch < 1:
         raise InputError(f"batch is {batch}; expected 1 or more")
-    bundle.verify()
+    inputs = bundle.verify()
     for name in runtimes:
         runtime_info(name).require()
     chosen = [bundle.artifact(name) for name in artifacts] or list(bundle.manifest.artifacts)
@@ -168,7 +168,7 @@ def check_parity(
             f"nothing to run: none of {asked} "
             f"opens {', '.join(a.file for a in chosen)}; `edgedigits inspect` shows which runtimes do"
         )
-    x, labels = bundle.inputs() if unseen is None else bundle.unseen(unseen)
+    x, labels = inputs if unseen is None else bundle.unseen(unseen)
     golden = bundle.golden(unseen is not None)
     limits = timeout, memory_bytes or memory_share(workers)
     with scratch_folder() as folder, Children("logits") as children, ThreadPoolExecutor(workers) as pool:

@@ -15,6 +15,7 @@ from edgedigits.bundle import Artifact
 from edgedigits.runtimes import RUNTIMES
 from edgedigits.tensors import FloatArray
 
+LIKELY = ("exact", "ruy")  # what LiteRT's and tflite-runtime's default kernels do, so that these are computed first
 _NONE = np.empty((0, 0), np.float32)  # equal to no answers
 
 
@@ -41,7 +42,9 @@ class Recomputed(Mapping[str, FloatArray]):
             return self._answers[kernels]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(RUNTIMES["numpy"].kernels if self._can and self["exact"] is not _NONE else ())
+        if not self._can or self["exact"] is _NONE:
+            return iter(())
+        return iter((*LIKELY, *(kernels for kernels in RUNTIMES["numpy"].kernels if kernels not in LIKELY)))
 
     def __len__(self) -> int:
         return len(list(iter(self)))

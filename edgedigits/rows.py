@@ -29,22 +29,30 @@ def describe(content: bytes, x: FloatArray, rows_per_block: int = ROWS_PER_BLOCK
     Raises:
         ValueError: the file does not hold x as it is in memory.
     """
-    stored = x.astype("<f4", copy=False).tobytes()
-    step = rows_per_block * x.shape[1] * 4
+    stored = _stored(x)
     return {
         "offset": content.index(stored),
         "bytes_per_row": x.shape[1] * 4,
         "rows_per_block": rows_per_block,
-        "sha256": [sha256(stored[start : start + step]) for start in range(0, len(stored), step)],
+        "sha256": _digests(stored, rows_per_block * x.shape[1] * 4),
     }
 
 
 def agree(content: bytes, x: FloatArray, facts: Mapping[str, Any]) -> bool:
-    """Whether the manifest's facts are those of x in the file's ``content``."""
-    try:
-        return describe(content, x, facts["rows_per_block"]) == facts
-    except (ValueError, IndexError):  # x lies there otherwise, or is no matrix
+    """Whether the manifest's facts, as :func:`parse` gives them, are those of x in the file's ``content``."""
+    if x.ndim != 2 or facts["bytes_per_row"] != x.shape[1] * 4:
         return False
+    stored, offset = _stored(x), facts["offset"]
+    there = memoryview(content)[offset : offset + len(stored)] == stored
+    return there and _digests(stored, facts["rows_per_block"] * facts["bytes_per_row"]) == facts["sha256"]
+
+
+def _stored(x: FloatArray) -> bytes:
+    return x.astype("<f4", copy=False).tobytes()
+
+
+def _digests(stored: bytes, step: int) -> list[str]:
+    return [sha256(stored[start : start + step]) for start in range(0, len(stored), step)]
 
 
 def parse(facts: Mapping[str, Any], rows: int) -> dict[str, Any]:

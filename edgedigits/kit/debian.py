@@ -82,6 +82,8 @@ def _private_state(state: Path, architecture: str, suite: str) -> list[str]:
         f"Dir::State={state}",
         f"Dir::State::status={state}/status",
         f"Dir::Cache={state}/cache",
+        "Dir::Cache::pkgcache=pkgcache.bin",  # a container's settings often leave it out, and each call reads all again
+        "Dir::Cache::srcpkgcache=srcpkgcache.bin",
         f"Dir::Etc::SourceList={state}/sources.list",
         "Dir::Etc::SourceParts=/dev/null",
         "Dir::Etc::Preferences=/dev/null",

@@ -11,14 +11,15 @@ from typing import Any, TypeVar
 
 import pytest
 from pi_debian import UnavailableError
-from pi_kits import CASES, Journey, Offline, travel, unpack
+from pi_kits import CASES, Journey, Refusal, refuse, travel
 from pi_visits import Visit, visit
-from pis import PIS, build_wheel
+from pis import ASKED, PIS, build_wheel
 
 from edgedigits.errors import EdgeDigitsError
 from edgedigits.kit.make import Kit, make_kit
 
-REQUIRED = os.environ.get("EDGEDIGITS_EMULATED") == "required"
+if ASKED not in ("", "required", "all"):
+    raise pytest.UsageError(f"EDGEDIGITS_EMULATED is {ASKED!r}; expected 'required', 'all' or nothing")
 # The longest first, so that both cores end together. The first two share no system, so neither waits for the other's
 # download. What is not named here comes after.
 ORDER = ("pi4", "pi2", "pi5-trixie", "pi2-trixie-numpy", "pi3", "pi5")
@@ -57,20 +58,30 @@ def work(
     wheel: Path,
     kit: Callable[[str], Kit],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[dict[str, Future[Any]]]:
-    """The visits and the journeys of kits that the selected tests ask for, by name, all begun."""
-    specs = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
-    wanted = {str(value) for params in specs for key, value in params.items() if key in ("pi", "case")}
-    order = sorted(wanted & {*PIS, *CASES}, key=lambda name: (*ORDER, name).index(name))
-    folders = {name: tmp_path_factory.mktemp(name) for name in order}
+) -> Iterator[dict[Any, Future[Any]]]:
+    """The visits, and the journeys and refusals of kits, that the selected tests ask for, by their parameter, begun."""
+    items = [item for item in request.session.items if not any(mark.args[0] for mark in item.iter_markers("skipif"))]
+    specs = [item.callspec.params for item in items if hasattr(item, "callspec")]
+    wanted = {value for params in specs for key, value in params.items() if key in ("pi", "case", "stranger")}
+    places = tmp_path_factory.mktemp("work")
+
+    def do(name: Any) -> Visit | Journey | Refusal:
+        folder = places / (name if isinstance(name, str) else "-on-".join(name))
+        folder.mkdir()
+        if name in PIS:
+            return visit(name, folder, wheel)
+        if name in CASES:
+            return travel(CASES[name], kit(name), folder)
+        made_for, on = name
+        return refuse(CASES[on], kit(made_for), folder)
+
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        yield {
-            name: pool.submit(visit, name, folders[name], wheel)
-            if name in PIS
-            else pool.submit(lambda name: travel(CASES[name], kit(name), folders[name]), name)
-            for name in order
-        }
+        yield {name: pool.submit(do, name) for name in sorted(wanted, key=_turn)}
         pool.shutdown(cancel_futures=True)
+
+
+def _turn(name: Any) -> tuple[int, str]:
+    return ORDER.index(name) if name in ORDER else len(ORDER), str(name)
 
 
 def wait(done: Callable[[], T]) -> T:
@@ -78,27 +89,27 @@ def wait(done: Callable[[], T]) -> T:
     try:
         return done()
     except UnavailableError as why:
-        if REQUIRED:
-            pytest.fail(f"EDGEDIGITS_EMULATED=required, and {why}", pytrace=False)
+        if ASKED:
+            pytest.fail(f"EDGEDIGITS_EMULATED={ASKED}, and {why}", pytrace=False)
         pytest.skip(str(why))
 
 
 @pytest.fixture
-def visited(pi: str, work: dict[str, Future[Visit]]) -> Visit:
+def visited(pi: str, work: dict[Any, Future[Visit]]) -> Visit:
     """The Pi that the test's parameter ``pi`` names, after all commands have run."""
     return wait(work[pi].result)
 
 
 @pytest.fixture
-def journey(case: str, work: dict[str, Future[Journey]]) -> Journey:
+def journey(case: str, work: dict[Any, Future[Journey]]) -> Journey:
     """What was done with the kit that the test's parameter ``case`` names."""
     return wait(work[case].result)
 
 
 @pytest.fixture
-def unpacked(kit: Callable[[str], Kit], tmp_path: Path) -> Callable[[str, str], Offline]:
-    """The kit of one case on the Pi of another, in the test's own folder."""
-    return lambda made_for, on: wait(lambda: unpack(CASES[on], kit(made_for), tmp_path))
+def refusal(stranger: tuple[str, str], work: dict[Any, Future[Refusal]]) -> Refusal:
+    """What came of the kit and the Pi that the test's parameter ``stranger`` names."""
+    return wait(work[stranger].result)
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pytest
+from pi_visits import only_of_all
 from pis import BASE, PIS, Machine, Pi, draw_digit, guest_environment, set_up
 
 from edgedigits.kit.make import Kit
@@ -48,7 +50,16 @@ CASES = {
     "pi4-litert": Case(PIS["pi4"], "pi-64", "litert", 60 * MB, "default"),
     "pi5-trixie-litert": Case(PIS["pi5-trixie"], "pi-64", "litert", 60 * MB, None),
 }
-INSTALLED = [name for name, case in CASES.items() if case.kernels]
+# Kits that are tried on a Pi of another case, and what is said of that.
+STRANGERS = {
+    ("pi2-tflite-runtime", "pi4-litert"): "aarch64 with Python 3.11 (cpython-311-aarch64-linux-gnu)",
+    ("pi4-litert", "pi2-tflite-runtime"): "armv7l with Python 3.11 (cpython-311-arm-linux-gnueabihf)",
+    ("pi4-litert", "pi5-trixie-litert"): "aarch64 with Python 3.13 (cpython-313-aarch64-linux-gnu)",
+}
+# Also made, and the first installed, where all is asked for.
+_OF_ALL = ("pi2-trixie-numpy", "pi5-trixie-litert")
+MADE = [pytest.param(name, marks=only_of_all) if name in _OF_ALL else name for name in CASES]
+INSTALLED = [made for made, case in zip(MADE, CASES.values(), strict=True) if case.kernels]
 
 
 @dataclass(frozen=True)
@@ -96,3 +107,20 @@ def travel(case: Case, kit: Kit, folder: Path) -> Journey:
     options = ("--runtime", case.runtime, "--kernels", str(case.kernels), "--batch", batch, "--workers", "1")
     parity = device.run(command, "parity", *options, "--json", "parity.json")
     return Journey(kit, device.machine, installed, picture, parity)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What install.sh did on another Pi, and the names in the folder before and after."""
+
+    installed: Done
+    before: list[str]
+    after: list[str]
+
+
+def refuse(on: Case, kit: Kit, folder: Path) -> Refusal:
+    """Try to install a kit on the Pi of another case."""
+    device = unpack(on, kit, folder)
+    before = sorted(path.name for path in folder.iterdir())
+    installed = device.install()
+    return Refusal(installed, before, sorted(path.name for path in folder.iterdir()))

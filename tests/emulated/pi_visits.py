@@ -6,10 +6,12 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from emulated import Counter, build_plugin
-from pis import PIS, Machine, draw_digit, set_up
+from pis import ASKED, PIS, Machine, draw_digit, set_up
 
 Done = subprocess.CompletedProcess[str]
+WHO = "import platform, sys; print(platform.machine(), '%d.%d' % sys.version_info[:2], sys.executable)"
 COMMANDS = {
     "inspect": ("inspect",),
     "predict": ("predict", "digit.png", "--index", "1015", "--json", "-"),
@@ -21,10 +23,13 @@ WHEELS = {
     "trixie-arm64": ("litert", "onnxruntime"),
     "bookworm-armhf": ("tflite-runtime",),
 }
-# Where it is done once a word size: every kernel set, and the other bundle that is inside the package. Most of the time
-# goes into the start of a process, and every row has one of its own.
+ALL = ASKED == "all"
+only_of_all = pytest.mark.skipif(not ALL, reason="takes long: EDGEDIGITS_EMULATED=all runs it, as CI does")
+# One Pi of each word size, where all also means: every kernel set, and the other bundle that is inside the package.
 THOROUGH = ("pi4", "pi2")
-# What is counted again: runtime and artifact, and whether whole processes are.
+# Where it means: parity as no Pi would run it, on QEMU's own processor, which has SVE.
+NO_PI = ("pi4",)
+# What is counted again: runtime and artifact, and whether the commands are.
 COUNTED = {
     "pi4": {
         ("litert", "float32.tflite"): True,
@@ -39,13 +44,13 @@ COUNTED = {
 class Visit:
     """A Pi with our wheel, what each command did there, and instructions by artifact and runtime.
 
-    ``counts`` is for each ``"ARTIFACT in RUNTIME"`` as benchmarks/emulated.py has it, ``versions`` what was counted.
+    ``counts`` is for each ``"ARTIFACT in RUNTIME"`` as benchmarks/emulated.py has it.
     """
 
     machine: Machine
     done: dict[str, Done]
     counts: dict[str, dict[str, float]]
-    versions: dict[str, str]
+    counter: Counter | None
 
 
 def visit(name: str, folder: Path, wheel: Path) -> Visit:
@@ -55,20 +60,24 @@ def visit(name: str, folder: Path, wheel: Path) -> Visit:
     machine.install(wheel)
     draw_digit(folder / "digit.png")
     done = {command: machine.run("edgedigits", *arguments) for command, arguments in COMMANDS.items()}
+    done["who"] = machine.run("python3", "-c", WHO)
     wheels = [option for runtime in WHEELS[pi.system.name] for option in ("--runtime", runtime)]
     default = ("--kernels", "default")
     every: dict[str, tuple[str, ...]] = {"parity": (), "robust": ("robust", *default)}
-    for command, options in (every if name in THOROUGH else {"parity": default}).items():
+    for command, options in (every if ALL and name in THOROUGH else {"parity": default}).items():
         # One worker: the other cores run other Pis.
         arguments = ("parity", *options, *wheels, "--workers", "1", "--json", f"{command}.json")
         done[command] = machine.run("edgedigits", *arguments)
-    counts, versions = {}, {}
+    counts, counter = {}, None
     if name in COUNTED:
         plugin = folder / "plugin"
         plugin.mkdir()
         counter = Counter(machine, build_plugin(plugin))
-        versions = counter.versions
         for (runtime, artifact), whole in COUNTED[name].items():
-            count = counter.all if whole else counter.calls
-            counts[f"{artifact} in {runtime}"] = count(runtime, artifact)
-    return Visit(machine, done, counts, versions)
+            commands = counter.commands(runtime, artifact) if whole else {}
+            counts[f"{artifact} in {runtime}"] = {**counter.calls(runtime, artifact), **commands}
+    if ALL and name in NO_PI:
+        chosen = ("--artifact", "int8", "--runtime", "litert", *default)
+        with machine.on("max") as other:
+            done["no pi"] = other.run("edgedigits", "parity", *chosen, "--json", "-")
+    return Visit(machine, done, counts, counter)

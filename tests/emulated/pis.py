@@ -18,14 +18,17 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pi_cache import CACHE, cached, copy_tree
 from pi_debian import System, UnavailableError
 
 PROJECT = Path(__file__).parents[2]
+# "required": where a Pi cannot be had the tests fail instead of being skipped. "all": so they do, and there are more.
+ASKED = os.environ.get("EDGEDIGITS_EMULATED", "")
 BASE = ("base-files", "python3", "python3-pip", "libstdc++6")
 ARM64 = ("arm64", "aarch64-linux-gnu", "qemu-aarch64")
 BOOKWORM = System("bookworm", *ARM64, python="3.11", packages=BASE, extra="runtimes")
@@ -110,6 +113,21 @@ class Machine:
         qemu = shutil.which(self.pi.system.qemu) or self.pi.system.qemu
         return [qemu, *options, "-cpu", self.pi.cpu, "-L", str(self.folder), "-0", called, str(self.elf)]
 
+    def script(self) -> str:
+        """What stands in :attr:`python`."""
+        command = shlex.join(self.qemu(called="CALLED")).replace("CALLED", '"$0"')
+        return f'#!/bin/sh\nexec {command} "$@"\n'
+
+    @contextmanager
+    def on(self, cpu: str) -> Iterator[Machine]:
+        """The same with another of QEMU's processors, for a while; /proc/cpuinfo stays as it is."""
+        other = replace(self, pi=replace(self.pi, cpu=cpu))
+        self.python.write_text(other.script(), encoding="utf-8")
+        try:
+            yield other
+        finally:
+            self.python.write_text(self.script(), encoding="utf-8")
+
     def run(self, *command: str, timeout: float = 300.0) -> subprocess.CompletedProcess[str]:
         """Run a program of the virtual environment, or else of the system, in the Pi's folder."""
         program = next(p for folder in (self.venv, self.folder) if (p := folder / "bin" / command[0]).exists())
@@ -144,9 +162,8 @@ def set_up(pi: Pi, folder: Path) -> Machine:
         raise UnavailableError(f"no {pi.system.qemu}; Debian: apt-get install --no-install-recommends qemu-user")
     root = pi.system.root()
     machine = Machine(pi, folder.absolute())
-    command = shlex.join(machine.qemu(called="CALLED")).replace("CALLED", '"$0"')
     for name, text in {
-        "bin/python3": f'#!/bin/sh\nexec {command} "$@"\n',
+        "bin/python3": machine.script(),
         "proc/cpuinfo": pi.cpuinfo(),
         "proc/device-tree/model": pi.model + "\0",
         "etc/os-release": (root / "usr/lib/os-release").read_text(encoding="utf-8"),
