@@ -131,8 +131,9 @@ class Counter:
         return self._count(*arguments)[-1]
 
     def compile(self) -> None:
-        """Start everything once, for Python compiles a module when it is first imported."""
+        """Start everything once, for Python compiles a module when it is first imported, and lays out its heap else."""
         self._run(self._edgedigits, "--version")
+        self._run("-c", "import overhead")
         for runtime, artifact in self.cases:
             predict = (self._edgedigits, "predict", "--artifact", artifact, "--runtime", runtime)
             shown = self._run(*predict, "digit.png", "--index", "1015").stdout

@@ -43,6 +43,15 @@ def test_a_kernel_set_is_computed_when_it_is_asked_for_and_once(x: FloatArray) -
     assert sorted(asked.sets[1:]) == sorted(RUNTIMES["numpy"].kernels)
 
 
+def test_the_likely_ones_are_computed_first(x: FloatArray) -> None:
+    asked, scale = Asked(x), INT8.output.scale
+    assert scale is not None
+    ruy = asked("ruy")
+    assert ruy is not None
+    assert metrics.arithmetic(ruy, Recomputed(INT8, asked), scale) == "ruy"
+    assert asked.sets == ["ruy", "exact", "ruy"]  # the first is the one above
+
+
 def test_nothing_is_told_where_it_cannot_be_recomputed(x: FloatArray) -> None:
     recomputed = Recomputed(INT8, Asked(x, failing=("exact",)))
     assert len(recomputed) == 0
