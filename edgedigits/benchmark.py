@@ -94,7 +94,7 @@ def measure(
     with scratch_folder() as folder:
         inputs = folder / "X.npy"
         np.save(inputs, bundle.inputs()[0])
-        common = {"bundle": str(bundle.path), "inputs": str(inputs), "threads": threads}
+        common = {**bundle.request, "inputs": str(inputs), "threads": threads}
         steps = _steps(running, common, windows, min_seconds, starts, seed, alone=not runtimes)
         steps += _sustained_steps(running[0], common, sustained_minutes)
         in_all = sum(step.seconds for step in steps)

@@ -7,9 +7,9 @@ are given these very bytes, never a path that could change in between.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -91,6 +91,19 @@ class Bundle:
             self.manifest = Manifest.from_json(self.manifest_bytes.decode("utf-8"))
         except ValueError as cause:
             raise BundleError(f"{self.path}: {MANIFEST} cannot be read ({cause}); export the bundle again") from cause
+
+    @property
+    def request(self) -> dict[str, str]:
+        """What another process needs to open the very same with :meth:`again`, in plain types."""
+        return {"bundle": str(self.path), "manifest": sha256(self.manifest_bytes)}
+
+    @classmethod
+    def again(cls, request: Mapping[str, Any]) -> Bundle:
+        """The bundle of a :attr:`request`: what was verified is what is run. BundleError if another is there now."""
+        opened = cls(request["bundle"])
+        if sha256(opened.manifest_bytes) != request["manifest"]:
+            raise BundleError(f"{opened.path}: {MANIFEST} has changed since the command began; run it again")
+        return opened
 
     def _raw(self, name: str, most: int, exactly: int | None = None) -> bytes:
         """A member's bytes, not yet verified, at most, or exactly, so many."""

@@ -77,7 +77,7 @@ def inspect_layers(bundle: Bundle, artifact: Artifact, timeout: float, memory_by
     fitting = [name for name in TRACERS if name in artifact.opened_by]
     failures = []
     for runtime in (name for name in fitting if RUNTIMES[name].installed):
-        request = {"bundle": str(bundle.path), "artifact": artifact.file, "runtime": runtime}
+        request = {**bundle.request, "artifact": artifact.file, "runtime": runtime}
         outcome = run_in_child("layers", request, timeout, memory_bytes)
         if outcome.status == "ok":
             layers = tuple(LayerError(**layer) for layer in outcome.answer["layers"])
@@ -93,7 +93,7 @@ def inspect_layers(bundle: Bundle, artifact: Artifact, timeout: float, memory_by
 
 def child_layers(request: dict[str, Any]) -> dict[str, Any]:
     """In the child: the report of one artifact in one runtime, in plain types."""
-    bundle = Bundle(request["bundle"])
+    bundle = Bundle.again(request)
     try:
         return asdict(layer_errors(bundle.read(request["artifact"]), bundle.inputs()[0], request["runtime"]))
     except (RuntimeError, ValueError) as cause:  # what the interpreters raise

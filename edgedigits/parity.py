@@ -236,7 +236,7 @@ def _run(
     limits: tuple[float, int | None],
 ) -> tuple[Outcome, float]:
     started = time.perf_counter()
-    request = {"bundle": str(bundle.path), "batch": batch, **files}
+    request = {**bundle.request, "batch": batch, **files}
     request |= {key: facts[key] for key in ("artifact", "runtime", "kernels")}
     return children.run("logits", request, *limits), time.perf_counter() - started
 

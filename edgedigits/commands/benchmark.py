@@ -13,6 +13,7 @@ from edgedigits.commands.options import (
     json_option,
     memory_option,
     runtimes_option,
+    signature_options,
     timeout_option,
 )
 from edgedigits.terminal import FAILED, emit, progress_bar
@@ -28,6 +29,7 @@ from edgedigits.terminal import FAILED, emit, progress_bar
 @click.option("--quick", is_flag=True, help="5 windows of 1 second, 3 cold starts.")
 @click.option("--starts", default=5, show_default=True, help="Cold starts a runtime.")
 @click.option("--sustained", default=0.0, metavar="MINUTES", help="Then run the first row on, a point a minute.")
+@signature_options
 @timeout_option
 @memory_option
 @json_option
@@ -41,6 +43,7 @@ def benchmark(
     quick: bool,
     starts: int,
     sustained: float,
+    signed_by: Sequence[Path | str] | None,
     timeout: float,
     memory_bytes: int | None,
     json_file: str | None,
@@ -54,7 +57,7 @@ def benchmark(
     from edgedigits.report import benchmark_text
 
     report = measure(
-        Bundle(bundle),
+        Bundle(bundle, signed_by=signed_by),
         artifacts=artifacts,
         runtimes=runtimes,
         threads=threads,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,24 @@ trusted_option = click.option(
     help="A public key to trust; may be repeated. [default for --require-signed and verify: each *.pub in the folder "
     "$EDGEDIGITS_KEYS, or ~/.config/edgedigits/trusted]",
 )
+
+
+def signature_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Ask which keys may have signed the bundle; the command gets them as ``signed_by``, or None for any and none."""
+
+    @click.option(
+        "--require-signed", is_flag=True, help="Refuse a bundle that no trusted key signed; --key asks it too."
+    )
+    @trusted_option
+    @wraps(command)
+    def run(require_signed: bool, keys: Sequence[str], **options: Any) -> Any:
+        if keys or not require_signed:
+            return command(signed_by=keys or None, **options)
+        from edgedigits.signing import trusted_keys
+
+        return command(signed_by=trusted_keys(), **options)
+
+    return run
 
 
 def output_option(default: str, what: str) -> Callable[[Any], Any]:

@@ -14,6 +14,7 @@ from edgedigits.commands.options import (
     json_option,
     memory_option,
     runtimes_option,
+    signature_options,
     timeout_option,
 )
 from edgedigits.runtimes import RUNTIMES
@@ -34,6 +35,7 @@ KERNELS = dict.fromkeys(name for info in RUNTIMES.values() for name in info.kern
 @click.option("--workers", type=int, help="Processes at once. [default: one a core]")
 @click.option("--unseen", is_flag=True, help="Run on DATA/unseen.npz, digits never trained or tuned on; only reported.")
 @click.option("--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True, help="For --unseen.")
+@signature_options
 @timeout_option
 @memory_option
 @json_option
@@ -47,6 +49,7 @@ def parity(
     workers: int | None,
     unseen: bool,
     data: Path,
+    signed_by: Sequence[Path | str] | None,
     timeout: float,
     memory_bytes: int | None,
     json_file: str | None,
@@ -61,7 +64,7 @@ def parity(
     from edgedigits.report import parity_text
 
     report = check_parity(
-        Bundle(bundle),
+        Bundle(bundle, signed_by=signed_by),
         artifacts=artifacts,
         runtimes=runtimes,
         kernels=kernels,

@@ -16,7 +16,7 @@ from edgedigits.commands.options import (
     json_option,
     memory_option,
     runtime_option,
-    trusted_option,
+    signature_options,
 )
 from edgedigits.errors import InputError
 from edgedigits.terminal import FAILED, TROUBLE, emit, end_progress, progress_bar, without_chatter
@@ -53,8 +53,7 @@ class _Input:
 @json_option
 @click.option("--csv", "csv_file", metavar="FILE", help="Write the result as CSV; - is standard output.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if an answer is unsure.")
-@click.option("--require-signed", is_flag=True, help="Refuse a bundle that no trusted key signed; --key asks it too.")
-@trusted_option
+@signature_options
 @click.option("--timeout", type=float, metavar="SECONDS", help="End it after so long. [default: never]")
 @memory_option
 @guards_foreign
@@ -69,8 +68,7 @@ def predict(
     json_file: str | None,
     csv_file: str | None,
     strict: bool,
-    require_signed: bool,
-    keys: Sequence[str],
+    signed_by: Sequence[Path | str] | None,
 ) -> int:
     """Read the digit in each picture: any size, dark on light or light on dark, a photo, a scan or a drawing.
 
@@ -85,7 +83,7 @@ def predict(
         raise click.UsageError("--json - and --csv - would both go to standard output; give one of them a file")
     from edgedigits.bundle import Bundle, reading_bundle
 
-    opened = Bundle(bundle or reading_bundle(), signed_by=_trusted(keys) if require_signed or keys else None)
+    opened = Bundle(bundle or reading_bundle(), signed_by=signed_by)
     given = list(_inputs(opened, images, indices))  # before the runtime starts, so that a bad one is told at once
     end_progress()
     for each in given:
@@ -103,12 +101,6 @@ def predict(
     if any(each.error for each in given):
         return TROUBLE
     return FAILED if strict and any(row["status"] != "sure" for row in rows) else 0
-
-
-def _trusted(keys: Sequence[str]) -> Sequence[str | Path]:
-    from edgedigits.signing import trusted_keys
-
-    return keys or trusted_keys()
 
 
 def _inputs(bundle: Bundle, images: Sequence[Path], indices: Sequence[int]) -> Iterator[_Input]:

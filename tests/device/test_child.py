@@ -26,7 +26,7 @@ Run = Callable[..., Outcome]
 def request_for_logits(tmp_path: Path, x: Any) -> dict[str, Any]:
     np.save(tmp_path / "inputs.npy", x[:3])
     return {
-        "bundle": str(Bundle().path),
+        **Bundle().request,
         "artifact": "float32.tflite",
         "runtime": "litert",
         "kernels": "default",

@@ -169,6 +169,20 @@ class TestFailing:
 
 
 class TestRefused:
+    def test_a_bundle_that_is_replaced_meanwhile(self, bundle_copy: Path) -> None:
+        """By one that holds together, such as another export: its rows would be of another model."""
+        manifest = bundle_copy / "manifest.json"
+
+        def replace(row: ParityRow) -> None:
+            manifest.write_bytes(manifest.read_bytes() + b"\n")
+
+        bundle = Bundle(bundle_copy)
+        report = check_parity(bundle, runtimes=["litert"], kernels=["default", "reference"], on_row=replace)
+        assert [row.status for row in report.rows] == ["ok", "error", "error", "error"]
+        said = {row.message.partition(": ")[2] for row in report.rows[1:]}
+        assert said == {"manifest.json has changed since the command began; run it again"}
+        assert not report.passed
+
     def test_damaged_bundle(self, bundle_copy: Path) -> None:
         (bundle_copy / "int8.tflite").write_bytes(b"damaged")
         with pytest.raises(BundleError, match=r"int8\.tflite is damaged"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -377,6 +378,8 @@ class TestCommands:
         trusting = {**os.environ, "EDGEDIGITS_KEYS": "."}
         answered = edgedigits("predict", "--bundle", "b.zip", "--index", "3", "--require-signed", env=trusting)
         assert (answered.returncode, answered.stdout[:8]) == (0, "X[3]: 0 ")
+        proven = edgedigits("parity", "b.zip", "--key", "ours.pub", "--runtime", "litert", "--kernels", "default")
+        assert (proven.returncode, proven.stderr) == (0, "")
 
     def test_verify_tells_what_does_not_hold(self, edgedigits: Run, keys: Path, originals: dict[str, Path]) -> None:
         path = originals["zip"]
@@ -397,16 +400,19 @@ class TestCommands:
         assert "int8.tflite is damaged" in done.stdout
 
     @pytest.mark.parametrize("how", ["--key", "--require-signed"])
-    def test_predict_refuses_before_a_runtime_starts(self, keys: Path, how: str, tmp_path: Path) -> None:
-        """The packaged bundle is not signed; -X importtime tells that no runtime was imported."""
+    @pytest.mark.parametrize("command", [("predict", "--index", "3"), ("parity",), ("benchmark", "--quick")])
+    def test_an_unsigned_bundle_is_refused_before_a_runtime_starts(
+        self, keys: Path, how: str, command: tuple[str, ...], tmp_path: Path
+    ) -> None:
+        """The packaged bundle is not signed; Python's list of imports tells that the process had no runtime."""
         options = ["--key", str(keys / f"{MINE}.pub")] if how == "--key" else ["--require-signed"]
-        command = [sys.executable, "-X", "importtime", "-m", "edgedigits", "predict", "--index", "3", *options]
-        environment = {**os.environ, "EDGEDIGITS_KEYS": str(keys)}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+        environment = {**os.environ, "EDGEDIGITS_KEYS": str(keys), "PYTHONPROFILEIMPORTTIME": "1"}
+        line = [sys.executable, "-m", "edgedigits", *command, *options]
+        done = subprocess.run(line, capture_output=True, text=True, env=environment, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (2, "")
         assert "not signed (there is no manifest.sig)" in done.stderr.splitlines()[-1]
-        assert "ai_edge_litert" not in done.stderr
-        assert "tflite_runtime" not in done.stderr
+        assert "edgedigits.bundle" in done.stderr
+        assert not {"ai_edge_litert", "tflite_runtime", "onnxruntime"} & set(re.findall(r"\w+", done.stderr))
 
     def test_password_from_the_environment(self, edgedigits: Run, tmp_path: Path) -> None:
         private, public_key, _ = make_keys(tmp_path / "locked", "open sesame")
