@@ -215,14 +215,17 @@ class Bundle:
             raise BundleError(f"{self.path}: {count} artifact {name!r}; choose one of {', '.join(self.names)}")
         return found[0]
 
-    def verify(self) -> tuple[FloatArray, Labels]:
+    def verify(self) -> tuple[FloatArray, Labels] | None:
         """Check every file of the bundle against the manifest; BundleError names the first that differs.
 
-        Returns the inputs as :meth:`inputs` does: a small device takes long to read and check them once more.
+        Returns the inputs as :meth:`inputs` does, or None where the manifest lists none: a small device takes long to
+        read and check them once more.
         """
         for name in (*self.names, *self.manifest.files):
             if name != INPUTS:
                 self.read(name)
+        if INPUTS not in self.manifest.files:
+            return None
         inputs = self.read(INPUTS)
         x, y = self._inputs(inputs)
         if self.manifest.rows and not rows.agree(inputs, x, self.manifest.rows):

@@ -6,18 +6,19 @@ import contextlib
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
 
 from edgedigits import endings
 
 OF_THE_DOCTOR = ("runtime", "import")
-# What a fork server may take to import NumPy, from a slow card, on top of its first task's time.
-START_SECONDS = 120.0
+# What a fork server may take to import NumPy, from a slow card; and to answer beyond a task's own time.
+START_SECONDS, GRACE_SECONDS = 120.0, 30.0
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,15 @@ class Outcome:
 
     ``status`` is ``"ok"`` (``answer`` holds), ``"error"`` (it said why), ``"crashed"`` (``signal`` names what killed
     it, or is None where it ended unexpectedly by itself), ``"timeout"`` or ``"memory"`` (it was ended for taking more
-    of either than allowed); ``message`` is one line that says what to do.
+    of either than allowed); ``message`` is one line that says what to do. ``seconds`` is what it took, of a process
+    that was started anew from its start, of a copy from its fork.
     """
 
     status: str
     answer: dict[str, Any] = field(default_factory=dict)
     message: str = ""
     signal: str | None = None
+    seconds: float = 0.0
 
 
 def run_in_child(task: str, request: dict[str, Any], timeout: float, memory_bytes: int | None = None) -> Outcome:
@@ -44,7 +47,8 @@ def run_in_child(task: str, request: dict[str, Any], timeout: float, memory_byte
             :func:`edgedigits.endings.memory_share`.
     """
     limit = endings.memory_share() if memory_bytes is None else memory_bytes
-    command, pipe = [sys.executable, "-m", "edgedigits.worker", task], subprocess.PIPE
+    began, pipe = time.perf_counter(), subprocess.PIPE
+    command = _python("edgedigits.worker", task)
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace") as process:
         try:
             printed, said = _watched(process, json.dumps(request), timeout, limit)
@@ -54,7 +58,22 @@ def run_in_child(task: str, request: dict[str, Any], timeout: float, memory_byte
             return _past("timeout", timeout, limit)
         finally:
             process.kill()  # nothing if it has ended
-    return _ended(task, process.returncode, printed, said)
+    outcome = _ended(task, process.returncode, printed, said)
+    return replace(outcome, seconds=time.perf_counter() - began)
+
+
+def _python(module: str, *arguments: str) -> list[str]:
+    """The command line that runs a module's ``main`` where imports find what they find here, and nothing else.
+
+    With ``-m`` the current folder would come first, and a json.py that lies there would be run.
+    """
+    path = [entry for entry in sys.path if isinstance(entry, str)]
+    code = f"import sys; sys.path[:] = {path!r}; from {module} import main; main()"
+    return [sys.executable, *(["-I"] if sys.flags.isolated else []), "-c", code, *arguments]
+
+
+class _InterruptedError(Exception):
+    """Ctrl-C came while a server imported NumPy: nobody wants the task any more."""
 
 
 class Children:
@@ -70,6 +89,7 @@ class Children:
     def __init__(self, task: str) -> None:
         self._ready_for = task
         self._idle: list[subprocess.Popen[str]] = []
+        self._possible = sys.platform == "linux" and hasattr(os, "memfd_create")  # some builds of Python lack it
 
     def __enter__(self) -> Children:
         return self
@@ -82,24 +102,47 @@ class Children:
 
     def run(self, task: str, request: dict[str, Any], timeout: float, memory_bytes: int | None = None) -> Outcome:
         """As :func:`run_in_child`, but for the start of Python, which counts towards no limit."""
-        if sys.platform != "linux":
-            return run_in_child(task, request, timeout, memory_bytes)
         limit = endings.memory_share() if memory_bytes is None else memory_bytes
         line = json.dumps({"task": task, "request": request, "timeout": timeout, "memory_bytes": limit})
+        server = self._server()
+        if server is None:
+            return run_in_child(task, request, timeout, limit)
         try:
-            server = self._idle.pop()
-        except IndexError:
-            server = _serve(self._ready_for)
-        try:
-            told = _ask(server, line, timeout + START_SECONDS)
+            told = _answer(server, timeout + GRACE_SECONDS, line)
         except BaseException:
             _end(server)
             raise
-        if told is None:  # NumPy does not import, or the system ended the server: a process of its own says why
+        if told is None:
             _end(server)
-            return run_in_child(task, request, timeout, limit)
+            if server.returncode == -signal.SIGINT:  # nobody wants it any more
+                return _ended(task, server.returncode, "", "")
+            return run_in_child(
+                task, request, timeout, limit
+            )  # the system ended the server, for want of memory perhaps
         self._idle.append(server)
-        return _past(told["limit"], timeout, limit) if "limit" in told else _ended(task, **told)
+        seconds = told.pop("seconds")
+        outcome = _past(told["limit"], timeout, limit) if "limit" in told else _ended(task, **told)
+        return replace(outcome, seconds=seconds)
+
+    def _server(self) -> subprocess.Popen[str] | None:
+        """One that is idle, or a new one; None where none can be had: a process started anew says why."""
+        with contextlib.suppress(IndexError):
+            return self._idle.pop()
+        if not self._possible:
+            return None
+        server = _serve(self._ready_for)
+        try:
+            ready = _answer(server, START_SECONDS) is not None
+        except BaseException:
+            _end(server)
+            raise
+        if ready:
+            return server
+        _end(server)
+        if server.returncode == -signal.SIGINT:
+            raise _InterruptedError
+        self._possible = False  # NumPy does not import, or hangs, and would again
+        return None
 
 
 def _ended(task: str, status: int, printed: str, said: str) -> Outcome:
@@ -147,20 +190,23 @@ def _watched(process: subprocess.Popen[str], request: str | None, timeout: float
 
 
 def _serve(task: str) -> subprocess.Popen[str]:
-    command, pipe = [sys.executable, "-m", "edgedigits.forkserver", task], subprocess.PIPE
+    command, pipe = _python("edgedigits.forkserver", task, str(os.getpid())), subprocess.PIPE
     one_thread = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # a process that forks should have no other
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=one_thread)
 
 
-def _ask(server: subprocess.Popen[str], line: str, timeout: float) -> dict[str, Any] | None:
-    """What it answers; None where it has ended, or does not answer in time."""
+def _answer(server: subprocess.Popen[str], timeout: float, line: str | None = None) -> dict[str, Any] | None:
+    """What it says next, to the line; None where it has ended, or says nothing in time."""
     assert server.stdin is not None
     assert server.stdout is not None
     try:
-        print(line, file=server.stdin, flush=True)
+        if line is not None:
+            print(line, file=server.stdin, flush=True)
     except BrokenPipeError:
         return None
-    if not select.select([server.stdout], [], [], timeout)[0]:
+    said = select.poll()
+    said.register(server.stdout, select.POLLIN)
+    if not said.poll(1000 * min(timeout, 1e6)):
         return None
     try:
         answer: dict[str, Any] = json.loads(server.stdout.readline())

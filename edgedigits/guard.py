@@ -35,6 +35,7 @@ def guarded(work: Callable[[], int], timeout: float | None = None, memory_bytes:
     """
     if sys.platform != "linux":
         return work()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who starts a command may ignore it: the system then waits itself
     copy = os.fork()
     if copy == 0:
         # A terminal sends its Ctrl-C to both; the first process passes it on as the other signal, once.

@@ -82,6 +82,7 @@ def _private_state(state: Path, architecture: str, suite: str) -> list[str]:
         f"Dir::State={state}",
         f"Dir::State::status={state}/status",
         f"Dir::Cache={state}/cache",
+        f"Dir::Cache::archives={state}/cache/archives/",  # --print-uris leaves out what is in the machine's own
         "Dir::Cache::pkgcache=pkgcache.bin",  # a container's settings often leave it out, and each call reads all again
         "Dir::Cache::srcpkgcache=srcpkgcache.bin",
         f"Dir::Etc::SourceList={state}/sources.list",
@@ -96,11 +97,11 @@ def _private_state(state: Path, architecture: str, suite: str) -> list[str]:
 def _sources(suite: str, folder: Path) -> list[str]:
     """Lines of a sources.list: what this machine has of its own release, asked for ``suite`` instead."""
     own = platform.freedesktop_os_release()["VERSION_CODENAME"]
-    shown = _apt(["indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"], folder)
+    shown = _apt(["indextargets", "--format", "$(REPO_URI)|$(RELEASE)|$(COMPONENT)", "Created-By: Packages"], folder)
     lines = []
     for line in shown.stdout.splitlines():
-        uri, release, component = line.split(" ")
-        if component == "main" and release in (own, f"{own}-updates", f"{own}-security"):
+        uri, release, component = line.split("|")
+        if " " not in uri and component == "main" and release in (own, f"{own}-updates", f"{own}-security"):
             lines.append(f"deb {uri} {release.replace(own, suite)} main")
     return list(dict.fromkeys(lines))
 

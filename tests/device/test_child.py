@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import mmap
 import os
 import signal
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -18,8 +19,10 @@ import pytest
 from edgedigits.bundle import Bundle
 from edgedigits.child import Children, Outcome, run_in_child
 from edgedigits.endings import memory_share, memory_taken
+from edgedigits.forkserver import _read
 
 Run = Callable[..., Outcome]
+Popen: TypeAlias = "subprocess.Popen[bytes]"
 
 
 @pytest.fixture
@@ -38,7 +41,7 @@ def request_for_logits(tmp_path: Path, x: Any) -> dict[str, Any]:
 
 @pytest.fixture(params=["anew", "as a copy"])
 def run(request: pytest.FixtureRequest) -> Iterator[Callable[..., Outcome]]:
-    """Both ways to have a child, which differ in nothing but what they cost."""
+    """Both ways to have a child: the same comes of them, and a copy costs less."""
     if request.param == "anew":
         yield run_in_child
     else:
@@ -124,6 +127,20 @@ def test_shares() -> None:
     assert memory_share(10**6) == 256_000_000
 
 
+def test_as_long_as_it_likes(run: Run, request_for_logits: dict[str, Any]) -> None:
+    assert run("logits", request_for_logits, timeout=math.inf).status == "ok"
+
+
+def test_what_lies_in_the_current_folder_is_not_imported(
+    run: Run, request_for_logits: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the asker would not import it: a download folder may hold anything."""
+    (tmp_path / "json.py").write_text("raise ImportError('not the real one')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(tmp_path))])
+    assert run("logits", request_for_logits, timeout=60).message == ""
+
+
 def test_too_slow(run: Run, request_for_logits: dict[str, Any]) -> None:
     outcome = run("logits", request_for_logits, timeout=0.01)
     assert outcome.status == "timeout"
@@ -189,27 +206,63 @@ class TestCopies:
                 children.run("logits", {"bundle": object()}, timeout=60)
         assert _started_by(os.getpid()) == []
 
+    @pytest.mark.parametrize("early", [True, False], ids=["while NumPy is imported", "while a copy hangs"])
     @pytest.mark.parametrize(
         ("sent", "send"),
         [(signal.SIGKILL, os.kill), (signal.SIGTERM, os.kill), (signal.SIGINT, os.kill), (signal.SIGINT, os.killpg)],
     )
     def test_nothing_outlives_who_asked(
-        self, request_for_logits: dict[str, Any], tmp_path: Path, sent: int, send: Callable[[int, int], None]
+        self, hanging: Callable[[], Popen], early: bool, sent: int, send: Callable[[int, int], None]
     ) -> None:
-        """It ends while a copy hangs, its inputs a pipe that nobody writes to; a terminal's Ctrl-C goes to all."""
-        os.mkfifo(tmp_path / "pipe")
-        asked = {**request_for_logits, "inputs": str(tmp_path / "pipe")}
-        code = f"from edgedigits.child import Children\nwith Children('logits') as c: c.run('logits', {asked!r}, 600)"
-        with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, start_new_session=True) as asker:
-            server = _wait_for_child_of(asker.pid)
-            copy = _wait_for_child_of(server)
+        """A terminal's Ctrl-C goes to all of them."""
+        with hanging() as asker:
+            processes = [_wait_for_child_of(asker.pid)]
+            if not early:
+                processes.append(_wait_for_child_of(processes[0]))
             send(asker.pid, sent)
             asker.wait(timeout=20)
-        for pid in (server, copy):
-            until = time.monotonic() + 20
-            while _alive(pid):
-                assert time.monotonic() < until, f"process {pid} is still there"
-                time.sleep(0.01)
+            _wait_for_the_end_of(*processes)
+
+    def test_no_copy_outlives_its_server(self, hanging: Callable[[], Popen]) -> None:
+        """Which the system may kill for want of memory; who asked is told how the task ends in a process of its own."""
+        with hanging() as asker:
+            server = _wait_for_child_of(asker.pid)
+            copy = _wait_for_child_of(server)
+            os.kill(server, signal.SIGKILL)
+            _wait_for_the_end_of(copy)
+            anew = _wait_for_child_of(asker.pid)
+            assert b"edgedigits.worker" in Path(f"/proc/{anew}/cmdline").read_bytes()
+            os.kill(anew, signal.SIGKILL)
+
+    def test_one_that_cannot_start_is_not_tried_again(
+        self, request_for_logits: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "broken").mkdir()
+        count = tmp_path / "count"
+        say = f"open({str(count)!r}, 'a').write('.')"
+        (tmp_path / "broken" / "numpy.py").write_text(f"{say}\nraise ImportError('no such NumPy')\n")
+        monkeypatch.syspath_prepend(tmp_path / "broken")
+        with Children("logits") as children:
+            for _ in range(3):
+                outcome = children.run("logits", request_for_logits, timeout=60)
+                assert (outcome.status, "no such NumPy" in outcome.message) == ("crashed", True)
+        assert count.read_text() == "...."
+
+    def test_the_end_of_what_was_said(self) -> None:
+        said = os.memfd_create("said")
+        os.write(said, b"\xff" * 100_000 + b"the end")
+        text = _read(said, 20)
+        assert text == "\ufffd" * 13 + "the end"
+
+
+@pytest.fixture
+def hanging(request_for_logits: dict[str, Any], tmp_path: Path) -> Callable[[], Popen]:
+    """Start a process with a task that hangs: its inputs are a pipe that nobody writes to."""
+    os.mkfifo(tmp_path / "pipe")
+    asked = {**request_for_logits, "inputs": str(tmp_path / "pipe")}
+    code = f"from edgedigits.child import Children\nwith Children('logits') as c: c.run('logits', {asked!r}, 600)"
+    command = [sys.executable, "-c", code]
+    return lambda: subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
 
 
 def _started_by(pid: int) -> list[int]:
@@ -226,6 +279,14 @@ def _wait_for_child_of(pid: int) -> int:
         assert time.monotonic() < until
         time.sleep(0.01)
     return found[0]
+
+
+def _wait_for_the_end_of(*pids: int) -> None:
+    for pid in pids:
+        until = time.monotonic() + 20
+        while _alive(pid):
+            assert time.monotonic() < until, f"process {pid} is still there"
+            time.sleep(0.01)
 
 
 def _alive(pid: int) -> bool:

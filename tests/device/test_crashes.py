@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,19 @@ class TestPredict:
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0
         assert "edgedigits.guard" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("predict", "--index", "1015", "--timeout", "60"), ("parity", "--runtime", "litert", "--kernels", "default")],
+    ids=lambda command: command[0],
+)
+def test_where_children_are_nobodys(command: tuple[str, ...]) -> None:
+    """Some supervisors ignore SIGCHLD, which programs inherit: the system then forgets how a child ended."""
+    line = [sys.executable, "-m", "edgedigits", *command]
+    ignore = partial(signal.signal, signal.SIGCHLD, signal.SIG_IGN)
+    done = subprocess.run(line, capture_output=True, text=True, preexec_fn=ignore)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def copy_of(pid: int) -> int:

@@ -103,8 +103,8 @@ class System:
 
 def _sources(suite: str) -> str:
     """A sources.list for that release, from wherever this machine has its own Debian packages."""
-    targets = ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"]
-    found = [line.split() for line in _call(*targets, what="apt does not tell its sources").splitlines()]
+    targets = ["apt-get", "indextargets", "--format", "$(REPO_URI)|$(RELEASE)|$(COMPONENT)", "Created-By: Packages"]
+    found = [line.split("|") for line in _call(*targets, what="apt does not tell its sources").splitlines()]
     system = platform.freedesktop_os_release()
     own = [uri for uri, release, component in found if (release, component) == (system.get("VERSION_CODENAME"), "main")]
     if system["ID"] != "debian" or not own or not KEYS.exists():

@@ -71,7 +71,9 @@ class Offline:
     def run(self, *command: str) -> Done:
         environment = guest_environment()
         folder = self.machine.folder
-        return subprocess.run([*APART, *command], capture_output=True, text=True, cwd=folder, env=environment)
+        return subprocess.run(
+            [*APART, *command], capture_output=True, text=True, cwd=folder, env=environment, timeout=300.0
+        )
 
     def install(self) -> Done:
         return self.run("sh", "kit/install.sh", "--python", str(self.machine.python), "--prefix", "installed")
