@@ -6,9 +6,9 @@ import contextlib
 import json
 import os
 import select
-import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -72,15 +72,11 @@ def _python(module: str, *arguments: str) -> list[str]:
     return [sys.executable, *(["-I"] if sys.flags.isolated else []), "-c", code, *arguments]
 
 
-class _InterruptedError(Exception):
-    """Ctrl-C came while a server imported NumPy: nobody wants the task any more."""
-
-
 class Children:
     """Does what :func:`run_in_child` does, many times, in copies of a process that has all ready but a runtime (Linux).
 
     See :mod:`edgedigits.forkserver`; elsewhere each is a process of its own. Use as a context manager; threads may
-    share it, and get a server each.
+    share it, and get a server each. Its end ends what other threads still wait for, so let it end before they do.
 
     Args:
         task: the one whose modules are imported beforehand.
@@ -88,8 +84,11 @@ class Children:
 
     def __init__(self, task: str) -> None:
         self._ready_for = task
-        self._idle: list[subprocess.Popen[str]] = []
         self._possible = sys.platform == "linux" and hasattr(os, "memfd_create")  # some builds of Python lack it
+        self._closed = False
+        self._lock = threading.Lock()  # of the two below
+        self._idle: list[subprocess.Popen[str]] = []
+        self._busy: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> Children:
         return self
@@ -97,52 +96,49 @@ class Children:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        while self._idle:
-            _end(self._idle.pop())
+        with self._lock:
+            self._closed = True
+            for server in self._busy:
+                server.kill()  # its copy ends with it, and the thread that waits for them hears of it
+        for server in self._idle:
+            _end(server)
 
     def run(self, task: str, request: dict[str, Any], timeout: float, memory_bytes: int | None = None) -> Outcome:
         """As :func:`run_in_child`, but for the start of Python, which counts towards no limit."""
         limit = endings.memory_share() if memory_bytes is None else memory_bytes
         line = json.dumps({"task": task, "request": request, "timeout": timeout, "memory_bytes": limit})
-        server = self._server()
-        if server is None:
+        told = self._ask(line, timeout + GRACE_SECONDS) if self._possible else None
+        if self._closed:
+            return Outcome("crashed", message="interrupted")
+        if told is None:  # there is no server, or the system has ended it: a process started anew says why
             return run_in_child(task, request, timeout, limit)
-        try:
-            told = _answer(server, timeout + GRACE_SECONDS, line)
-        except BaseException:
-            _end(server)
-            raise
-        if told is None:
-            _end(server)
-            if server.returncode == -signal.SIGINT:  # nobody wants it any more
-                return _ended(task, server.returncode, "", "")
-            return run_in_child(
-                task, request, timeout, limit
-            )  # the system ended the server, for want of memory perhaps
-        self._idle.append(server)
         seconds = told.pop("seconds")
         outcome = _past(told["limit"], timeout, limit) if "limit" in told else _ended(task, **told)
         return replace(outcome, seconds=seconds)
 
-    def _server(self) -> subprocess.Popen[str] | None:
-        """One that is idle, or a new one; None where none can be had: a process started anew says why."""
-        with contextlib.suppress(IndexError):
-            return self._idle.pop()
-        if not self._possible:
-            return None
-        server = _serve(self._ready_for)
+    def _ask(self, line: str, timeout: float) -> dict[str, Any] | None:
+        """A server's answer; None where there is none."""
+        with self._lock:
+            if self._closed:
+                return None
+            new = not self._idle
+            server = _serve(self._ready_for) if new else self._idle.pop()
+            self._busy.append(server)
+        told = None
         try:
-            ready = _answer(server, START_SECONDS) is not None
-        except BaseException:
-            _end(server)
-            raise
-        if ready:
-            return server
-        _end(server)
-        if server.returncode == -signal.SIGINT:
-            raise _InterruptedError
-        self._possible = False  # NumPy does not import, or hangs, and would again
-        return None
+            if new and _answer(server, START_SECONDS) is None:
+                self._possible = False  # NumPy does not import, or hangs, and would again
+            else:
+                told = _answer(server, timeout, line)
+        finally:
+            with self._lock:
+                self._busy.remove(server)
+                keep = told is not None and not self._closed
+                if keep:
+                    self._idle.append(server)
+            if not keep:
+                _end(server)
+        return told
 
 
 def _ended(task: str, status: int, printed: str, said: str) -> Outcome:
@@ -190,9 +186,18 @@ def _watched(process: subprocess.Popen[str], request: str | None, timeout: float
 
 
 def _serve(task: str) -> subprocess.Popen[str]:
+    """Start one, in a session of its own: a terminal's Ctrl-C is for this process, which then ends the servers."""
     command, pipe = _python("edgedigits.forkserver", task, str(os.getpid())), subprocess.PIPE
     one_thread = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # a process that forks should have no other
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=one_thread)
+    return subprocess.Popen(
+        command,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=one_thread,
+        start_new_session=True,
+    )
 
 
 def _answer(server: subprocess.Popen[str], timeout: float, line: str | None = None) -> dict[str, Any] | None:

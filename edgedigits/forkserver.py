@@ -49,7 +49,6 @@ class _Server:
         # Set before anybody is told that this is ready, and by the way of finally, which ends the copy.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who starts this may ignore it, and the system then waits itself
-        self._interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the copy as well
         self._answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
         os.dup2(2, 1)
         self._life, self._held = os.pipe()  # no copy has the other end, which closes as this process ends
@@ -108,7 +107,6 @@ class _Server:
         status = 1
         try:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, self._interrupted)
             self._end_with_the_server()
             nothing = os.open(os.devnull, os.O_RDONLY)
             os.dup2(nothing, 0)
@@ -117,7 +115,7 @@ class _Server:
             with os.fdopen(printed, "w", encoding="utf-8") as answer:
                 json.dump(perform(task, request), answer)
             status = 0
-        except BaseException:  # noqa: BLE001 # KeyboardInterrupt too: the server's loop is no place for it
+        except BaseException:  # noqa: BLE001 # SystemExit too: the server's loop is no place for it
             traceback.print_exc()
         finally:
             try:

@@ -170,7 +170,7 @@ def check_parity(
     x, labels = (inputs or bundle.inputs()) if unseen is None else bundle.unseen(unseen)
     golden = bundle.golden(unseen is not None)
     limits = timeout, memory_bytes or memory_share(workers)
-    with scratch_folder() as folder, Children("logits") as children, ThreadPoolExecutor(workers) as pool:
+    with scratch_folder() as folder, ThreadPoolExecutor(workers) as pool, Children("logits") as children:
         np.save(folder / "X.npy", x)
 
         def recompute(number: int, artifact: Artifact, kernel_set: str) -> FloatArray | None:

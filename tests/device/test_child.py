@@ -7,9 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -190,14 +192,33 @@ class TestCopies:
             assert children.run("logits", request_for_logits, timeout=60).status == "ok"
             assert len(children._idle) == 1
 
-    def test_ctrl_c_is_for_the_copy(self, request_for_logits: dict[str, Any]) -> None:
-        """A terminal sends it to the server as well, which a row that is still wanted would else wait for in vain."""
+    def test_after_its_end_nothing_is_begun(self, request_for_logits: dict[str, Any]) -> None:
         with Children("logits") as children:
             children.run("logits", request_for_logits, timeout=60)
-            (server,) = children._idle
-            server.send_signal(signal.SIGINT)
-            assert children.run("logits", request_for_logits, timeout=60).status == "ok"
-            assert children._idle == [server]
+        Path(request_for_logits["out"]).unlink()
+        outcome = children.run("logits", request_for_logits, timeout=60)
+        assert (outcome.status, outcome.message) == ("crashed", "interrupted")
+        assert not Path(request_for_logits["out"]).exists()
+
+    def test_where_children_are_nobodys(self, request_for_logits: dict[str, Any]) -> None:
+        """Some supervisors ignore SIGCHLD, which programs inherit: the system then forgets how a copy ended."""
+        code = f"""
+from edgedigits.child import Children
+with Children('logits') as children:
+    print([children.run('logits', {request_for_logits!r}, 60).status for _ in range(2)], len(children._idle))
+"""
+        ignore = partial(signal.signal, signal.SIGCHLD, signal.SIG_IGN)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, preexec_fn=ignore)
+        assert (done.stdout, done.stderr) == ("['ok', 'ok'] 1\n", "")
+
+    def test_ctrl_c_in_the_thread_that_asks(self, request_for_logits: dict[str, Any], tmp_path: Path) -> None:
+        """While it waits for an answer: the copy is ended, and not waited for."""
+        os.mkfifo(tmp_path / "pipe")
+        with Children("logits") as children:
+            threading.Timer(1.0, signal.pthread_kill, (threading.get_ident(), signal.SIGINT)).start()
+            with pytest.raises(KeyboardInterrupt):
+                children.run("logits", {**request_for_logits, "inputs": str(tmp_path / "pipe")}, timeout=600)
+        assert _started_by(os.getpid()) == []
 
     def test_an_error_leaves_none_behind(self, request_for_logits: dict[str, Any]) -> None:
         with Children("logits") as children:
@@ -215,24 +236,23 @@ class TestCopies:
         self, hanging: Callable[[], Popen], early: bool, sent: int, send: Callable[[int, int], None]
     ) -> None:
         """A terminal's Ctrl-C goes to all of them."""
-        with hanging() as asker:
-            processes = [_wait_for_child_of(asker.pid)]
-            if not early:
-                processes.append(_wait_for_child_of(processes[0]))
-            send(asker.pid, sent)
-            asker.wait(timeout=20)
-            _wait_for_the_end_of(*processes)
+        asker = hanging()
+        processes = [_wait_for_child_of(asker.pid)]
+        if not early:
+            processes.append(_wait_for_child_of(processes[0]))
+        send(asker.pid, sent)
+        asker.wait(timeout=20)
+        _wait_for_the_end_of(*processes)
 
     def test_no_copy_outlives_its_server(self, hanging: Callable[[], Popen]) -> None:
         """Which the system may kill for want of memory; who asked is told how the task ends in a process of its own."""
-        with hanging() as asker:
-            server = _wait_for_child_of(asker.pid)
-            copy = _wait_for_child_of(server)
-            os.kill(server, signal.SIGKILL)
-            _wait_for_the_end_of(copy)
-            anew = _wait_for_child_of(asker.pid)
-            assert b"edgedigits.worker" in Path(f"/proc/{anew}/cmdline").read_bytes()
-            os.kill(anew, signal.SIGKILL)
+        asker = hanging()
+        server = _wait_for_child_of(asker.pid)
+        copy = _wait_for_child_of(server)
+        os.kill(server, signal.SIGKILL)
+        _wait_for_the_end_of(copy)
+        anew = _wait_for_child_of(asker.pid)
+        assert b"edgedigits.worker" in Path(f"/proc/{anew}/cmdline").read_bytes()
 
     def test_one_that_cannot_start_is_not_tried_again(
         self, request_for_logits: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -256,13 +276,28 @@ class TestCopies:
 
 
 @pytest.fixture
-def hanging(request_for_logits: dict[str, Any], tmp_path: Path) -> Callable[[], Popen]:
-    """Start a process with a task that hangs: its inputs are a pipe that nobody writes to."""
+def hanging(request_for_logits: dict[str, Any], tmp_path: Path) -> Iterator[Callable[[], Popen]]:
+    """Start a process that waits, as parity does, for a task that hangs: nobody writes to the pipe of its inputs."""
     os.mkfifo(tmp_path / "pipe")
     asked = {**request_for_logits, "inputs": str(tmp_path / "pipe")}
-    code = f"from edgedigits.child import Children\nwith Children('logits') as c: c.run('logits', {asked!r}, 600)"
-    command = [sys.executable, "-c", code]
-    return lambda: subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+    code = f"""
+from concurrent.futures import ThreadPoolExecutor
+from edgedigits.child import Children
+with ThreadPoolExecutor(1) as pool, Children('logits') as children:
+    pool.submit(children.run, 'logits', {asked!r}, 600).result()
+"""
+    started: list[Popen] = []
+
+    def start() -> Popen:
+        command = [sys.executable, "-c", code]
+        started.append(subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True))
+        return started[-1]
+
+    yield start
+    for asker in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(asker.pid, signal.SIGKILL)
+        asker.wait()
 
 
 def _started_by(pid: int) -> list[int]:
