@@ -80,7 +80,7 @@ def measure(
             f"{windows} windows of {min_seconds:g} s on {threads} threads, {starts} starts, {sustained_minutes:g} min. "
             "sustained; expected 1 or more windows and threads, more than 0 s, and nothing negative"
         )
-    bundle.verify()
+    x, _ = bundle.verify() or bundle.inputs()
     for name in runtimes:
         runtime_info(name).require()
     plan = _plan(bundle, artifacts, runtimes)
@@ -93,7 +93,7 @@ def measure(
     cut_short = False
     with scratch_folder() as folder:
         inputs = folder / "X.npy"
-        np.save(inputs, bundle.inputs()[0])
+        np.save(inputs, x)
         common = {**bundle.request, "inputs": str(inputs), "threads": threads}
         steps = _steps(running, common, windows, min_seconds, starts, seed, alone=not runtimes)
         steps += _sustained_steps(running[0], common, sustained_minutes)

@@ -47,8 +47,13 @@ def run_in_child(task: str, request: dict[str, Any], timeout: float, memory_byte
             :func:`edgedigits.endings.memory_share`.
     """
     limit = endings.memory_share() if memory_bytes is None else memory_bytes
-    began, pipe = time.perf_counter(), subprocess.PIPE
-    command = _python("edgedigits.worker", task)
+    began = time.perf_counter()
+    outcome = _run_anew(task, request, timeout, limit)
+    return replace(outcome, seconds=time.perf_counter() - began)
+
+
+def _run_anew(task: str, request: dict[str, Any], timeout: float, limit: int | None) -> Outcome:
+    command, pipe = _python("edgedigits.worker", task), subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace") as process:
         try:
             printed, said = _watched(process, json.dumps(request), timeout, limit)
@@ -58,8 +63,7 @@ def run_in_child(task: str, request: dict[str, Any], timeout: float, memory_byte
             return _past("timeout", timeout, limit)
         finally:
             process.kill()  # nothing if it has ended
-    outcome = _ended(task, process.returncode, printed, said)
-    return replace(outcome, seconds=time.perf_counter() - began)
+    return _ended(task, process.returncode, printed, said)
 
 
 def _python(module: str, *arguments: str) -> list[str]:

@@ -156,7 +156,7 @@ def check_parity(
     """
     if batch < 1:
         raise InputError(f"batch is {batch}; expected 1 or more")
-    inputs = bundle.verify()
+    inputs = bundle.verify() or bundle.inputs()
     for name in runtimes:
         runtime_info(name).require()
     chosen = [bundle.artifact(name) for name in artifacts] or list(bundle.manifest.artifacts)
@@ -167,7 +167,7 @@ def check_parity(
             f"nothing to run: none of {asked} "
             f"opens {', '.join(a.file for a in chosen)}; `edgedigits inspect` shows which runtimes do"
         )
-    x, labels = (inputs or bundle.inputs()) if unseen is None else bundle.unseen(unseen)
+    x, labels = inputs if unseen is None else bundle.unseen(unseen)
     golden = bundle.golden(unseen is not None)
     limits = timeout, memory_bytes or memory_share(workers)
     with scratch_folder() as folder, ThreadPoolExecutor(workers) as pool, Children("logits") as children:

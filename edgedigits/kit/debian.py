@@ -110,9 +110,8 @@ def _would_install(packages: Sequence[str], options: Sequence[str], before: str,
     done = _apt([*options, "install", "--print-uris", "--no-install-recommends", *packages], folder)
     if done.returncode:
         raise _failed(packages, before + done.stderr)
-    return re.findall(
-        r"^'\S+' ([^_\s]+)_", done.stdout, flags=re.MULTILINE
-    )  # URI NAME_VERSION_ARCHITECTURE.deb SIZE SUM
+    # Each line is 'URI' NAME_VERSION_ARCHITECTURE.deb SIZE SUM.
+    return re.findall(r"^'\S+' ([^_\s]+)_", done.stdout, flags=re.MULTILINE)
 
 
 def _apt(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:

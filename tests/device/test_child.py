@@ -147,6 +147,7 @@ def test_too_slow(run: Run, request_for_logits: dict[str, Any]) -> None:
     outcome = run("logits", request_for_logits, timeout=0.01)
     assert outcome.status == "timeout"
     assert outcome.message == "no answer within 0.01 s and ended; allow more with --timeout"
+    assert outcome.seconds >= 0.01
 
 
 class TestCopies:
