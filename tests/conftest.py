@@ -1,18 +1,32 @@
+"""Fixtures that tests of more than one package use."""
+
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import shutil
 import signal
-from collections.abc import Callable
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import settings
 
 from edgedigits.benchmark import measure
-from edgedigits.bundle import Bundle
+from edgedigits.bundle import INPUTS, MANIFEST, Bundle
+from edgedigits.dataset import Labels
+from edgedigits.files import sha256
 from edgedigits.parity import check_parity
 from edgedigits.report import to_json
+from edgedigits.tensors import AnyArray, FloatArray
 
+ROOT = Path(__file__).parents[1]
 RUNTIMES = ["litert", "onnxruntime"]
 # Whoever starts the tests in the background of a shell has Ctrl-C ignored, and so would all that the tests start.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -90,3 +104,110 @@ def hidden(tmp_path: Path) -> Callable[..., dict[str, str]]:
         return {**os.environ, "PYTHONPATH": os.pathsep.join(search)}
 
     return environment
+
+
+# A busy machine is no reason to fail, and what failed once is found again without a store on disk.
+settings.register_profile("edgedigits", deadline=None, database=None, derandomize=True)
+settings.load_profile("edgedigits")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def x() -> FloatArray:
+    """The bundle's 5000 inputs, (5000, 400)."""
+    return Bundle().inputs()[0]
+
+
+@pytest.fixture(scope="session")
+def y() -> Labels:
+    return Bundle().inputs()[1]
+
+
+@pytest.fixture
+def bundle_copy(tmp_path: Path) -> Path:
+    """The bundle inside the package, copied to where a test may damage it."""
+    folder = tmp_path / "bundle"
+    shutil.copytree(Bundle().path, folder)
+    return folder
+
+
+@pytest.fixture
+def replace_in_bundle(bundle_copy: Path) -> Callable[[str, bytes], Path]:
+    """Put other content into the copy under the same name, with the manifest made to fit."""
+
+    def replace(name: str, content: bytes) -> Path:
+        (bundle_copy / name).write_bytes(content)
+        facts = json.loads((bundle_copy / MANIFEST).read_text(encoding="utf-8"))
+        for artifact in facts["artifacts"]:
+            if artifact["file"] == name:
+                artifact["sha256"], artifact["bytes"] = sha256(content), len(content)
+        if name in facts["files"]:
+            facts["files"][name] = sha256(content)
+        if name == INPUTS:
+            del facts["rows"]  # it has blocks of the former content
+        (bundle_copy / MANIFEST).write_text(json.dumps(facts), encoding="utf-8")
+        return bundle_copy
+
+    return replace
+
+
+@pytest.fixture
+def edgedigits(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command as a user does, in an empty folder."""
+
+    def run(*arguments: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "edgedigits", *map(str, arguments)]
+        folder = tmp_path / "here"
+        folder.mkdir(exist_ok=True)
+        return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=env)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def unseen() -> AnyArray:
+    """100 of the digits that no training saw, ten of each class, (100, 28, 28) uint8."""
+    with np.load(ROOT / "data" / "unseen.npz") as arrays:
+        images: AnyArray = arrays["images"][::50]
+    return images
+
+
+def _children(pid: str) -> list[str]:
+    """The processes that this one has started."""
+    paths = Path(f"/proc/{pid}/task").glob("*/children")
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return [child for path in paths for child in path.read_text().split()]
+    return []
+
+
+@pytest.fixture
+def kill_next_child() -> Iterator[Callable[..., None]]:
+    """Arm it: the next process that this one starts for a runtime is killed, as the system does when memory is out.
+
+    Or it gets another signal: that of a processor that lacks an instruction, or the one that stops it for good.
+    """
+    stop = threading.Event()
+    hunters: list[threading.Thread] = []
+
+    def hunt(sent: int) -> None:
+        while not stop.is_set():
+            for child in _children("self"):
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended by itself in between
+                    command = Path(f"/proc/{child}/cmdline").read_bytes()
+                    copies = _children(child) if b"edgedigits.forkserver" in command else []
+                    for victim in copies or [child] * (b"edgedigits.worker" in command):
+                        os.kill(int(victim), sent)
+                        return
+
+    def arm(sent: int = signal.SIGKILL) -> None:
+        hunters.append(threading.Thread(target=hunt, args=(sent,)))
+        hunters[-1].start()
+
+    yield arm
+    stop.set()
+    for hunter in hunters:
+        hunter.join()
