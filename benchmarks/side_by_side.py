@@ -49,8 +49,8 @@ def run(name: str, title: str, measure: Callable[[bool], Row], child: Callable[[
         return
     started = time.time()
     result = measure(given.quick)
-    from edgedigits.files import write_text
     from edgedigits.machine import describe  # late: it imports NumPy
+    from edgedigits.system.files import write_text
 
     date = time.strftime("%Y-%m-%d", time.localtime(started))
     facts = {"title": title, "date": date, "command": f"python benchmarks/{name}.py", "machine": describe(), **result}

@@ -20,12 +20,12 @@ import numpy as np
 
 from edgedigits import machine
 from edgedigits.bundle import Artifact, Bundle
-from edgedigits.child import Outcome, run_in_child
 from edgedigits.errors import InputError, RuntimeUnavailableError
 from edgedigits.measured import BenchmarkReport, SustainedPoint, latency_row, start_row
 from edgedigits.percentiles import Distribution
 from edgedigits.runtimes import CHOSEN_ONLY_BY_NAME, RUNTIMES, runtime_info
-from edgedigits.scratch import scratch_folder
+from edgedigits.system.isolation import Outcome, run_in_child
+from edgedigits.system.scratch import scratch_folder
 
 STARTS = 5
 
@@ -66,7 +66,7 @@ def measure(
         sustained_minutes: how long the first row runs on after the others, a point a minute; 0 for not at all.
         seed: of the images' order and the rows' shuffle.
         timeout: seconds for one process, beyond what it measures for.
-        memory_bytes: what one may take of memory; None for :func:`edgedigits.endings.memory_share`.
+        memory_bytes: what one may take of memory; None for :func:`edgedigits.system.endings.memory_share`.
         on_progress: called with seconds done and seconds in all, both estimates.
 
     Ctrl-C ends the run: what was finished is reported, marked as cut short.

@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from edgedigits import rows
-from edgedigits.bounded import (
+from edgedigits.dataset import Labels
+from edgedigits.errors import BundleError, InputError
+from edgedigits.manifest import MANIFEST, Artifact, Manifest
+from edgedigits.system.files import sha256
+from edgedigits.system.limits import (
     MOST_ARCHIVE_BYTES,
     MOST_MANIFEST_BYTES,
     MOST_MODEL_BYTES,
@@ -23,10 +27,6 @@ from edgedigits.bounded import (
     plain_file,
     read_file,
 )
-from edgedigits.dataset import Labels
-from edgedigits.errors import BundleError, InputError
-from edgedigits.files import sha256
-from edgedigits.manifest import MANIFEST, Artifact, Manifest
 from edgedigits.tensors import AnyArray, FloatArray
 
 if TYPE_CHECKING:

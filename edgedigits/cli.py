@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgedigits import __version__
-from edgedigits.terminal import run_and_exit
+from edgedigits.system.terminal import run_and_exit
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

@@ -13,7 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edgedigits import rows
-from edgedigits.bounded import (
+from edgedigits.bundle import GOLDEN, INPUTS, MANIFEST, SIGNATURE, Bundle, located
+from edgedigits.errors import BundleError, EdgeDigitsError
+from edgedigits.manifest import FIELDS, MOST_FILES, Artifact, Manifest, artifact, plain_name, require_schema
+from edgedigits.system.files import sha256
+from edgedigits.system.limits import (
     MOST_ARCHIVE_BYTES,
     MOST_MANIFEST_BYTES,
     MOST_MODEL_BYTES,
@@ -23,10 +27,6 @@ from edgedigits.bounded import (
     printable,
     short,
 )
-from edgedigits.bundle import GOLDEN, INPUTS, MANIFEST, SIGNATURE, Bundle, located
-from edgedigits.errors import BundleError, EdgeDigitsError
-from edgedigits.files import sha256
-from edgedigits.manifest import FIELDS, MOST_FILES, Artifact, Manifest, artifact, plain_name, require_schema
 
 
 @dataclass(frozen=True)

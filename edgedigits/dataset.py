@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from edgedigits.bounded import RefusedError
 from edgedigits.errors import InputError
+from edgedigits.system.limits import RefusedError
 from edgedigits.tensors import AnyArray, FloatArray
 
 if TYPE_CHECKING:

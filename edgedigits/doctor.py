@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from edgedigits import machine
-from edgedigits.child import Children, Outcome
 from edgedigits.diagnosis import Check, Diagnosis
-from edgedigits.endings import ILLEGAL
 from edgedigits.errors import ModelError, RuntimeUnavailableError
 from edgedigits.machine import Threat, Throttling
 from edgedigits.runtimes import CHOSEN_ONLY_BY_NAME, RUNTIMES, RuntimeInfo
+from edgedigits.system.endings import ILLEGAL
+from edgedigits.system.isolation import Children, Outcome
 from edgedigits.wheels import Platform, advice_for, dependency_line, here, wheel_for
 
 #: The image that every runtime is asked about: the notebook's own example, a 2.
@@ -29,7 +29,7 @@ IMAGE = 1015
 #: What edgedigits needs and can be broken: distribution -> what is imported. The rest is plain Python, and shows:
 #: without flatbuffers there is no numpy runtime, without click no command.
 NEEDED = {"numpy": "numpy", "Pillow": "PIL.Image"}
-#: Do a task of edgedigits.worker in a child.
+#: Do a task of edgedigits.system.worker in a child.
 _Ask: TypeAlias = Callable[[str, dict[str, Any]], Outcome]
 
 
@@ -43,7 +43,7 @@ def examine(
 
     Args:
         timeout: seconds for one process.
-        memory_bytes: what one may take of memory; None for :func:`edgedigits.endings.memory_share`.
+        memory_bytes: what one may take of memory; None for :func:`edgedigits.system.endings.memory_share`.
         on_check: called with each check as it is done, before its remedy is known.
     """
     where, described, reading = here(), machine.describe(), machine.throttling()

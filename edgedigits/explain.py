@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from edgedigits.answers import SURE, Row, ranked
 from edgedigits.dataset import to_image
 from edgedigits.errors import InputError
-from edgedigits.files import whole_file
+from edgedigits.system.files import whole_file
 from edgedigits.tensors import AnyArray, FloatArray
 
 if TYPE_CHECKING:

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from edgedigits.bundle import Artifact, Bundle
-from edgedigits.child import run_in_child
 from edgedigits.errors import ModelError, RuntimeUnavailableError
 from edgedigits.float_ops import MOVES, OPERATIONS, WEIGHTED
 from edgedigits.runtimes import RUNTIMES
 from edgedigits.runtimes._reader import Operator, Tensor, read_graph
 from edgedigits.runtimes.oracle import ACTIVATIONS
 from edgedigits.session import open_adapter
+from edgedigits.system.isolation import run_in_child
 from edgedigits.tensors import AnyArray, FloatArray
 
 HEALTHY = 1 / math.sqrt(12)
@@ -72,7 +72,7 @@ def inspect_layers(bundle: Bundle, artifact: Artifact, timeout: float, memory_by
     """The error of each layer of an int8 artifact over the bundle's inputs, measured in a process of its own.
 
     Raises RuntimeUnavailableError when no runtime for it is installed, and ModelError when none can tell the layers'
-    values within ``timeout`` seconds and ``memory_bytes`` (see :func:`edgedigits.child.run_in_child`).
+    values within ``timeout`` seconds and ``memory_bytes`` (see :func:`edgedigits.system.isolation.run_in_child`).
     """
     fitting = [name for name in TRACERS if name in artifact.opened_by]
     failures = []

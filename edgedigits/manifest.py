@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgedigits import rows
-from edgedigits.bounded import MOST_ARRAY_BYTES, MOST_MODEL_BYTES, Facts, RefusedError, parse_json, short
 from edgedigits.runtimes import runtimes_for
+from edgedigits.system.limits import MOST_ARRAY_BYTES, MOST_MODEL_BYTES, Facts, RefusedError, parse_json, short
 from edgedigits.tensors import TensorSpec
 
 SCHEMA = 1
@@ -111,7 +111,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
-        """Parse manifest.json; :class:`edgedigits.bounded.RefusedError` names the value that is wrong."""
+        """Parse manifest.json; :class:`edgedigits.system.limits.RefusedError` names the value that is wrong."""
         facts = Facts(parse_json(text))
         require_schema(facts)
         manifest = cls(**{name: read(facts) for name, read in FIELDS.items()})

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from edgedigits.bundle import Artifact
-from edgedigits.child import Outcome
 from edgedigits.machine import Threat
 from edgedigits.percentiles import Distribution, percentiles
 from edgedigits.runtimes import RUNTIMES
+from edgedigits.system.isolation import Outcome
 
 SCHEMA = 1
 NOISY = 0.10

@@ -13,13 +13,13 @@ import numpy as np
 
 from edgedigits import metrics
 from edgedigits.bundle import Artifact, Bundle
-from edgedigits.child import Children, Outcome
 from edgedigits.dataset import Labels
-from edgedigits.endings import memory_share
 from edgedigits.errors import InputError, RuntimeUnavailableError
 from edgedigits.recomputed import Recomputed
 from edgedigits.runtimes import RUNTIMES, runtime_info
-from edgedigits.scratch import scratch_folder
+from edgedigits.system.endings import memory_share
+from edgedigits.system.isolation import Children, Outcome
+from edgedigits.system.scratch import scratch_folder
 from edgedigits.tensors import FloatArray
 
 

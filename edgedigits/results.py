@@ -11,10 +11,10 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from edgedigits.bounded import MOST_VALUES, RefusedError, kind_of, printable, read_json, short
 from edgedigits.errors import InputError
 from edgedigits.measured import SCHEMA, BenchmarkReport
 from edgedigits.parity import ParityReport
+from edgedigits.system.limits import MOST_VALUES, RefusedError, kind_of, printable, read_json, short
 
 Report = TypeVar("Report", BenchmarkReport, ParityReport)
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from edgedigits.bounded import MOST_ARCHIVE_BYTES, plain_file
 from edgedigits.errors import BundleError
-from edgedigits.files import sha256
+from edgedigits.system.files import sha256
+from edgedigits.system.limits import MOST_ARCHIVE_BYTES, plain_file
 from edgedigits.tensors import FloatArray
 
 ROWS_PER_BLOCK = 100  # 160 kB of the digits: neither much to check for one row nor many lines in the manifest

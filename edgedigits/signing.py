@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgedigits.bundle import MANIFEST, MODELS, SIGNATURE, Bundle
 from edgedigits.errors import EdgeDigitsError, InputError, RuntimeUnavailableError, SignatureError
-from edgedigits.files import sha256, whole_directory, whole_file
+from edgedigits.system.files import sha256, whole_directory, whole_file
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -212,7 +212,7 @@ def sign_bundle(bundle: Bundle, key: Ed25519PrivateKey, output: Path | None = No
         with whole_file(target / SIGNATURE) as temporary:
             temporary.write_bytes(contents[SIGNATURE])
     elif output is None or output.suffix == ".zip":
-        from edgedigits.archive import write_zip
+        from edgedigits.system.archive import write_zip
 
         beside = {} if output else _beside(target, contents)
         with whole_file(target) as temporary:

@@ -17,7 +17,7 @@ import zlib
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from edgedigits.bounded import MOST_DIRECTORY_BYTES, MOST_MEMBERS, RefusedError, short
+from edgedigits.system.limits import MOST_DIRECTORY_BYTES, MOST_MEMBERS, RefusedError, short
 
 _END, _ENTRY, _LOCAL = struct.Struct("<L4H2LH"), struct.Struct("<L6H3L5H2L"), struct.Struct("<L5H3L2H")
 _STORED, _DEFLATED = 0, 8

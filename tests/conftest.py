@@ -21,9 +21,9 @@ from hypothesis import settings
 from edgedigits.benchmark import measure
 from edgedigits.bundle import INPUTS, MANIFEST, Bundle
 from edgedigits.dataset import Labels
-from edgedigits.files import sha256
 from edgedigits.parity import check_parity
 from edgedigits.report import to_json
+from edgedigits.system.files import sha256
 from edgedigits.tensors import AnyArray, FloatArray
 
 ROOT = Path(__file__).parents[1]
@@ -198,8 +198,8 @@ def kill_next_child() -> Iterator[Callable[..., None]]:
             for child in _children("self"):
                 with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended by itself in between
                     command = Path(f"/proc/{child}/cmdline").read_bytes()
-                    copies = _children(child) if b"edgedigits.forkserver" in command else []
-                    for victim in copies or [child] * (b"edgedigits.worker" in command):
+                    copies = _children(child) if b"edgedigits.system.forkserver" in command else []
+                    for victim in copies or [child] * (b"edgedigits.system.worker" in command):
                         os.kill(int(victim), sent)
                         return
 

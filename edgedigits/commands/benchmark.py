@@ -16,7 +16,7 @@ from edgedigits.commands.options import (
     signature_options,
     timeout_option,
 )
-from edgedigits.terminal import FAILED, emit, progress_bar
+from edgedigits.system.terminal import FAILED, emit, progress_bar
 
 
 @click.command(short_help="Time one image at a time.")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgedigits.commands.options import json_option
-from edgedigits.terminal import FAILED, TROUBLE, emit
+from edgedigits.system.terminal import FAILED, TROUBLE, emit
 
 
 def _fraction(ctx: click.Context, option: click.Parameter, value: str) -> float:

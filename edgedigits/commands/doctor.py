@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from edgedigits.commands.options import json_option, memory_option, timeout_option
-from edgedigits.terminal import FAILED, emit, progress
+from edgedigits.system.terminal import FAILED, emit, progress
 
 
 @click.command(short_help="Say what this machine can run.")

@@ -9,7 +9,7 @@ import click
 
 from edgedigits.commands.options import bundle_argument, json_option, memory_option, trusted_option
 from edgedigits.errors import InputError
-from edgedigits.terminal import FAILED, emit
+from edgedigits.system.terminal import FAILED, emit
 
 
 @click.command(short_help="Show what a bundle holds.")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgedigits.commands.options import json_option
-from edgedigits.terminal import emit
+from edgedigits.system.terminal import emit
 
 
 @click.command(short_help="Make a pair of keys to sign with.")

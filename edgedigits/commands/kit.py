@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgedigits.commands.options import bundle_argument, json_option, output_option
-from edgedigits.terminal import emit, progress
+from edgedigits.system.terminal import emit, progress
 
 
 @click.command(short_help="Pack all that an offline device needs.")

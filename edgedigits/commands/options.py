@@ -82,7 +82,7 @@ def guards_foreign(command: Callable[..., int]) -> Callable[..., int]:
         packaged = bundle is None or (str(bundle) in ("notebook", "robust") and not bundle.exists())
         if packaged and timeout is None and memory_bytes is None:
             return command(**options)
-        from edgedigits.guard import guarded
+        from edgedigits.system.guard import guarded
 
         return guarded(partial(command, **options), timeout, memory_bytes)
 

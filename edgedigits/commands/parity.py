@@ -18,7 +18,7 @@ from edgedigits.commands.options import (
     timeout_option,
 )
 from edgedigits.runtimes import RUNTIMES
-from edgedigits.terminal import FAILED, emit, progress
+from edgedigits.system.terminal import FAILED, emit, progress
 
 KERNELS = dict.fromkeys(name for info in RUNTIMES.values() for name in info.kernels)
 

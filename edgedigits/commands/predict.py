@@ -19,7 +19,7 @@ from edgedigits.commands.options import (
     signature_options,
 )
 from edgedigits.errors import InputError
-from edgedigits.terminal import FAILED, TROUBLE, emit, end_progress, progress_bar, without_chatter
+from edgedigits.system.terminal import FAILED, TROUBLE, emit, end_progress, progress_bar, without_chatter
 
 if TYPE_CHECKING:
     from edgedigits.answers import Row
@@ -187,13 +187,13 @@ def _show(
     if csv_file == "-":
         text = to_csv(rows).rstrip("\n")
     elif csv_file is not None:
-        from edgedigits.files import write_text
+        from edgedigits.system.files import write_text
 
         write_text(Path(csv_file), to_csv(rows))
     if text or json_file == "-":
         emit(rows, text, json_file)
     elif json_file is not None:
-        from edgedigits.files import write_text
         from edgedigits.report import to_json
+        from edgedigits.system.files import write_text
 
         write_text(Path(json_file), to_json(rows))

@@ -19,9 +19,9 @@ def report(bench: Path, parity_file: Path | None, output: Path) -> None:
     BENCH is a file of `edgedigits benchmark --json`, PARITY one of `edgedigits parity --json`; without it nothing is
     known of the answers, and the page says so.
     """
-    from edgedigits.files import write_text
     from edgedigits.html import page
     from edgedigits.results import load_benchmark, load_parity
+    from edgedigits.system.files import write_text
     from edgedigits.verdict import recommend
 
     measured = load_benchmark(bench)

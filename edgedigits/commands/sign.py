@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from edgedigits.commands.options import json_option
-from edgedigits.terminal import emit
+from edgedigits.system.terminal import emit
 
 PASSWORD_VARIABLE = "EDGEDIGITS_PASSWORD"
 

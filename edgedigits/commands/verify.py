@@ -8,7 +8,7 @@ import click
 
 from edgedigits.commands.options import json_option, trusted_option
 from edgedigits.errors import BundleError, SignatureError
-from edgedigits.terminal import FAILED, emit
+from edgedigits.system.terminal import FAILED, emit
 
 
 @click.command(short_help="Check who signed a bundle.")

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgedigits.errors import EdgeDigitsError
-from edgedigits.scratch import scratch_folder
+from edgedigits.system.scratch import scratch_folder
 
 # Not carried, nor what they need: every system has them (libstdc++ comes with apt), and no Python code runs perl.
 _BASE = ("python3", "apt", "util-linux", "perl")

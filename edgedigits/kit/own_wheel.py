@@ -14,9 +14,9 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
 import edgedigits
-from edgedigits.archive import write_zip
 from edgedigits.bundle import DEFAULT_BUNDLE, MODELS
 from edgedigits.errors import EdgeDigitsError
+from edgedigits.system.archive import write_zip
 
 NAME = "edgedigits"
 

@@ -38,7 +38,7 @@ class KerasAdapter:
                     f"TensorFlow has started in this process and cannot change to {threads} threads now; "
                     "use a process of its own for a .keras file"
                 ) from cause
-        from edgedigits.scratch import scratch_folder
+        from edgedigits.system.scratch import scratch_folder
 
         with scratch_folder() as folder:  # Keras reads files, not bytes
             path = folder / "model.keras"

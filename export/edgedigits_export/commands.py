@@ -20,7 +20,7 @@ from edgedigits.commands.benchmark import benchmark
 from edgedigits.commands.parity import parity
 from edgedigits.commands.predict import predict
 from edgedigits.errors import InputError, RuntimeUnavailableError
-from edgedigits.terminal import end_progress, progress
+from edgedigits.system.terminal import end_progress, progress
 from edgedigits_export.interrupts import heard
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def needs(*packages: str) -> Callable[[Function], Function]:
                     "pip install 'edgedigits[export]'"
                 )
             os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-            from edgedigits.scratch import all_in_scratch
+            from edgedigits.system.scratch import all_in_scratch
 
             with all_in_scratch():
                 return function(*args, **kwargs)
@@ -117,7 +117,7 @@ def _hold(claim: AbstractContextManager[None]) -> None:
 @heard()
 def train(data: Path | None, out: Path, seed: int, epochs: int | None, recipe: str) -> None:
     """Train the 400-25-15-10 network; write model.keras, history.json and the figures."""
-    from edgedigits.files import claimed
+    from edgedigits.system.files import claimed
     from edgedigits_export import train as training
 
     x, y = _data(data)
@@ -287,9 +287,9 @@ def plot(
 
 
 def _draw(figure: str, bundle: Path | None, data: Path | None, history: Path, index: int, seed: int) -> Any:
-    from edgedigits.bounded import read_json
     from edgedigits.bundle import Bundle
     from edgedigits.classifier import Classifier
+    from edgedigits.system.limits import read_json
     from edgedigits_export import figures
 
     if figure == "samples":

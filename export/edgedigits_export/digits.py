@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from edgedigits.dataset import load_28x28
-from edgedigits.files import whole_files
 from edgedigits.images import to_rows
+from edgedigits.system.files import whole_files
 
 
 def make(source: Path, folder: Path) -> None:

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgedigits import __version__, rows
-from edgedigits.archive import write_zip
 from edgedigits.bundle import GOLDEN, INPUTS, MANIFEST, Artifact, Bundle, Manifest
 from edgedigits.dataset import Labels
 from edgedigits.errors import EdgeDigitsError, ExportError, ModelError
-from edgedigits.files import claimed, sha256, whole_directory, whole_file
 from edgedigits.metrics import mismatched
 from edgedigits.parity import ParityReport, check_parity
 from edgedigits.runtimes import RUNTIMES, runtimes_for
-from edgedigits.scratch import scratch_folder
 from edgedigits.session import Session
+from edgedigits.system.archive import write_zip
+from edgedigits.system.files import claimed, sha256, whole_directory, whole_file
+from edgedigits.system.scratch import scratch_folder
 from edgedigits.tensors import AnyArray, FloatArray
 from edgedigits_export import calibration, int8, onnx, tflite
 from edgedigits_export.chatter import caught

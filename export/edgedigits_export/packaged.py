@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgedigits.bundle import MODELS, READER, REFERENCE, Bundle
-from edgedigits.files import whole_directory
-from edgedigits.scratch import scratch_folder
+from edgedigits.system.files import whole_directory
+from edgedigits.system.scratch import scratch_folder
 from edgedigits_export.commands import export, train
 
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgedigits.bounded import read_json
 from edgedigits.dataset import Labels
-from edgedigits.files import sha256, temporary_of, whole_files
-from edgedigits.locks import held
 from edgedigits.metrics import errors
-from edgedigits.scratch import scratch_folder
+from edgedigits.system.files import sha256, temporary_of, whole_files
+from edgedigits.system.limits import read_json
+from edgedigits.system.locks import held
+from edgedigits.system.scratch import scratch_folder
 from edgedigits.tensors import FloatArray
 from edgedigits_export.golden import logits_of
 from edgedigits_export.model import build

@@ -12,7 +12,7 @@ import pytest
 from archives import Entry, npy, packed
 
 from edgedigits.arrays import WHOLE, from_npz, read_npy
-from edgedigits.bounded import RefusedError
+from edgedigits.system.limits import RefusedError
 
 X = np.arange(24, dtype=np.float32).reshape(6, 4)
 

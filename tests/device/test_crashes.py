@@ -178,7 +178,7 @@ class TestPredict:
         command = [sys.executable, "-X", "importtime", "-m", "edgedigits", "predict", "--index", "3", *options]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0
-        assert "edgedigits.guard" not in done.stderr
+        assert "edgedigits.system.guard" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import pytest
 from edgedigits.bundle import GOLDEN, INPUTS, MANIFEST, MODELS, Bundle
 from edgedigits.damage import examine
 from edgedigits.errors import BundleError
-from edgedigits.files import sha256
+from edgedigits.system.files import sha256
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Replace = Callable[[str, bytes], Path]

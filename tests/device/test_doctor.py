@@ -17,9 +17,9 @@ import pytest
 from edgedigits import machine
 from edgedigits.diagnosis import Check, Diagnosis, diagnosis_text
 from edgedigits.doctor import IMAGE, _warnings, managed, package_remedy, runtime_remedy
-from edgedigits.endings import killed_by
 from edgedigits.machine import Throttling
 from edgedigits.runtimes import RUNTIMES
+from edgedigits.system.endings import killed_by
 from edgedigits.wheels import CHECKED, Platform
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -98,7 +98,7 @@ class TestThisMachine:
 
     def test_nothing_heavy_is_imported_but_in_a_child(self) -> None:
         code = (
-            "import sys, edgedigits.commands.doctor, edgedigits.diagnosis, edgedigits.doctor, edgedigits.terminal\n"
+            "import sys, edgedigits.commands.doctor, edgedigits.diagnosis, edgedigits.doctor, edgedigits.system.terminal\n"
             "assert not {'numpy', 'PIL', 'flatbuffers'} & set(sys.modules)"
         )
         assert subprocess.run([sys.executable, "-c", code]).returncode == 0

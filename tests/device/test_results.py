@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgedigits import machine
-from edgedigits.bounded import MOST_JSON_BYTES, printable
 from edgedigits.bundle import Bundle
 from edgedigits.compare import compare, comparison_text
 from edgedigits.errors import InputError
@@ -21,6 +20,7 @@ from edgedigits.html import page
 from edgedigits.parity import check_parity
 from edgedigits.report import to_json
 from edgedigits.results import PARTS, load_benchmark, load_parity
+from edgedigits.system.limits import MOST_JSON_BYTES, printable
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 JUNK = st.recursive(

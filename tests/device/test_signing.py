@@ -19,7 +19,6 @@ import pytest
 from edgedigits.bundle import GOLDEN, MANIFEST, SIGNATURE, Bundle
 from edgedigits.classifier import Classifier
 from edgedigits.errors import BundleError, EdgeDigitsError, InputError, SignatureError
-from edgedigits.files import sha256
 from edgedigits.signing import (
     CONTEXT,
     Signature,
@@ -31,6 +30,7 @@ from edgedigits.signing import (
     state,
     trusted_keys,
 )
+from edgedigits.system.files import sha256
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 MINE, OTHER = "mine", "other"

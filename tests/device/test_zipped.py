@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from archives import Entry, deflated, packed
 
-from edgedigits.bounded import MOST_MEMBERS, RefusedError
+from edgedigits.system.limits import MOST_MEMBERS, RefusedError
 from edgedigits.zipped import members, read_member
 
 FILES = {"manifest.json": b'{"a": 1}' * 50, "X.npy": bytes(range(256)) * 20, "empty": b""}

@@ -14,10 +14,10 @@ from PIL import Image, ImageDraw, features
 
 from edgedigits import machine
 from edgedigits.bundle import GOLDEN, INPUTS, MANIFEST, Bundle, Manifest
-from edgedigits.files import sha256
 from edgedigits.measured import BenchmarkReport, LatencyRow, StartRow, SustainedPoint
 from edgedigits.parity import Flip, ParityReport, ParityRow
 from edgedigits.rows import describe
+from edgedigits.system.files import sha256
 from edgedigits.tensors import AnyArray
 
 IMAGES = 12

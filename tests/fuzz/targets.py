@@ -25,7 +25,6 @@ import samples
 from tape import Tape, changed_bytes, changed_json
 
 from edgedigits.arrays import WHOLE, from_npz, read_npy
-from edgedigits.bounded import MOST_ARRAY_BYTES, MOST_CHARACTERS, RefusedError
 from edgedigits.bundle import GOLDEN, INPUTS, MANIFEST, Bundle
 from edgedigits.classifier import open_artifact
 from edgedigits.compare import compare, comparison_text
@@ -37,6 +36,7 @@ from edgedigits.images import look
 from edgedigits.results import load_benchmark, load_parity
 from edgedigits.runtimes._reader import read_graph
 from edgedigits.runtimes.oracle import NumpyAdapter
+from edgedigits.system.limits import MOST_ARRAY_BYTES, MOST_CHARACTERS, RefusedError
 
 
 class AcceptedError(AssertionError):

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from edgedigits.errors import EdgeDigitsError
-from edgedigits.files import claimed, sha256, whole_directory, whole_file, whole_files, write_text
+from edgedigits.system.files import claimed, sha256, whole_directory, whole_file, whole_files, write_text
 
 WRITE_HALF_AND_DIE = """
 import os, signal, sys
 from pathlib import Path
-from edgedigits.files import whole_directory, whole_file
+from edgedigits.system.files import whole_directory, whole_file
 
 with {"file": whole_file, "directory": whole_directory}[sys.argv[1]](Path(sys.argv[2])) as temporary:
     (temporary / "half" if temporary.is_dir() else temporary).write_text("half, and longer than what comes next")
@@ -346,7 +346,7 @@ def test_a_swap_in_three_steps_that_was_cut_short(tmp_path: Path, cut: str) -> N
 
 
 def test_a_swap_in_three_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgedigits.files._exchange", lambda *paths: False)
+    monkeypatch.setattr("edgedigits.system.files._exchange", lambda *paths: False)
     for text in ("first", "second", "third"):
         put_directory(tmp_path / "it", text)
         assert text_of(tmp_path / "it") == text

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgedigits.errors import EdgeDigitsError
-from edgedigits.locks import held
+from edgedigits.system.locks import held
 
 # With eight letters of tempfile's own behind it. Nobody names a folder of theirs so, and only such are ever removed.
 PREFIX = "edgedigits-unfinished-"

@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from edgedigits import endings
 from edgedigits.errors import ModelError
-from edgedigits.terminal import run_and_exit
+from edgedigits.system import endings
+from edgedigits.system.terminal import run_and_exit
 
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if sys.platform == "linux" else ()
 
@@ -27,7 +27,7 @@ def guarded(work: Callable[[], int], timeout: float | None = None, memory_bytes:
 
     Args:
         timeout: the seconds that it may take; None for as long as it likes.
-        memory_bytes: what it may take of memory; None for :func:`edgedigits.endings.memory_share`.
+        memory_bytes: what it may take of memory; None for :func:`edgedigits.system.endings.memory_share`.
 
     Raises:
         ModelError: it died, or was ended past a limit.

@@ -1,6 +1,6 @@
-"""The child's side of :mod:`edgedigits.child`, as light as can be, since cold starts are timed through it.
+"""The child's side of :mod:`edgedigits.system.isolation`, as light as can be, since cold starts are timed through it.
 
-``python -m edgedigits.worker TASK`` reads one JSON object from standard input and answers with one on what was
+``python -m edgedigits.system.worker TASK`` reads one JSON object from standard input and answers with one on what was
 standard output; anything that the runtimes themselves print goes to standard error.
 """
 

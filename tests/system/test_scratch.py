@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from edgedigits.scratch import PREFIX, all_in_scratch, scratch_folder
+from edgedigits.system.scratch import PREFIX, all_in_scratch, scratch_folder
 
 HOLD_ONE = """
 import sys
-from edgedigits.scratch import scratch_folder
+from edgedigits.system.scratch import scratch_folder
 
 with scratch_folder() as folder:
     (folder / "half").mkdir()

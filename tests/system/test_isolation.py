@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 
 from edgedigits.bundle import Bundle
-from edgedigits.child import Children, Outcome, run_in_child
-from edgedigits.endings import memory_share, memory_taken
-from edgedigits.forkserver import _read
+from edgedigits.system.endings import memory_share, memory_taken
+from edgedigits.system.forkserver import _read
+from edgedigits.system.isolation import Children, Outcome, run_in_child
 
 Run = Callable[..., Outcome]
 Popen: TypeAlias = "subprocess.Popen[bytes]"
@@ -204,7 +204,7 @@ class TestCopies:
     def test_where_children_are_nobodys(self, request_for_logits: dict[str, Any]) -> None:
         """Some supervisors ignore SIGCHLD, which programs inherit: the system then forgets how a copy ended."""
         code = f"""
-from edgedigits.child import Children
+from edgedigits.system.isolation import Children
 with Children('logits') as children:
     print([children.run('logits', {request_for_logits!r}, 60).status for _ in range(2)], len(children._idle))
 """
@@ -253,7 +253,7 @@ with Children('logits') as children:
         os.kill(server, signal.SIGKILL)
         _wait_for_the_end_of(copy)
         anew = _wait_for_child_of(asker.pid)
-        assert b"edgedigits.worker" in Path(f"/proc/{anew}/cmdline").read_bytes()
+        assert b"edgedigits.system.worker" in Path(f"/proc/{anew}/cmdline").read_bytes()
 
     def test_one_that_cannot_start_is_not_tried_again(
         self, request_for_logits: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -283,7 +283,7 @@ def hanging(request_for_logits: dict[str, Any], tmp_path: Path) -> Iterator[Call
     asked = {**request_for_logits, "inputs": str(tmp_path / "pipe")}
     code = f"""
 from concurrent.futures import ThreadPoolExecutor
-from edgedigits.child import Children
+from edgedigits.system.isolation import Children
 with ThreadPoolExecutor(1) as pool, Children('logits') as children:
     pool.submit(children.run, 'logits', {asked!r}, 600).result()
 """

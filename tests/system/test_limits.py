@@ -11,7 +11,16 @@ from typing import Any
 
 import pytest
 
-from edgedigits.bounded import MOST_DEPTH, MOST_VALUES, RefusedError, parse_json, printable, read_file, read_json, short
+from edgedigits.system.limits import (
+    MOST_DEPTH,
+    MOST_VALUES,
+    RefusedError,
+    parse_json,
+    printable,
+    read_file,
+    read_json,
+    short,
+)
 
 
 @pytest.fixture

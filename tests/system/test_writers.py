@@ -1,4 +1,4 @@
-"""Nothing writes a file but through edgedigits.files, so that every file appears whole or not at all."""
+"""Nothing writes a file but through edgedigits.system.files, so that every file appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ WRITES = {
 GUARDS = {"whole_file", "whole_files", "whole_directory", "scratch_folder", "TemporaryDirectory"}
 # The others, by file and function, and why they may.
 ALLOWED = {
-    "edgedigits/files.py:*": "it is what all others write through",
-    "edgedigits/scratch.py:scratch_folder": "makes the folder that is removed at the block's end",
-    "edgedigits/archive.py:write_zip": "its callers give a temporary",
-    "edgedigits/endings.py:*": "not a file but a knob of the kernel's",
+    "edgedigits/system/files.py:*": "it is what all others write through",
+    "edgedigits/system/scratch.py:scratch_folder": "makes the folder that is removed at the block's end",
+    "edgedigits/system/archive.py:write_zip": "its callers give a temporary",
+    "edgedigits/system/endings.py:*": "not a file but a knob of the kernel's",
     "edgedigits/kit/debian.py:_private_state": "below a scratch folder",
     "edgedigits/logits.py:*": "the parent's scratch folder",
     "edgedigits/signing.py:make_keys": "keys are made only where nothing is, and removed if that fails",

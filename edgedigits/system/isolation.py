@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
 
-from edgedigits import endings
+from edgedigits.system import endings
 
 OF_THE_DOCTOR = ("runtime", "import")
 # What a fork server may take to import NumPy, from a slow card; and to answer beyond a task's own time.
@@ -39,12 +39,12 @@ class Outcome:
 
 
 def run_in_child(task: str, request: dict[str, Any], timeout: float, memory_bytes: int | None = None) -> Outcome:
-    """Run one of :data:`edgedigits.worker.TASKS` in a fresh Python process.
+    """Run one of :data:`edgedigits.system.worker.TASKS` in a fresh Python process.
 
     Args:
         timeout: the seconds that it may take.
-        memory_bytes: what it may take of memory, counted as :func:`edgedigits.endings.memory_taken` does; None for
-            :func:`edgedigits.endings.memory_share`.
+        memory_bytes: what it may take of memory, counted as :func:`edgedigits.system.endings.memory_taken` does; None for
+            :func:`edgedigits.system.endings.memory_share`.
     """
     limit = endings.memory_share() if memory_bytes is None else memory_bytes
     began = time.perf_counter()
@@ -53,7 +53,7 @@ def run_in_child(task: str, request: dict[str, Any], timeout: float, memory_byte
 
 
 def _run_anew(task: str, request: dict[str, Any], timeout: float, limit: int | None) -> Outcome:
-    command, pipe = _python("edgedigits.worker", task), subprocess.PIPE
+    command, pipe = _python("edgedigits.system.worker", task), subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace") as process:
         try:
             printed, said = _watched(process, json.dumps(request), timeout, limit)
@@ -79,7 +79,7 @@ def _python(module: str, *arguments: str) -> list[str]:
 class Children:
     """Does what :func:`run_in_child` does, many times, in copies of a process that has all ready but a runtime (Linux).
 
-    See :mod:`edgedigits.forkserver`; elsewhere each is a process of its own. Use as a context manager; threads may
+    See :mod:`edgedigits.system.forkserver`; elsewhere each is a process of its own. Use as a context manager; threads may
     share it, and get a server each. Its end ends what other threads still wait for, so let it end before they do.
 
     Args:
@@ -191,7 +191,7 @@ def _watched(process: subprocess.Popen[str], request: str | None, timeout: float
 
 def _serve(task: str) -> subprocess.Popen[str]:
     """Start one, in a session of its own: a terminal's Ctrl-C is for this process, which then ends the servers."""
-    command, pipe = _python("edgedigits.forkserver", task, str(os.getpid())), subprocess.PIPE
+    command, pipe = _python("edgedigits.system.forkserver", task, str(os.getpid())), subprocess.PIPE
     one_thread = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # a process that forks should have no other
     return subprocess.Popen(
         command,

@@ -196,7 +196,7 @@ class Facts:
         return found
 
     def sha256(self, key: str) -> str:
-        """A SHA-256 as :func:`edgedigits.files.sha256` writes it."""
+        """A SHA-256 as :func:`edgedigits.system.files.sha256` writes it."""
         digest = self.text(key)
         if len(digest) != 64 or digest.strip("0123456789abcdef"):
             raise RefusedError(f"{self._where}{key} {short(digest)} is no SHA-256 of 64 hexadecimal digits")

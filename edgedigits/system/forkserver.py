@@ -22,17 +22,17 @@ import traceback
 from importlib import import_module
 from typing import Any, NoReturn
 
-from edgedigits import endings
-from edgedigits.worker import TASKS, perform
+from edgedigits.system import endings
+from edgedigits.system.worker import TASKS, perform
 
 _MOST_SAID = 4096  # bytes of standard error that are passed on; its last line is what is told
 
 
 def main() -> None:
-    """``python -m edgedigits.forkserver TASK PID``: serve the process of that number; what the task imports is ready.
+    """``python -m edgedigits.system.forkserver TASK PID``: serve the process of that number; what the task imports is ready.
 
     A line ``{}`` on what was standard output says so. Then each line of standard input is a JSON object of ``task``,
-    ``request``, ``timeout`` and ``memory_bytes`` as in :func:`edgedigits.child.run_in_child`, and is answered with one
+    ``request``, ``timeout`` and ``memory_bytes`` as in :func:`edgedigits.system.isolation.run_in_child`, and is answered with one
     that has the ``seconds`` of the copy, and: ``limit`` (``"timeout"`` or ``"memory"``) for one that was ended past it;
     else ``status`` as :attr:`subprocess.Popen.returncode`, what it ``printed`` (its answer) and the end of what it
     ``said`` (its standard error).

@@ -69,7 +69,7 @@ def whole_directory(target: Path) -> Iterator[Path]:
         if not target.exists():
             temporary.rename(target)
         else:
-            from edgedigits.locks import held
+            from edgedigits.system.locks import held
 
             with held(target, wait=True):  # what stood there gets the temporary's name, and is nobody else's
                 _swap(temporary, target)
@@ -127,7 +127,7 @@ class _Claim:
     """The one temporary of a target, made, empty, and held against other processes."""
 
     def __init__(self, target: Path, directory: bool) -> None:
-        from edgedigits.locks import held
+        from edgedigits.system.locks import held
 
         self._made = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
         try:
@@ -193,7 +193,7 @@ def _taken(target: Path, *, directory: bool) -> Iterator[Path]:
 
 
 def _make_file(path: Path) -> None:
-    from edgedigits.locks import NO_LINK
+    from edgedigits.system.locks import NO_LINK
 
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY | NO_LINK, 0o666))
 
