@@ -22,8 +22,8 @@ def child(request: Row) -> Row:
     from edgedigits import metrics
     from edgedigits.dataset import load_28x28, load_xy
     from edgedigits.images import to_rows
-    from edgedigits.runtimes import RUNTIMES
-    from edgedigits.session import Session
+    from edgedigits.runtimes.session import Session
+    from edgedigits.runtimes.table import RUNTIMES
     from edgedigits_export.golden import logits_of
     from edgedigits_export.int8 import quantize
     from edgedigits_export.train import train

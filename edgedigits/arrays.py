@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import numpy as np
 
+from edgedigits.runtimes.tensors import AnyArray
 from edgedigits.system.limits import MOST_ARCHIVE_BYTES, MOST_ARRAY_BYTES, RefusedError, plain_file, short
-from edgedigits.tensors import AnyArray
 
 if TYPE_CHECKING:
     from edgedigits.zipped import Member

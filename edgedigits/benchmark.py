@@ -23,7 +23,7 @@ from edgedigits.bundle import Artifact, Bundle
 from edgedigits.errors import InputError, RuntimeUnavailableError
 from edgedigits.measured import BenchmarkReport, SustainedPoint, latency_row, start_row
 from edgedigits.percentiles import Distribution
-from edgedigits.runtimes import CHOSEN_ONLY_BY_NAME, RUNTIMES, runtime_info
+from edgedigits.runtimes.table import CHOSEN_ONLY_BY_NAME, RUNTIMES, runtime_info
 from edgedigits.system.isolation import Outcome, run_in_child
 from edgedigits.system.scratch import scratch_folder
 

@@ -17,6 +17,7 @@ from edgedigits import rows
 from edgedigits.dataset import Labels
 from edgedigits.errors import BundleError, InputError
 from edgedigits.manifest import MANIFEST, Artifact, Manifest
+from edgedigits.runtimes.tensors import AnyArray, FloatArray
 from edgedigits.system.files import sha256
 from edgedigits.system.limits import (
     MOST_ARCHIVE_BYTES,
@@ -27,7 +28,6 @@ from edgedigits.system.limits import (
     plain_file,
     read_file,
 )
-from edgedigits.tensors import AnyArray, FloatArray
 
 if TYPE_CHECKING:
     from edgedigits.arrays import Wanted

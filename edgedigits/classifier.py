@@ -12,9 +12,9 @@ import numpy as np
 from edgedigits.bundle import Artifact, Bundle, reading_bundle
 from edgedigits.dataset import SIDE, Labels, to_row
 from edgedigits.errors import ModelError, RuntimeUnavailableError, SharingError
-from edgedigits.runtimes import CHOSEN_ONLY_BY_NAME, RUNTIMES, runtime_info
-from edgedigits.session import Session, unshared
-from edgedigits.tensors import AnyArray, FloatArray
+from edgedigits.runtimes.session import Session, unshared
+from edgedigits.runtimes.table import CHOSEN_ONLY_BY_NAME, RUNTIMES, runtime_info
+from edgedigits.runtimes.tensors import AnyArray, FloatArray
 
 
 class Classifier:

@@ -221,8 +221,8 @@ def _tensors(known: Artifact, content: bytes) -> None:
         raise RefusedError(f"no runtime that is known here opens it as {short(known.format)}")
     if "numpy" not in known.opened_by:
         return
-    from edgedigits.runtimes import RUNTIMES
-    from edgedigits.session import open_adapter
+    from edgedigits.runtimes.session import open_adapter
+    from edgedigits.runtimes.table import RUNTIMES
 
     if not RUNTIMES["numpy"].installed:
         return

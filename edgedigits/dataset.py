@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from edgedigits.errors import InputError
+from edgedigits.runtimes.tensors import AnyArray, FloatArray
 from edgedigits.system.limits import RefusedError
-from edgedigits.tensors import AnyArray, FloatArray
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -7,7 +7,7 @@ from typing import Any
 
 from edgedigits.machine import Threat
 from edgedigits.report import table
-from edgedigits.wheels import CHECKED, Platform
+from edgedigits.runtimes.wheels import CHECKED, Platform
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from edgedigits.ink import RIM, box_of
 from edgedigits.pieces import Box, Mask
-from edgedigits.tensors import FloatArray
+from edgedigits.runtimes.tensors import FloatArray
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -19,10 +19,10 @@ from edgedigits import machine
 from edgedigits.diagnosis import Check, Diagnosis
 from edgedigits.errors import ModelError, RuntimeUnavailableError
 from edgedigits.machine import Threat, Throttling
-from edgedigits.runtimes import CHOSEN_ONLY_BY_NAME, RUNTIMES, RuntimeInfo
+from edgedigits.runtimes.table import CHOSEN_ONLY_BY_NAME, RUNTIMES, RuntimeInfo
+from edgedigits.runtimes.wheels import Platform, advice_for, dependency_line, here, wheel_for
 from edgedigits.system.endings import ILLEGAL
 from edgedigits.system.isolation import Children, Outcome
-from edgedigits.wheels import Platform, advice_for, dependency_line, here, wheel_for
 
 #: The image that every runtime is asked about: the notebook's own example, a 2.
 IMAGE = 1015

@@ -16,7 +16,7 @@ import numpy as np
 from edgedigits.digit import BOX, framed, stroke_width
 from edgedigits.ink import box_of
 from edgedigits.pieces import Mask, forks_of, pieces_of
-from edgedigits.tensors import FloatArray
+from edgedigits.runtimes.tensors import FloatArray
 
 if TYPE_CHECKING:
     import numpy.typing as npt

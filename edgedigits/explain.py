@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 from edgedigits.answers import SURE, Row, ranked
 from edgedigits.dataset import to_image
 from edgedigits.errors import InputError
+from edgedigits.runtimes.tensors import AnyArray, FloatArray
 from edgedigits.system.files import whole_file
-from edgedigits.tensors import AnyArray, FloatArray
 
 if TYPE_CHECKING:
     from edgedigits.images import Look

@@ -20,7 +20,7 @@ from edgedigits.doubts import Shape, shape_doubts, shape_of
 from edgedigits.errors import InputError
 from edgedigits.ink import DRAWN, WORK, Found, box_of, find_digit, find_ink
 from edgedigits.pieces import Box, Mask
-from edgedigits.tensors import AnyArray, FloatArray
+from edgedigits.runtimes.tensors import AnyArray, FloatArray
 
 if TYPE_CHECKING:
     import numpy.typing as npt

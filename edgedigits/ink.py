@@ -13,7 +13,7 @@ import numpy as np
 from edgedigits.errors import InputError
 from edgedigits.paper import background, noise_of
 from edgedigits.pieces import Blob, Box, Mask, pieces_of
-from edgedigits.tensors import FloatArray
+from edgedigits.runtimes.tensors import FloatArray
 
 WORK = 128
 LEAST_CONTRAST = 0.08  # of full scale; below it, paper grain and JPEG noise pass for ink

@@ -16,13 +16,13 @@ import numpy as np
 
 from edgedigits.bundle import Artifact, Bundle
 from edgedigits.errors import ModelError, RuntimeUnavailableError
-from edgedigits.float_ops import MOVES, OPERATIONS, WEIGHTED
-from edgedigits.runtimes import RUNTIMES
-from edgedigits.runtimes._reader import Operator, Tensor, read_graph
-from edgedigits.runtimes.oracle import ACTIVATIONS
-from edgedigits.session import open_adapter
+from edgedigits.runtimes.oracle.arithmetic import ACTIVATIONS
+from edgedigits.runtimes.oracle.float_ops import MOVES, OPERATIONS, WEIGHTED
+from edgedigits.runtimes.oracle.reader import Operator, Tensor, read_graph
+from edgedigits.runtimes.session import open_adapter
+from edgedigits.runtimes.table import RUNTIMES
+from edgedigits.runtimes.tensors import AnyArray, FloatArray
 from edgedigits.system.isolation import run_in_child
-from edgedigits.tensors import AnyArray, FloatArray
 
 HEALTHY = 1 / math.sqrt(12)
 # What tells every layer's values, in order of preference, and on which kernels: those that round once where they can.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edgedigits import __version__
-from edgedigits.runtimes import RUNTIMES
+from edgedigits.runtimes.table import RUNTIMES
 
 ROOT = Path("/")
 # The features that the runtimes' kernels choose by, on x86-64 and on ARM.

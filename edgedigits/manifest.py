@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgedigits import rows
-from edgedigits.runtimes import runtimes_for
+from edgedigits.runtimes.table import runtimes_for
+from edgedigits.runtimes.tensors import TensorSpec
 from edgedigits.system.limits import MOST_ARRAY_BYTES, MOST_MODEL_BYTES, Facts, RefusedError, parse_json, short
-from edgedigits.tensors import TensorSpec
 
 SCHEMA = 1
 MANIFEST = "manifest.json"

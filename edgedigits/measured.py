@@ -11,7 +11,7 @@ import numpy as np
 from edgedigits.bundle import Artifact
 from edgedigits.machine import Threat
 from edgedigits.percentiles import Distribution, percentiles
-from edgedigits.runtimes import RUNTIMES
+from edgedigits.runtimes.table import RUNTIMES
 from edgedigits.system.isolation import Outcome
 
 SCHEMA = 1

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from edgedigits.tensors import FloatArray
+from edgedigits.runtimes.tensors import FloatArray
 
 Indices = npt.NDArray[np.int64]
 BINS = 15  # as Guo et al. 2017 have it

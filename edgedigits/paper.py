@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from edgedigits.tensors import AnyArray, FloatArray
+from edgedigits.runtimes.tensors import AnyArray, FloatArray
 
 if TYPE_CHECKING:
     import numpy.typing as npt

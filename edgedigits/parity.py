@@ -16,11 +16,11 @@ from edgedigits.bundle import Artifact, Bundle
 from edgedigits.dataset import Labels
 from edgedigits.errors import InputError, RuntimeUnavailableError
 from edgedigits.recomputed import Recomputed
-from edgedigits.runtimes import RUNTIMES, runtime_info
+from edgedigits.runtimes.table import RUNTIMES, runtime_info
+from edgedigits.runtimes.tensors import FloatArray
 from edgedigits.system.endings import memory_share
 from edgedigits.system.isolation import Children, Outcome
 from edgedigits.system.scratch import scratch_folder
-from edgedigits.tensors import FloatArray
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from edgedigits.bundle import Artifact
-from edgedigits.runtimes import RUNTIMES
-from edgedigits.tensors import FloatArray
+from edgedigits.runtimes.table import RUNTIMES
+from edgedigits.runtimes.tensors import FloatArray
 
 LIKELY = ("exact", "ruy")  # what LiteRT's and tflite-runtime's default kernels do, so that these are computed first
 _NONE = np.empty((0, 0), np.float32)  # equal to no answers

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from edgedigits.errors import BundleError
+from edgedigits.runtimes.tensors import FloatArray
 from edgedigits.system.files import sha256
 from edgedigits.system.limits import MOST_ARCHIVE_BYTES, plain_file
-from edgedigits.tensors import FloatArray
 
 ROWS_PER_BLOCK = 100  # 160 kB of the digits: neither much to check for one row nor many lines in the manifest
 _LARGEST = 1 << 40  # bytes of X; whatever lies below is then a place that a file can have

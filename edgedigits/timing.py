@@ -13,7 +13,7 @@ import numpy as np
 
 from edgedigits.bundle import Bundle
 from edgedigits.percentiles import Distribution, Samples
-from edgedigits.tensors import FloatArray
+from edgedigits.runtimes.tensors import FloatArray
 
 WARM_UP_CALLS, WARM_UP_SECONDS = 10, 0.5
 BATCHES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
@@ -52,7 +52,7 @@ def child_start(request: dict[str, Any]) -> dict[str, Any]:
     ``started_ns`` is when this code began, on the clock that all processes share, so that the parent can tell what the
     interpreter itself took.
     """
-    from edgedigits.runtimes import RUNTIMES
+    from edgedigits.runtimes.table import RUNTIMES
 
     started = request["child_started_ns"]
     from importlib import import_module

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from edgedigits.measured import BenchmarkReport, LatencyRow
 from edgedigits.parity import ParityReport, ParityRow
-from edgedigits.runtimes import CHOSEN_ONLY_BY_NAME
+from edgedigits.runtimes.table import CHOSEN_ONLY_BY_NAME
 
 # Why one of those that tie is preferred, in the order in which it counts.
 TIES = (

@@ -23,8 +23,8 @@ from edgedigits.bundle import INPUTS, MANIFEST, Bundle
 from edgedigits.dataset import Labels
 from edgedigits.parity import check_parity
 from edgedigits.report import to_json
+from edgedigits.runtimes.tensors import AnyArray, FloatArray
 from edgedigits.system.files import sha256
-from edgedigits.tensors import AnyArray, FloatArray
 
 ROOT = Path(__file__).parents[1]
 RUNTIMES = ["litert", "onnxruntime"]

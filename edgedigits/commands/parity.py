@@ -17,7 +17,7 @@ from edgedigits.commands.options import (
     signature_options,
     timeout_option,
 )
-from edgedigits.runtimes import RUNTIMES
+from edgedigits.runtimes.table import RUNTIMES
 from edgedigits.system.terminal import FAILED, emit, progress
 
 KERNELS = dict.fromkeys(name for info in RUNTIMES.values() for name in info.kernels)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edgedigits.answers import Row
     from edgedigits.bundle import Bundle
     from edgedigits.images import Look
-    from edgedigits.tensors import FloatArray
+    from edgedigits.runtimes.tensors import FloatArray
 
 QUIET_SECONDS = 1.0  # what takes longer shows how far it is
 

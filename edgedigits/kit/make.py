@@ -16,10 +16,10 @@ from edgedigits.errors import EdgeDigitsError, InputError
 from edgedigits.kit import debian, pip
 from edgedigits.kit.own_wheel import installed, write_own_wheel
 from edgedigits.kit.targets import RELEASES, Target, choose_runtime, parse_python, parse_target
+from edgedigits.runtimes.wheels import DEBIAN_ARM32, Wheel
 from edgedigits.system.archive import write_zip
 from edgedigits.system.files import sha256, whole_file
 from edgedigits.system.scratch import scratch_folder
-from edgedigits.wheels import DEBIAN_ARM32, Wheel
 
 SUMS = "SHA256SUMS"
 FACTS = "kit.conf"

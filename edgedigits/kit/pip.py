@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from edgedigits.errors import EdgeDigitsError
-from edgedigits.wheels import Platform
+from edgedigits.runtimes.wheels import Platform
 
 _LEGACY = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgedigits.errors import InputError
-from edgedigits.wheels import WHEELS, Platform, Wheel, advice_for, wheel_for
+from edgedigits.runtimes.wheels import WHEELS, Platform, Wheel, advice_for, wheel_for
 
 #: The release of Raspberry Pi OS (and of Debian) by its Python: code name and glibc.
 RELEASES = {(3, 11): ("bookworm", (2, 36)), (3, 13): ("trixie", (2, 41))}

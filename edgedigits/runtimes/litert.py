@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgedigits.runtimes._tflite import TFLiteAdapter
+from edgedigits.runtimes.tflite import TFLiteAdapter
 
 
 def open_model(model: bytes, model_format: str, threads: int, kernels: str) -> TFLiteAdapter:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgedigits.tensors import AnyArray, TensorSpec
+from edgedigits.runtimes.tensors import AnyArray, TensorSpec
 
 
 def open_model(model: bytes, model_format: str, threads: int, kernels: str) -> OnnxAdapter:
@@ -56,7 +56,7 @@ class OnnxAdapter:
         self.invoke = partial(_invoke, self._session.run_with_iobinding, binding, x, y)
 
     def run(self, x: AnyArray) -> AnyArray:
-        """See :class:`edgedigits.runtimes.Adapter`."""
+        """See :class:`edgedigits.runtimes.table.Adapter`."""
         return self._session.run(self._names, {self.inputs.name: x})[0]  # type: ignore[no-any-return]
 
     def close(self) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from edgedigits.errors import RuntimeUnavailableError
-from edgedigits.runtimes import Adapter
-from edgedigits.runtimes._tflite import TFLiteAdapter
-from edgedigits.tensors import AnyArray, TensorSpec
+from edgedigits.runtimes.table import Adapter
+from edgedigits.runtimes.tensors import AnyArray, TensorSpec
+from edgedigits.runtimes.tflite import TFLiteAdapter
 
 
 def open_model(model: bytes, model_format: str, threads: int, kernels: str) -> Adapter:
@@ -50,11 +50,11 @@ class KerasAdapter:
         self.place = self._given[0], self._got[0]
 
     def run(self, x: AnyArray) -> AnyArray:
-        """See :class:`edgedigits.runtimes.Adapter`."""
+        """See :class:`edgedigits.runtimes.table.Adapter`."""
         return np.array(self._model(x, training=False))
 
     def invoke(self) -> None:
-        """See :class:`edgedigits.runtimes.Adapter`."""
+        """See :class:`edgedigits.runtimes.table.Adapter`."""
         self._got[...] = self._model(self._given, training=False)
 
     def close(self) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from edgedigits.errors import RuntimeUnavailableError
-from edgedigits.runtimes._bounds import check
-from edgedigits.runtimes._tflite import TFLiteAdapter
+from edgedigits.runtimes.flatbuffer_bounds import check
+from edgedigits.runtimes.tflite import TFLiteAdapter
 
 
 def open_model(model: bytes, model_format: str, threads: int, kernels: str) -> TFLiteAdapter:

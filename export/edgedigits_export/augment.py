@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgedigits.images import to_rows
-from edgedigits.tensors import AnyArray, FloatArray
+from edgedigits.runtimes.tensors import AnyArray, FloatArray
 
 MNIST_SIDE = 28  # pixels
 CHUNK = 500  # images at a time: what is worked on stays in the cache, and the cores share the chunks

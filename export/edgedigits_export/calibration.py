@@ -14,7 +14,7 @@ import numpy as np
 from edgedigits.classifier import softmax
 from edgedigits.dataset import Labels
 from edgedigits.metrics import BINS, expected_calibration_error
-from edgedigits.tensors import FloatArray
+from edgedigits.runtimes.tensors import FloatArray
 from edgedigits_export.golden import logits_of
 
 FOLDS = 5

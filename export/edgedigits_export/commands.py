@@ -25,7 +25,7 @@ from edgedigits_export.interrupts import heard
 
 if TYPE_CHECKING:
     from edgedigits.dataset import Labels
-    from edgedigits.tensors import AnyArray, FloatArray
+    from edgedigits.runtimes.tensors import AnyArray, FloatArray
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

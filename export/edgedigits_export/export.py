@@ -17,12 +17,12 @@ from edgedigits.dataset import Labels
 from edgedigits.errors import EdgeDigitsError, ExportError, ModelError
 from edgedigits.metrics import mismatched
 from edgedigits.parity import ParityReport, check_parity
-from edgedigits.runtimes import RUNTIMES, runtimes_for
-from edgedigits.session import Session
+from edgedigits.runtimes.session import Session
+from edgedigits.runtimes.table import RUNTIMES, runtimes_for
+from edgedigits.runtimes.tensors import AnyArray, FloatArray
 from edgedigits.system.archive import write_zip
 from edgedigits.system.files import claimed, sha256, whole_directory, whole_file
 from edgedigits.system.scratch import scratch_folder
-from edgedigits.tensors import AnyArray, FloatArray
 from edgedigits_export import calibration, int8, onnx, tflite
 from edgedigits_export.chatter import caught
 from edgedigits_export.golden import logits_of

@@ -11,8 +11,8 @@ import numpy as np
 from edgedigits.classifier import softmax
 from edgedigits.dataset import Labels, to_image
 from edgedigits.errors import RuntimeUnavailableError
+from edgedigits.runtimes.tensors import FloatArray
 from edgedigits.system.files import whole_file
-from edgedigits.tensors import FloatArray
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

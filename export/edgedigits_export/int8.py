@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgedigits.tensors import FloatArray
+from edgedigits.runtimes.tensors import FloatArray
 from edgedigits_export.chatter import caught
 from edgedigits_export.int8_file import QuantizationError, convert, measure, packed
 

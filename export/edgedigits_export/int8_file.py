@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgedigits.errors import ExportError
-from edgedigits.tensors import FloatArray
+from edgedigits.runtimes.tensors import FloatArray
 from edgedigits_export.chatter import caught
 
 if TYPE_CHECKING:

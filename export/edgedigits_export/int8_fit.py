@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from edgedigits.tensors import FloatArray
+from edgedigits.runtimes.tensors import FloatArray
 from edgedigits_export.int8_graph import Graph, Stage, equalize, floats, rescale, run, set_spans
 from edgedigits_export.int8_round import round_to_grid, set_grids, split
 

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from edgedigits.tensors import FloatArray
+from edgedigits.runtimes.tensors import FloatArray
 from edgedigits_export.int8_graph import Graph, Grid, Stage, apply, floats, run
 
 

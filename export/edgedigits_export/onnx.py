@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgedigits.tensors import TensorSpec
+from edgedigits.runtimes.tensors import TensorSpec
 
 if TYPE_CHECKING:
     import keras

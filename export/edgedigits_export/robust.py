@@ -20,7 +20,7 @@ from edgedigits.dataset import Labels, load_28x28
 from edgedigits.errors import InputError
 from edgedigits.images import to_rows
 from edgedigits.metrics import errors
-from edgedigits.tensors import AnyArray, FloatArray
+from edgedigits.runtimes.tensors import AnyArray, FloatArray
 from edgedigits_export.augment import ROBUST, copies
 from edgedigits_export.calibration import FOLDS, LEAST_HELD_BACK, fit_temperature, folds
 from edgedigits_export.golden import logits_of

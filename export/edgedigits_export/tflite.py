@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgedigits.session import Session
-from edgedigits.tensors import TensorSpec
+from edgedigits.runtimes.session import Session
+from edgedigits.runtimes.tensors import TensorSpec
 
 if TYPE_CHECKING:
     import keras

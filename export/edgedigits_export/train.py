@@ -14,11 +14,11 @@ import numpy as np
 
 from edgedigits.dataset import Labels
 from edgedigits.metrics import errors
+from edgedigits.runtimes.tensors import FloatArray
 from edgedigits.system.files import sha256, temporary_of, whole_files
 from edgedigits.system.limits import read_json
 from edgedigits.system.locks import held
 from edgedigits.system.scratch import scratch_folder
-from edgedigits.tensors import FloatArray
 from edgedigits_export.golden import logits_of
 from edgedigits_export.model import build
 

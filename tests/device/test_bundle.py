@@ -18,7 +18,7 @@ from archives import Entry, packed
 
 from edgedigits.bundle import GOLDEN, INPUTS, MANIFEST, MODELS, Bundle, Manifest
 from edgedigits.errors import BundleError, InputError
-from edgedigits.tensors import AnyArray
+from edgedigits.runtimes.tensors import AnyArray
 
 FILES = (*Bundle().names, INPUTS, GOLDEN)
 

@@ -16,7 +16,7 @@ from edgedigits.bundle import MANIFEST, Bundle
 from edgedigits.classifier import Classifier, choose, softmax
 from edgedigits.dataset import to_image
 from edgedigits.errors import BundleError, ClosedError, InputError, ModelError, RuntimeUnavailableError
-from edgedigits.tensors import FloatArray
+from edgedigits.runtimes.tensors import FloatArray
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ class TestAnswers:
         for one in (rows, images, images.astype(np.float64), np.asfortranarray(images)):
             np.testing.assert_array_equal(classifier.logits(one), expected)
         for row, image, answer in zip(rows, images, expected, strict=True):
-            # A single image may go through other matrix kernels than a batch: tests/contract/suite.py.
+            # A single image may go through other matrix kernels than a batch: tests/runtimes/suite.py.
             np.testing.assert_allclose(classifier.logits(row), answer, rtol=0, atol=1e-4)
             np.testing.assert_allclose(classifier.logits(image), answer, rtol=0, atol=1e-4)
 

@@ -18,8 +18,8 @@ from PIL import Image
 
 import edgedigits as package
 from edgedigits.bundle import GOLDEN, Bundle
-from edgedigits.runtimes import RUNTIMES
-from edgedigits.tensors import AnyArray
+from edgedigits.runtimes.table import RUNTIMES
+from edgedigits.runtimes.tensors import AnyArray
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 COMMANDS = (

@@ -18,9 +18,9 @@ from edgedigits import machine
 from edgedigits.diagnosis import Check, Diagnosis, diagnosis_text
 from edgedigits.doctor import IMAGE, _warnings, managed, package_remedy, runtime_remedy
 from edgedigits.machine import Throttling
-from edgedigits.runtimes import RUNTIMES
+from edgedigits.runtimes.table import RUNTIMES
+from edgedigits.runtimes.wheels import CHECKED, Platform
 from edgedigits.system.endings import killed_by
-from edgedigits.wheels import CHECKED, Platform
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Environment = Callable[..., dict[str, str]]

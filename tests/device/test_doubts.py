@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from edgedigits.answers import LEAST, UNCLEAR, doubts
 from edgedigits.doubts import ABREAST, FORKS, LENGTH, Shape, shape_doubts, shape_of
 from edgedigits.images import look_at
-from edgedigits.tensors import AnyArray, FloatArray
+from edgedigits.runtimes.tensors import AnyArray, FloatArray
 
 Lines = list[list[tuple[int, int]]]
 GRID: Lines = [[(a, 30), (a, 170)] for a in (40, 80, 120, 160)] + [[(30, a), (170, a)] for a in (40, 80, 120, 160)]

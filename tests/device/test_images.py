@@ -12,7 +12,7 @@ from edgedigits.classifier import Classifier
 from edgedigits.dataset import to_image
 from edgedigits.images import look_at, read_picture, resize_weights, shrink, to_ascii, to_rows
 from edgedigits.reading import to_gray
-from edgedigits.tensors import AnyArray, FloatArray
+from edgedigits.runtimes.tensors import AnyArray, FloatArray
 
 Picture = Image.Image
 

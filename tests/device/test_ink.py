@@ -16,7 +16,7 @@ from edgedigits.ink import box_of, find_digit, find_ink, grown
 from edgedigits.lines import without_lines
 from edgedigits.paper import background, noise_of, two_levels
 from edgedigits.pieces import forks_of, pieces_of
-from edgedigits.tensors import FloatArray
+from edgedigits.runtimes.tensors import FloatArray
 
 
 def sheet(height: int = 100, width: int = 100) -> FloatArray:

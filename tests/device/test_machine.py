@@ -10,7 +10,7 @@ import pytest
 
 import edgedigits
 from edgedigits.machine import Throttling, conditions, describe, invalid, threats, throttling
-from edgedigits.runtimes import RUNTIMES
+from edgedigits.runtimes.table import RUNTIMES
 
 FACTS = describe()
 PI = {

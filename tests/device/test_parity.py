@@ -15,7 +15,7 @@ from edgedigits.classifier import Classifier
 from edgedigits.errors import BundleError, InputError, RuntimeUnavailableError
 from edgedigits.parity import ParityReport, ParityRow, check_parity
 from edgedigits.report import parity_text
-from edgedigits.tensors import FloatArray
+from edgedigits.runtimes.tensors import FloatArray
 
 ROOT = Path(__file__).parents[2]
 Replace = Callable[[str, bytes], Path]

@@ -17,7 +17,7 @@ import PIL
 import pytest
 from PIL import Image
 
-from edgedigits.tensors import AnyArray
+from edgedigits.runtimes.tensors import AnyArray
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 DIGITS = {"a.png": 12, "b.jpg": 30, "c.BMP": 70}  # a 1, a 3 and a 7 that no training saw

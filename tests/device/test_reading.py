@@ -17,7 +17,7 @@ from PIL import Image
 from edgedigits.errors import InputError
 from edgedigits.images import look, read_picture
 from edgedigits.reading import load_gray
-from edgedigits.tensors import AnyArray
+from edgedigits.runtimes.tensors import AnyArray
 
 Picture = Image.Image
 

@@ -6,9 +6,9 @@ import pytest
 from edgedigits import metrics
 from edgedigits.bundle import Bundle
 from edgedigits.recomputed import Recomputed
-from edgedigits.runtimes import RUNTIMES
-from edgedigits.session import Session
-from edgedigits.tensors import FloatArray
+from edgedigits.runtimes.session import Session
+from edgedigits.runtimes.table import RUNTIMES
+from edgedigits.runtimes.tensors import FloatArray
 
 INT8 = Bundle().artifact("int8.tflite")
 

@@ -14,7 +14,7 @@ import pytest
 from edgedigits import rows
 from edgedigits.bundle import INPUTS, MANIFEST, Bundle
 from edgedigits.errors import BundleError
-from edgedigits.tensors import FloatArray
+from edgedigits.runtimes.tensors import FloatArray
 
 Change = Callable[[dict[str, Any]], object]
 

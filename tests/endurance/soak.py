@@ -20,7 +20,7 @@ from edgedigits.bundle import Bundle
 from edgedigits.classifier import Classifier
 from edgedigits.dataset import to_image
 from edgedigits.errors import InputError
-from edgedigits.tensors import FloatArray
+from edgedigits.runtimes.tensors import FloatArray
 
 DIGITS, THREADS, ROUND = 97, 4, 500  # a prime, so that no rhythm of a runtime meets it
 WARM_UP = 0.05  # of the calls; allocators and threads have what they want after it

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edgedigits.runtimes import RUNTIMES
+from edgedigits.runtimes.table import RUNTIMES
 
 # Eight processes at once, and the calls of each: 5 million in all, most to the runtimes that take the least time.
 PLAN = (

@@ -18,7 +18,7 @@ from edgedigits.dataset import Labels, load_xy
 from edgedigits.errors import InputError
 from edgedigits.metrics import errors, expected_calibration_error
 from edgedigits.parity import check_parity
-from edgedigits.tensors import FloatArray
+from edgedigits.runtimes.tensors import FloatArray
 from edgedigits_export import calibration, packaged, robust
 from edgedigits_export.export import export_bundle
 from edgedigits_export.golden import logits_of

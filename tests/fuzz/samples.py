@@ -17,8 +17,8 @@ from edgedigits.bundle import GOLDEN, INPUTS, MANIFEST, Bundle, Manifest
 from edgedigits.measured import BenchmarkReport, LatencyRow, StartRow, SustainedPoint
 from edgedigits.parity import Flip, ParityReport, ParityRow
 from edgedigits.rows import describe
+from edgedigits.runtimes.tensors import AnyArray
 from edgedigits.system.files import sha256
-from edgedigits.tensors import AnyArray
 
 IMAGES = 12
 

@@ -34,8 +34,8 @@ from edgedigits.errors import EdgeDigitsError
 from edgedigits.html import page
 from edgedigits.images import look
 from edgedigits.results import load_benchmark, load_parity
-from edgedigits.runtimes._reader import read_graph
-from edgedigits.runtimes.oracle import NumpyAdapter
+from edgedigits.runtimes.oracle.arithmetic import NumpyAdapter
+from edgedigits.runtimes.oracle.reader import read_graph
 from edgedigits.system.limits import MOST_ARRAY_BYTES, MOST_CHARACTERS, RefusedError
 
 

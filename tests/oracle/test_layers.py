@@ -17,9 +17,9 @@ from edgedigits.bundle import Bundle
 from edgedigits.errors import ModelError
 from edgedigits.layers import HEALTHY, LayerError, layer_errors
 from edgedigits.report import layers_text
-from edgedigits.runtimes._reader import read_graph
-from edgedigits.runtimes.oracle import NumpyAdapter
-from edgedigits.tensors import FloatArray
+from edgedigits.runtimes.oracle.arithmetic import NumpyAdapter
+from edgedigits.runtimes.oracle.reader import read_graph
+from edgedigits.runtimes.tensors import FloatArray
 from edgedigits_export.chatter import caught
 
 RUNTIMES = ("numpy", "litert")

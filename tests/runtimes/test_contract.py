@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgedigits.runtimes import RUNTIMES
+from edgedigits.runtimes.table import RUNTIMES
 
 SUITE = Path(__file__).with_name("suite.py")
 
@@ -18,7 +18,7 @@ OPEN_BOTH = """
 import sys
 from edgedigits.bundle import Bundle
 from edgedigits.errors import RuntimeUnavailableError
-from edgedigits.session import Session
+from edgedigits.runtimes.session import Session
 
 model = Bundle().read("float32.tflite")
 with Session(model, "tflite", sys.argv[1]):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgedigits.tensors import AnyArray, TensorSpec
+from edgedigits.runtimes.tensors import AnyArray, TensorSpec
 
 
 def _spec(detail: dict[str, Any]) -> TensorSpec:
@@ -35,7 +35,7 @@ def _with_outputs(model: bytes, tensors: Sequence[int]) -> bytes:
 
     FlatBuffers' offsets count from where they stand; a vector is its length and its values, aligned to four bytes.
     """
-    from edgedigits.runtimes._flatbuffer import Table
+    from edgedigits.runtimes.oracle.flatbuffer import Table
 
     graph = Table(model, int.from_bytes(model[:4], "little"), "Model")["subgraphs"][0]
     slot, *_ = graph.fields["outputs"]
@@ -102,7 +102,7 @@ class TFLiteAdapter:
         interpreter.allocate_tensors()
 
     def run(self, x: AnyArray) -> AnyArray:
-        """See :class:`edgedigits.runtimes.Adapter`."""
+        """See :class:`edgedigits.runtimes.table.Adapter`."""
         if self._many is None:
             self._many = self._open()
         if self._batch != len(x):

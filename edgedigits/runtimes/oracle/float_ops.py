@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgedigits.tensors import AnyArray
+from edgedigits.runtimes.tensors import AnyArray
 
 Options = dict[str, Any]
 SAME = 0  # of the schema's Padding; the other is VALID

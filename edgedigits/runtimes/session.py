@@ -21,8 +21,8 @@ from edgedigits.errors import (
     RuntimeUnavailableError,
     SharingError,
 )
-from edgedigits.runtimes import RUNTIMES, Adapter, runtime_info
-from edgedigits.tensors import AnyArray, FloatArray, TensorSpec
+from edgedigits.runtimes.table import RUNTIMES, Adapter, runtime_info
+from edgedigits.runtimes.tensors import AnyArray, FloatArray, TensorSpec
 
 _FLOAT32 = np.dtype(np.float32)
 # These carry TFLite's C++ under the same symbols; the second to load dies with "vector::reserve" or worse.

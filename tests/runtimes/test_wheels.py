@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from edgedigits import wheels
-from edgedigits.runtimes import CHOSEN_ONLY_BY_NAME, RUNTIMES
-from edgedigits.wheels import WHEELS, Platform, Wheel, advice_for, dependency_line, here, machine_of, wheel_for
+from edgedigits.runtimes import wheels
+from edgedigits.runtimes.table import CHOSEN_ONLY_BY_NAME, RUNTIMES
+from edgedigits.runtimes.wheels import WHEELS, Platform, Wheel, advice_for, dependency_line, here, machine_of, wheel_for
 
 LITERT = "pip install ai-edge-litert==2.3.0"
 TFLITE = "pip install tflite-runtime==2.14.0 'numpy<2'"

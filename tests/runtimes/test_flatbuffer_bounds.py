@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edgedigits.bundle import Bundle
-from edgedigits.runtimes._bounds import check
+from edgedigits.runtimes.flatbuffer_bounds import check
 
 FILES = [(bundle, file) for bundle in ("notebook", "robust") for file in ("float32.tflite", "int8.tflite")]
 FUZZ = Path(__file__).with_name("fuzz_classic.py")

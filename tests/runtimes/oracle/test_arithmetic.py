@@ -19,11 +19,11 @@ from dense_models import Layer, random_model, write
 
 from edgedigits.bundle import Bundle
 from edgedigits.metrics import arithmetic
-from edgedigits.runtimes import RUNTIMES
-from edgedigits.runtimes import oracle as k
-from edgedigits.runtimes._flatbuffer import schema
-from edgedigits.runtimes._reader import read_chain
-from edgedigits.runtimes.oracle import OPERATORS, NumpyAdapter
+from edgedigits.runtimes.oracle import arithmetic as k
+from edgedigits.runtimes.oracle.arithmetic import OPERATORS, NumpyAdapter
+from edgedigits.runtimes.oracle.flatbuffer import schema
+from edgedigits.runtimes.oracle.reader import read_chain
+from edgedigits.runtimes.table import RUNTIMES
 from edgedigits_export.chatter import caught
 
 Array = npt.NDArray[Any]

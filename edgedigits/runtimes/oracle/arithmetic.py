@@ -13,8 +13,8 @@ from itertools import accumulate
 
 import numpy as np
 
-from edgedigits.runtimes._reader import Operator, Tensor, read_chain
-from edgedigits.tensors import AnyArray, TensorSpec
+from edgedigits.runtimes.oracle.reader import Operator, Tensor, read_chain
+from edgedigits.runtimes.tensors import AnyArray, TensorSpec
 
 Step = Callable[[AnyArray], AnyArray]
 OPERATORS = ("FULLY_CONNECTED", "QUANTIZE", "DEQUANTIZE", "RESHAPE")
@@ -155,7 +155,7 @@ class NumpyAdapter:
         self.place = self._given[0], self._got[0]
 
     def run(self, x: AnyArray) -> AnyArray:
-        """See :class:`edgedigits.runtimes.Adapter`."""
+        """See :class:`edgedigits.runtimes.table.Adapter`."""
         for step in self._steps:
             x = step(x)
         return x
@@ -166,7 +166,7 @@ class NumpyAdapter:
         return {tensor.number: v for tensor, v in zip(self._tensors, made, strict=True)}
 
     def invoke(self) -> None:
-        """See :class:`edgedigits.runtimes.Adapter`."""
+        """See :class:`edgedigits.runtimes.table.Adapter`."""
         self._got[...] = self.run(self._given)
 
     def close(self) -> None:

@@ -6,8 +6,8 @@ import struct
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
-from edgedigits.runtimes._flatbuffer import Table, schema
-from edgedigits.tensors import AnyArray
+from edgedigits.runtimes.oracle.flatbuffer import Table, schema
+from edgedigits.runtimes.tensors import AnyArray
 
 DTYPES = {"FLOAT32": "<f4", "INT32": "<i4", "INT8": "<i1"}
 

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from edgedigits.float_ops import MOVES, OPERATIONS, WEIGHTED, average_pool, convolution, depthwise, softmax
+from edgedigits.runtimes.oracle.float_ops import (
+    MOVES,
+    OPERATIONS,
+    WEIGHTED,
+    average_pool,
+    convolution,
+    depthwise,
+    softmax,
+)
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 tf = pytest.importorskip("tensorflow")
@@ -121,7 +129,7 @@ def test_softmax_of_large_values_stays_finite() -> None:
 
 
 def test_every_operator_is_in_one_list_and_in_the_schema() -> None:
-    from edgedigits.runtimes._flatbuffer import schema
+    from edgedigits.runtimes.oracle.flatbuffer import schema
 
     assert not set(OPERATIONS) & set(MOVES)
     assert {*OPERATIONS, *MOVES} <= set(schema()[1]["BuiltinOperator"])

@@ -1,7 +1,7 @@
 """What every runtime must do, with every file it opens.
 
 test_runtimes.py runs this once per runtime, each in a process of its own. By hand:
-``CONTRACT_RUNTIME=litert python -m pytest tests/contract/suite.py``.
+``CONTRACT_RUNTIME=litert python -m pytest tests/runtimes/suite.py``.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ import pytest
 from edgedigits.bundle import Bundle
 from edgedigits.classifier import Classifier
 from edgedigits.errors import BundleError, ClosedError, InputError, ModelError, RuntimeUnavailableError
-from edgedigits.runtimes import RUNTIMES
-from edgedigits.session import Session
-from edgedigits.tensors import FloatArray
+from edgedigits.runtimes.session import Session
+from edgedigits.runtimes.table import RUNTIMES
+from edgedigits.runtimes.tensors import FloatArray
 
 RUNTIME = os.environ["CONTRACT_RUNTIME"]
 INFO = RUNTIMES[RUNTIME]

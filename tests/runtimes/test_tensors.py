@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edgedigits.tensors import FloatArray, TensorSpec
+from edgedigits.runtimes.tensors import FloatArray, TensorSpec
 
 FLOAT = TensorSpec("image", (400,), "float32")
 INT8 = TensorSpec("image", (400,), "int8", 0.5, 10)

@@ -15,8 +15,8 @@ import pytest
 
 from edgedigits.classifier import Classifier
 from edgedigits.errors import ClosedError, SharingError
-from edgedigits.runtimes import RUNTIMES
-from edgedigits.tensors import FloatArray
+from edgedigits.runtimes.table import RUNTIMES
+from edgedigits.runtimes.tensors import FloatArray
 
 HERE = [name for name in ("litert", "tflite-runtime", "onnxruntime", "numpy") if RUNTIMES[name].installed]
 # Forks over and over while a thread keeps the classifier busy, so that some children are born with its lock held. Each

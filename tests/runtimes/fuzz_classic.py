@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 from edgedigits.errors import ModelError
-from edgedigits.session import Session
+from edgedigits.runtimes.session import Session
 
 SAMPLES = 150
 ENDS = 1500, 6000  # bytes at the head and at the tail of the packaged models that are no weights
