@@ -34,7 +34,7 @@ def child(request: Row) -> Row:
 
     from edgedigits import Classifier
     from edgedigits.answers import LEAST
-    from edgedigits.dataset import load_28x28
+    from edgedigits.bundle.dataset import load_28x28
     from edgedigits.doubts import shape_doubts
     from edgedigits.errors import InputError
     from edgedigits.images import look

@@ -20,7 +20,7 @@ def child(request: Row) -> Row:
     import numpy as np
 
     from edgedigits import metrics
-    from edgedigits.dataset import load_28x28, load_xy
+    from edgedigits.bundle.dataset import load_28x28, load_xy
     from edgedigits.images import to_rows
     from edgedigits.runtimes.session import Session
     from edgedigits.runtimes.table import RUNTIMES

@@ -31,7 +31,7 @@ from side_by_side import (
 if TYPE_CHECKING:
     from side_by_side import FloatArray
 
-    from edgedigits.bundle import Bundle
+    from edgedigits.bundle.bundle import Bundle
 
     Call = Callable[[FloatArray], FloatArray]
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from side_by_side import FloatArray
 
-    from edgedigits.bundle import Bundle
+    from edgedigits.bundle.bundle import Bundle
 
     Call = Callable[[FloatArray], FloatArray]
     Block = Callable[[Sequence[FloatArray]], float]
@@ -302,7 +302,7 @@ def measure(quick: bool) -> Row:
         }
         for name, ns in sorted(medians.items(), key=lambda item: item[1])
     ]
-    from edgedigits.bundle import DEFAULT_BUNDLE  # late, like all that imports NumPy
+    from edgedigits.bundle.bundle import DEFAULT_BUNDLE  # late, like all that imports NumPy
 
     printed = as_printed(DEFAULT_BUNDLE)
     table = markdown(

@@ -33,8 +33,8 @@ def child(request: Row) -> Row:
 
     from edgedigits import Classifier
     from edgedigits.answers import doubts
-    from edgedigits.bundle import DEFAULT_BUNDLE
-    from edgedigits.dataset import load_28x28
+    from edgedigits.bundle.bundle import DEFAULT_BUNDLE
+    from edgedigits.bundle.dataset import load_28x28
     from edgedigits.errors import BundleError, InputError
     from edgedigits.images import look, to_rows
 
@@ -81,7 +81,7 @@ def timed(request: Row) -> Row:
 
     from drawing import FAMILIES, LARGER, draw_to_time
 
-    from edgedigits.dataset import load_28x28
+    from edgedigits.bundle.dataset import load_28x28
     from edgedigits.images import look
 
     images, _ = load_28x28(DATA / "unseen.npz")

@@ -21,7 +21,7 @@ def child(request: Row) -> Row:
     """Train once; seconds, loss of the last epoch, errors on the 5000."""
     import keras
 
-    from edgedigits.dataset import load_xy
+    from edgedigits.bundle.dataset import load_xy
     from edgedigits.metrics import errors
     from edgedigits_export.train import train
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edgedigits.bundle import Bundle
+    from edgedigits.bundle.bundle import Bundle
     from edgedigits.classifier import Classifier
     from edgedigits.errors import EdgeDigitsError
 
 __version__ = "0.1.0"
 __all__ = ["Bundle", "Classifier", "EdgeDigitsError", "__version__"]
 
-_HOME = {"Bundle": "edgedigits.bundle", "Classifier": "edgedigits.classifier", "EdgeDigitsError": "edgedigits.errors"}
+_HOME = {
+    "Bundle": "edgedigits.bundle.bundle",
+    "Classifier": "edgedigits.classifier",
+    "EdgeDigitsError": "edgedigits.errors",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from edgedigits import machine
-from edgedigits.bundle import Artifact, Bundle
+from edgedigits.bundle.bundle import Artifact, Bundle
 from edgedigits.errors import InputError, RuntimeUnavailableError
 from edgedigits.measured import BenchmarkReport, SustainedPoint, latency_row, start_row
 from edgedigits.percentiles import Distribution

@@ -9,8 +9,8 @@ from typing import NoReturn
 
 import numpy as np
 
-from edgedigits.bundle import Artifact, Bundle, reading_bundle
-from edgedigits.dataset import SIDE, Labels, to_row
+from edgedigits.bundle.bundle import Artifact, Bundle, reading_bundle
+from edgedigits.bundle.dataset import SIDE, Labels, to_row
 from edgedigits.errors import ModelError, RuntimeUnavailableError, SharingError
 from edgedigits.runtimes.session import Session, unshared
 from edgedigits.runtimes.table import CHOSEN_ONLY_BY_NAME, RUNTIMES, runtime_info

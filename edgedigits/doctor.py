@@ -73,7 +73,7 @@ def child_runtime(request: dict[str, Any]) -> dict[str, Any]:
 
     Answers with the digits by artifact and the ``expected`` one, or with ``broken``, the runtime's own words.
     """
-    from edgedigits.bundle import Bundle
+    from edgedigits.bundle.bundle import Bundle
     from edgedigits.classifier import open_artifact
 
     info, bundle = RUNTIMES[request["runtime"]], Bundle()

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from edgedigits.answers import SURE, Row, ranked
-from edgedigits.dataset import to_image
+from edgedigits.bundle.dataset import to_image
 from edgedigits.errors import InputError
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
 from edgedigits.system.files import whole_file

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 import numpy as np
 
-from edgedigits.dataset import SIDE, to_row
+from edgedigits.bundle.dataset import SIDE, to_row
 from edgedigits.digit import BOX, MIDDLE, MNIST_SIDE, fit, measure, place, with_usual_pen
 from edgedigits.doubts import Shape, shape_doubts, shape_of
 from edgedigits.errors import InputError

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from edgedigits.bundle import Artifact, Bundle
+from edgedigits.bundle.bundle import Artifact, Bundle
 from edgedigits.errors import ModelError, RuntimeUnavailableError
 from edgedigits.runtimes.oracle.arithmetic import ACTIVATIONS
 from edgedigits.runtimes.oracle.float_ops import MOVES, OPERATIONS, WEIGHTED

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from edgedigits.bundle import Bundle
+from edgedigits.bundle.bundle import Bundle
 from edgedigits.classifier import open_artifact
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgedigits.bundle import Artifact
+from edgedigits.bundle.bundle import Artifact
 from edgedigits.machine import Threat
 from edgedigits.percentiles import Distribution, percentiles
 from edgedigits.runtimes.table import RUNTIMES

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from edgedigits import metrics
-from edgedigits.bundle import Artifact, Bundle
-from edgedigits.dataset import Labels
+from edgedigits.bundle.bundle import Artifact, Bundle
+from edgedigits.bundle.dataset import Labels
 from edgedigits.errors import InputError, RuntimeUnavailableError
 from edgedigits.recomputed import Recomputed
 from edgedigits.runtimes.table import RUNTIMES, runtime_info

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from edgedigits.bundle import Artifact
+from edgedigits.bundle.bundle import Artifact
 from edgedigits.runtimes.table import RUNTIMES
 from edgedigits.runtimes.tensors import FloatArray
 

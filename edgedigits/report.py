@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgedigits.bundle import Bundle
+    from edgedigits.bundle.bundle import Bundle
     from edgedigits.layers import LayerReport
     from edgedigits.measured import BenchmarkReport, LatencyRow
     from edgedigits.parity import ParityReport, ParityRow
@@ -212,7 +212,7 @@ def _sustained_text(report: BenchmarkReport) -> list[str]:
 
 def inspect_text(bundle: Bundle) -> str:
     """A bundle's contract, sizes and provenance, and whose signature it carries."""
-    from edgedigits.signing import state
+    from edgedigits.bundle.signature import state
 
     manifest, signature = bundle.manifest, state(bundle)
     head = ("artifact", "bytes", "opened by", "sha256")

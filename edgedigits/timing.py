@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgedigits.bundle import Bundle
+from edgedigits.bundle.bundle import Bundle
 from edgedigits.percentiles import Distribution, Samples
 from edgedigits.runtimes.tensors import FloatArray
 

@@ -19,8 +19,8 @@ import pytest
 from hypothesis import settings
 
 from edgedigits.benchmark import measure
-from edgedigits.bundle import INPUTS, MANIFEST, Bundle
-from edgedigits.dataset import Labels
+from edgedigits.bundle.bundle import INPUTS, MANIFEST, Bundle
+from edgedigits.bundle.dataset import Labels
 from edgedigits.parity import check_parity
 from edgedigits.report import to_json
 from edgedigits.runtimes.tensors import AnyArray, FloatArray

@@ -34,8 +34,8 @@ def inspect(
 
     With --key the bundle is refused unless that key signed it; without, a signature is shown and not verified.
     """
-    from edgedigits.bundle import Bundle
-    from edgedigits.damage import examine
+    from edgedigits.bundle.bundle import Bundle
+    from edgedigits.bundle.inspection import examine
     from edgedigits.report import inspect_text, layers_text
 
     if keys:  # what they did not sign is not looked at
@@ -46,7 +46,7 @@ def inspect(
         raise SystemExit(FAILED)
     opened = Bundle(bundle, signed_by=keys or None)
     if not int8:
-        from edgedigits.signing import state
+        from edgedigits.bundle.signature import state
 
         emit(examined.to_json() | {"signature": state(opened)}, inspect_text(opened), json_file)
         return

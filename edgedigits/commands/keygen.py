@@ -19,7 +19,7 @@ def keygen(name: Path, password: bool, json_file: str | None) -> None:
 
     Both are PEM, as openssl writes them. NAME.key is made for its owner alone to read; no file is ever overwritten.
     """
-    from edgedigits.signing import make_keys
+    from edgedigits.bundle.signature import make_keys
 
     word = click.prompt("password", hide_input=True, confirmation_prompt=True, err=True) if password else None
     private, public, fingerprint = make_keys(name, word)

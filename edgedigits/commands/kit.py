@@ -27,7 +27,7 @@ def kit(
     Raspberry Pi OS bookworm has Python 3.11, trixie 3.13. The install.sh inside checks every file and the device before
     it writes, and proves the installation by an answer. Making a kit needs pip and a network.
     """
-    from edgedigits.bundle import Bundle
+    from edgedigits.bundle.bundle import Bundle
     from edgedigits.kit.make import kit_text, make_kit
 
     made = make_kit(

@@ -57,7 +57,7 @@ def signature_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def run(require_signed: bool, keys: Sequence[str], **options: Any) -> Any:
         if keys or not require_signed:
             return command(signed_by=keys or None, **options)
-        from edgedigits.signing import trusted_keys
+        from edgedigits.bundle.signature import trusted_keys
 
         return command(signed_by=trusted_keys(), **options)
 

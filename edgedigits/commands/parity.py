@@ -59,7 +59,7 @@ def parity(
     Each row runs in a process of its own over all images of the bundle. A runtime that is not installed is a row that
     says so; a float artifact must answer alike on every image.
     """
-    from edgedigits.bundle import Bundle
+    from edgedigits.bundle.bundle import Bundle
     from edgedigits.parity import check_parity
     from edgedigits.report import parity_text
 

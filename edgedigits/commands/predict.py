@@ -23,7 +23,7 @@ from edgedigits.system.terminal import FAILED, TROUBLE, emit, end_progress, prog
 
 if TYPE_CHECKING:
     from edgedigits.answers import Row
-    from edgedigits.bundle import Bundle
+    from edgedigits.bundle.bundle import Bundle
     from edgedigits.images import Look
     from edgedigits.runtimes.tensors import FloatArray
 
@@ -81,7 +81,7 @@ def predict(
         raise click.UsageError("nothing to read; give one or more pictures, or --index N")
     if json_file == "-" and csv_file == "-":
         raise click.UsageError("--json - and --csv - would both go to standard output; give one of them a file")
-    from edgedigits.bundle import Bundle, reading_bundle
+    from edgedigits.bundle.bundle import Bundle, reading_bundle
 
     opened = Bundle(bundle or reading_bundle(), signed_by=signed_by)
     given = list(_inputs(opened, images, indices))  # before the runtime starts, so that a bad one is told at once

@@ -26,8 +26,8 @@ def sign(bundle: Path, key: str, output: Path | None, json_file: str | None) -> 
     An older signature is replaced. Exporting again makes a new bundle, which is unsigned. The password of an encrypted
     key is asked for, or read from EDGEDIGITS_PASSWORD.
     """
-    from edgedigits.bundle import Bundle
-    from edgedigits.signing import load_private, sign_bundle
+    from edgedigits.bundle.bundle import Bundle
+    from edgedigits.bundle.signature import load_private, sign_bundle
 
     def ask() -> str:
         return os.environ.get(PASSWORD_VARIABLE) or click.prompt(f"password of {key}", hide_input=True, err=True)

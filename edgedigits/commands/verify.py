@@ -21,8 +21,8 @@ def verify(bundle: Path, keys: tuple[str, ...], json_file: str | None) -> int:
     The exit status is 0 if so, 1 if it is unsigned, signed by another key, changed or damaged, and 2 if it cannot be
     told.
     """
-    from edgedigits.bundle import Bundle
-    from edgedigits.signing import trusted_keys
+    from edgedigits.bundle.bundle import Bundle
+    from edgedigits.bundle.signature import trusted_keys
 
     facts = {"bundle": str(bundle), "holds": False, "signed_by": None, "files": [], "message": ""}
     trusted = keys or trusted_keys()

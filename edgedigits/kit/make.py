@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from edgedigits.bundle import MANIFEST, SIGNATURE, Bundle
+from edgedigits.bundle.bundle import MANIFEST, SIGNATURE, Bundle
 from edgedigits.errors import EdgeDigitsError, InputError
 from edgedigits.kit import debian, pip
 from edgedigits.kit.own_wheel import installed, write_own_wheel

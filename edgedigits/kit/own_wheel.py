@@ -14,7 +14,7 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
 import edgedigits
-from edgedigits.bundle import DEFAULT_BUNDLE, MODELS
+from edgedigits.bundle.bundle import DEFAULT_BUNDLE, MODELS
 from edgedigits.errors import EdgeDigitsError
 from edgedigits.system.archive import write_zip
 

@@ -24,7 +24,7 @@ from edgedigits.system.terminal import end_progress, progress
 from edgedigits_export.interrupts import heard
 
 if TYPE_CHECKING:
-    from edgedigits.dataset import Labels
+    from edgedigits.bundle.dataset import Labels
     from edgedigits.runtimes.tensors import AnyArray, FloatArray
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -76,8 +76,8 @@ def needs(*packages: str) -> Callable[[Function], Function]:
 
 def _data(given: Path | None, features: int = 400, classes: int = 10) -> tuple[FloatArray, Labels]:
     """``--data``, else ./data, else the inputs of the bundle inside the package."""
-    from edgedigits.bundle import Bundle
-    from edgedigits.dataset import load_xy
+    from edgedigits.bundle.bundle import Bundle
+    from edgedigits.bundle.dataset import load_xy
 
     if given is None and not Path("data/X.npy").is_file():
         return Bundle().inputs()
@@ -86,7 +86,7 @@ def _data(given: Path | None, features: int = 400, classes: int = 10) -> tuple[F
 
 def _unseen(given: Path | None) -> tuple[AnyArray, FloatArray, Labels] | None:
     """The digits that no training sees, where unseen.npz lies beside the data: images, inputs and labels."""
-    from edgedigits.dataset import load_28x28
+    from edgedigits.bundle.dataset import load_28x28
     from edgedigits.images import to_rows
 
     path = (given or Path("data")) / "unseen.npz"
@@ -245,7 +245,7 @@ def export(
 
 def is_signed(out: Path) -> bool:
     """Whether a bundle with a signature stands there, whole or not."""
-    from edgedigits.bundle import Bundle
+    from edgedigits.bundle.bundle import Bundle
     from edgedigits.errors import BundleError
 
     try:
@@ -287,7 +287,7 @@ def plot(
 
 
 def _draw(figure: str, bundle: Path | None, data: Path | None, history: Path, index: int, seed: int) -> Any:
-    from edgedigits.bundle import Bundle
+    from edgedigits.bundle.bundle import Bundle
     from edgedigits.classifier import Classifier
     from edgedigits.system.limits import read_json
     from edgedigits_export import figures

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgedigits.dataset import load_28x28
+from edgedigits.bundle.dataset import load_28x28
 from edgedigits.images import to_rows
 from edgedigits.system.files import whole_files
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgedigits import __version__, rows
-from edgedigits.bundle import GOLDEN, INPUTS, MANIFEST, Artifact, Bundle, Manifest
-from edgedigits.dataset import Labels
+from edgedigits import __version__
+from edgedigits.bundle import rows
+from edgedigits.bundle.bundle import GOLDEN, INPUTS, MANIFEST, Artifact, Bundle, Manifest
+from edgedigits.bundle.dataset import Labels
 from edgedigits.errors import EdgeDigitsError, ExportError, ModelError
 from edgedigits.metrics import mismatched
 from edgedigits.parity import ParityReport, check_parity

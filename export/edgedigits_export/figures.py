@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgedigits.bundle.dataset import Labels, to_image
 from edgedigits.classifier import softmax
-from edgedigits.dataset import Labels, to_image
 from edgedigits.errors import RuntimeUnavailableError
 from edgedigits.runtimes.tensors import FloatArray
 from edgedigits.system.files import whole_file

@@ -1,7 +1,7 @@
 """How the bundles inside the package were made: ``python -m edgedigits_export.packaged data [NAME...]``.
 
 Each is what ``edgedigits train --recipe NAME`` and ``edgedigits export`` make at the default seed. What a bundle shares
-with the reference, byte for byte, is stored there only; :class:`edgedigits.bundle.Bundle` finds it.
+with the reference, byte for byte, is stored there only; :class:`edgedigits.bundle.bundle.Bundle` finds it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgedigits.bundle import MODELS, READER, REFERENCE, Bundle
+from edgedigits.bundle.bundle import MODELS, READER, REFERENCE, Bundle
 from edgedigits.system.files import whole_directory
 from edgedigits.system.scratch import scratch_folder
 from edgedigits_export.commands import export, train

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgedigits.dataset import Labels, load_28x28
+from edgedigits.bundle.dataset import Labels, load_28x28
 from edgedigits.errors import InputError
 from edgedigits.images import to_rows
 from edgedigits.metrics import errors

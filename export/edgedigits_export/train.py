@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgedigits.dataset import Labels
+from edgedigits.bundle.dataset import Labels
 from edgedigits.metrics import errors
 from edgedigits.runtimes.tensors import FloatArray
 from edgedigits.system.files import sha256, temporary_of, whole_files

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from edgedigits.benchmark import measure
-from edgedigits.bundle import Bundle
+from edgedigits.bundle.bundle import Bundle
 from edgedigits.errors import BundleError, InputError, RuntimeUnavailableError
 from edgedigits.measured import BenchmarkReport, LatencyRow
 from edgedigits.report import benchmark_text

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import edgedigits
-from edgedigits.bundle import MANIFEST, Bundle
+from edgedigits.bundle.bundle import MANIFEST, Bundle
+from edgedigits.bundle.dataset import to_image
 from edgedigits.classifier import Classifier, choose, softmax
-from edgedigits.dataset import to_image
 from edgedigits.errors import BundleError, ClosedError, InputError, ModelError, RuntimeUnavailableError
 from edgedigits.runtimes.tensors import FloatArray
 

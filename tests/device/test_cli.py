@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 import edgedigits as package
-from edgedigits.bundle import GOLDEN, Bundle
+from edgedigits.bundle.bundle import GOLDEN, Bundle
 from edgedigits.runtimes.table import RUNTIMES
 from edgedigits.runtimes.tensors import AnyArray
 

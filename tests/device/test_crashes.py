@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from edgedigits.benchmark import measure
-from edgedigits.bundle import Bundle
+from edgedigits.bundle.bundle import Bundle
 from edgedigits.errors import ModelError
 from edgedigits.layers import inspect_layers
 from edgedigits.parity import check_parity

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from edgedigits.bundle.dataset import to_image
 from edgedigits.classifier import Classifier
-from edgedigits.dataset import to_image
 from edgedigits.images import look_at, read_picture, resize_weights, shrink, to_ascii, to_rows
 from edgedigits.reading import to_gray
 from edgedigits.runtimes.tensors import AnyArray, FloatArray

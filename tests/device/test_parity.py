@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgedigits import metrics
-from edgedigits.bundle import GOLDEN, INPUTS, Bundle
+from edgedigits.bundle.bundle import GOLDEN, INPUTS, Bundle
 from edgedigits.classifier import Classifier
 from edgedigits.errors import BundleError, InputError, RuntimeUnavailableError
 from edgedigits.parity import ParityReport, ParityRow, check_parity

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgedigits import metrics
-from edgedigits.bundle import Bundle
+from edgedigits.bundle.bundle import Bundle
 from edgedigits.recomputed import Recomputed
 from edgedigits.runtimes.session import Session
 from edgedigits.runtimes.table import RUNTIMES

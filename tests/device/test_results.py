@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgedigits import machine
-from edgedigits.bundle import Bundle
+from edgedigits.bundle.bundle import Bundle
 from edgedigits.compare import compare, comparison_text
 from edgedigits.errors import InputError
 from edgedigits.html import page

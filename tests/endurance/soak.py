@@ -16,9 +16,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgedigits.bundle import Bundle
+from edgedigits.bundle.bundle import Bundle
+from edgedigits.bundle.dataset import to_image
 from edgedigits.classifier import Classifier
-from edgedigits.dataset import to_image
 from edgedigits.errors import InputError
 from edgedigits.runtimes.tensors import FloatArray
 

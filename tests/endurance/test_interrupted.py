@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgedigits.bundle import Bundle
+from edgedigits.bundle.bundle import Bundle
 from edgedigits.classifier import Classifier
 from edgedigits_export.train import history_of
 

@@ -21,7 +21,7 @@ def data() -> Path:
 @pytest.fixture(scope="session")
 def x(data: Path) -> Any:
     """The digits as the model sees them, (5000, 400) float32."""
-    from edgedigits.dataset import load_xy
+    from edgedigits.bundle.dataset import load_xy
 
     return load_xy(data)[0]
 
@@ -29,7 +29,7 @@ def x(data: Path) -> Any:
 @pytest.fixture(scope="session")
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     """The notebook's model at seed 1234, trained once: its Training, and the folder with model.keras."""
-    from edgedigits.dataset import load_28x28, load_xy
+    from edgedigits.bundle.dataset import load_28x28, load_xy
     from edgedigits.images import to_rows
     from edgedigits_export.train import save, train
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgedigits.dataset import load_28x28
+from edgedigits.bundle.dataset import load_28x28
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
 from edgedigits_export import augment as steps
 from edgedigits_export.augment import NONE, ROBUST, augment, copies

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgedigits.bundle import DEFAULT_BUNDLE, Bundle
+from edgedigits.bundle.bundle import DEFAULT_BUNDLE, Bundle
 from edgedigits.classifier import Classifier
 from edgedigits.errors import ExportError
 from edgedigits.parity import check_parity

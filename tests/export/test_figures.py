@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgedigits.bundle import Bundle
-from edgedigits.dataset import to_image
+from edgedigits.bundle.bundle import Bundle
+from edgedigits.bundle.dataset import to_image
 from edgedigits_export import figures
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgedigits.bundle import INPUTS, READER, REFERENCE, Bundle
+from edgedigits.bundle.bundle import INPUTS, READER, REFERENCE, Bundle
+from edgedigits.bundle.dataset import Labels, load_xy
 from edgedigits.classifier import Classifier, softmax
-from edgedigits.dataset import Labels, load_xy
 from edgedigits.errors import InputError
 from edgedigits.metrics import errors, expected_calibration_error
 from edgedigits.parity import check_parity

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgedigits.dataset import load_xy
+from edgedigits.bundle.dataset import load_xy
 from edgedigits.system.files import sha256
 from edgedigits_export import model as models
 from edgedigits_export.train import history_of, shapes, train

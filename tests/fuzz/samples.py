@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image, ImageDraw, features
 
 from edgedigits import machine
-from edgedigits.bundle import GOLDEN, INPUTS, MANIFEST, Bundle, Manifest
+from edgedigits.bundle.bundle import GOLDEN, INPUTS, MANIFEST, Bundle, Manifest
+from edgedigits.bundle.rows import describe
 from edgedigits.measured import BenchmarkReport, LatencyRow, StartRow, SustainedPoint
 from edgedigits.parity import Flip, ParityReport, ParityRow
-from edgedigits.rows import describe
 from edgedigits.runtimes.tensors import AnyArray
 from edgedigits.system.files import sha256
 

@@ -15,8 +15,8 @@ import pytest
 import samples
 from archives import CENTRAL, END, LOCAL, Entry, packed
 
-from edgedigits.bundle import GOLDEN, INPUTS, MANIFEST, Bundle
-from edgedigits.damage import examine
+from edgedigits.bundle.bundle import GOLDEN, INPUTS, MANIFEST, Bundle
+from edgedigits.bundle.inspection import examine
 from edgedigits.errors import BundleError
 
 FILES = (*Bundle().names, INPUTS, GOLDEN)

@@ -13,7 +13,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as s
 from dense_models import Layer, write
 
-from edgedigits.bundle import Bundle
+from edgedigits.bundle.bundle import Bundle
 from edgedigits.errors import ModelError
 from edgedigits.layers import HEALTHY, LayerError, layer_errors
 from edgedigits.report import layers_text

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgedigits.bundle import Bundle
+from edgedigits.bundle.bundle import Bundle
 from edgedigits.classifier import Classifier
 from edgedigits.errors import BundleError, ClosedError, InputError, ModelError, RuntimeUnavailableError
 from edgedigits.runtimes.session import Session
@@ -49,7 +49,7 @@ WRITE_KERAS = """
 import sys
 import onnx
 from onnx import numpy_helper
-from edgedigits.bundle import Bundle
+from edgedigits.bundle.bundle import Bundle
 from edgedigits_export.model import build
 
 tensors = onnx.load_model_from_string(Bundle().read("float32.onnx")).graph.initializer

@@ -16,7 +16,7 @@ SUITE = Path(__file__).with_name("suite.py")
 
 OPEN_BOTH = """
 import sys
-from edgedigits.bundle import Bundle
+from edgedigits.bundle.bundle import Bundle
 from edgedigits.errors import RuntimeUnavailableError
 from edgedigits.runtimes.session import Session
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgedigits.bundle import Bundle
+from edgedigits.bundle.bundle import Bundle
 from edgedigits.runtimes.flatbuffer_bounds import check
 
 FILES = [(bundle, file) for bundle in ("notebook", "robust") for file in ("float32.tflite", "int8.tflite")]

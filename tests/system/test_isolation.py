@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 
-from edgedigits.bundle import Bundle
+from edgedigits.bundle.bundle import Bundle
 from edgedigits.system.endings import memory_share, memory_taken
 from edgedigits.system.forkserver import _read
 from edgedigits.system.isolation import Children, Outcome, run_in_child

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from kits import PYTHON, make, on_linux, read
 
-from edgedigits.bundle import Bundle
+from edgedigits.bundle.bundle import Bundle
+from edgedigits.bundle.signature import load_private, make_keys, sign_bundle
 from edgedigits.kit.make import Kit, kit_text
-from edgedigits.signing import load_private, make_keys, sign_bundle
 
 pytestmark = on_linux
 

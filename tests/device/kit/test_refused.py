@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from kits import OFFLINE, PYTHON, Run, on_linux
 
-from edgedigits.bundle import Bundle
+from edgedigits.bundle.bundle import Bundle
 from edgedigits.errors import BundleError, InputError
 from edgedigits.kit.make import Kit, make_kit
 

@@ -17,7 +17,7 @@ import pytest
 from ai_edge_litert import schema_py_generated
 from dense_models import Layer, random_model, write
 
-from edgedigits.bundle import Bundle
+from edgedigits.bundle.bundle import Bundle
 from edgedigits.metrics import arithmetic
 from edgedigits.runtimes.oracle import arithmetic as k
 from edgedigits.runtimes.oracle.arithmetic import OPERATORS, NumpyAdapter

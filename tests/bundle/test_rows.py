@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgedigits import rows
-from edgedigits.bundle import INPUTS, MANIFEST, Bundle
+from edgedigits.bundle import rows
+from edgedigits.bundle.bundle import INPUTS, MANIFEST, Bundle
 from edgedigits.errors import BundleError
 from edgedigits.runtimes.tensors import FloatArray
 

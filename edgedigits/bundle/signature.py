@@ -20,7 +20,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from edgedigits.bundle import MANIFEST, MODELS, SIGNATURE, Bundle
+from edgedigits.bundle.bundle import MANIFEST, MODELS, SIGNATURE, Bundle
 from edgedigits.errors import EdgeDigitsError, InputError, RuntimeUnavailableError, SignatureError
 from edgedigits.system.files import sha256, whole_directory, whole_file
 

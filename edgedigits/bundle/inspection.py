@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edgedigits import rows
-from edgedigits.bundle import GOLDEN, INPUTS, MANIFEST, SIGNATURE, Bundle, located
+from edgedigits.bundle import rows
+from edgedigits.bundle.bundle import GOLDEN, INPUTS, MANIFEST, SIGNATURE, Bundle, located
+from edgedigits.bundle.manifest import FIELDS, MOST_FILES, Artifact, Manifest, artifact, plain_name, require_schema
 from edgedigits.errors import BundleError, EdgeDigitsError
-from edgedigits.manifest import FIELDS, MOST_FILES, Artifact, Manifest, artifact, plain_name, require_schema
 from edgedigits.system.files import sha256
 from edgedigits.system.limits import (
     MOST_ARCHIVE_BYTES,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgedigits import rows
+from edgedigits.bundle import rows
 from edgedigits.runtimes.table import runtimes_for
 from edgedigits.runtimes.tensors import TensorSpec
 from edgedigits.system.limits import MOST_ARRAY_BYTES, MOST_MODEL_BYTES, Facts, RefusedError, parse_json, short
@@ -58,7 +58,7 @@ class Manifest:
     """What a bundle says of itself; ``files`` gives the SHA-256 of the arrays beside the artifacts.
 
     ``calibration`` is empty in a bundle whose probabilities nobody calibrated, and in those older than calibration;
-    ``rows``, see :mod:`edgedigits.rows`, in those whose inputs are compressed.
+    ``rows``, see :mod:`edgedigits.bundle.rows`, in those whose inputs are compressed.
     """
 
     name: str

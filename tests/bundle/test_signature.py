@@ -16,10 +16,8 @@ from typing import Any
 
 import pytest
 
-from edgedigits.bundle import GOLDEN, MANIFEST, SIGNATURE, Bundle
-from edgedigits.classifier import Classifier
-from edgedigits.errors import BundleError, EdgeDigitsError, InputError, SignatureError
-from edgedigits.signing import (
+from edgedigits.bundle.bundle import GOLDEN, MANIFEST, SIGNATURE, Bundle
+from edgedigits.bundle.signature import (
     CONTEXT,
     Signature,
     load_private,
@@ -30,6 +28,8 @@ from edgedigits.signing import (
     state,
     trusted_keys,
 )
+from edgedigits.classifier import Classifier
+from edgedigits.errors import BundleError, EdgeDigitsError, InputError, SignatureError
 from edgedigits.system.files import sha256
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -258,8 +258,8 @@ class TestRefused:
         """In a kit's installation ``notebook`` may be signed; what ``robust`` shares with it is the data alone."""
         shutil.copytree(originals["directory"], tmp_path / "notebook")
         shutil.copytree(Bundle("robust").path, tmp_path / "robust")
-        monkeypatch.setattr("edgedigits.bundle.MODELS", tmp_path)
-        monkeypatch.setattr("edgedigits.bundle.DEFAULT_BUNDLE", tmp_path / "notebook")
+        monkeypatch.setattr("edgedigits.bundle.bundle.MODELS", tmp_path)
+        monkeypatch.setattr("edgedigits.bundle.bundle.DEFAULT_BUNDLE", tmp_path / "notebook")
         robust = Bundle(tmp_path / "robust")
         robust.verify()
         assert Bundle(tmp_path / "notebook").signature() is not None
@@ -411,7 +411,7 @@ class TestCommands:
         done = subprocess.run(line, capture_output=True, text=True, env=environment, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (2, "")
         assert "not signed (there is no manifest.sig)" in done.stderr.splitlines()[-1]
-        assert "edgedigits.bundle" in done.stderr
+        assert "edgedigits.bundle.bundle" in done.stderr
         assert not {"ai_edge_litert", "tflite_runtime", "onnxruntime"} & set(re.findall(r"\w+", done.stderr))
 
     def test_password_from_the_environment(self, edgedigits: Run, tmp_path: Path) -> None:
@@ -449,7 +449,7 @@ class TestCommands:
         done = subprocess.run([*command, str(originals["directory"])], capture_output=True, text=True)
         assert done.returncode == 0
         assert "cryptography" not in done.stderr
-        assert "edgedigits.signing" not in done.stderr
+        assert "edgedigits.bundle.signature" not in done.stderr
 
 
 def test_require_needs_the_whole_signature(keys: Path) -> None:
@@ -463,6 +463,6 @@ def test_require_needs_the_whole_signature(keys: Path) -> None:
 
 
 def require_key(keys: Path) -> str:
-    from edgedigits.signing import fingerprint
+    from edgedigits.bundle.signature import fingerprint
 
     return fingerprint(load_public(public(keys)[0]))

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from archives import Entry, deflated, packed
 
+from edgedigits.bundle.archive_reading import members, read_member
 from edgedigits.system.limits import MOST_MEMBERS, RefusedError
-from edgedigits.zipped import members, read_member
 
 FILES = {"manifest.json": b'{"a": 1}' * 50, "X.npy": bytes(range(256)) * 20, "empty": b""}
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgedigits.dataset import load_28x28, load_xy, read_npy, to_image, to_row
+from edgedigits.bundle.dataset import load_28x28, load_xy, read_npy, to_image, to_row
 from edgedigits.errors import InputError
 
 ROWS = 12

@@ -50,7 +50,7 @@ def load_xy(folder: Path, features: int = SIDE * SIDE, classes: int = 10) -> tup
 
 def load_28x28(path: Path) -> tuple[AnyArray, Labels]:
     """Read ``images`` (m, 28, 28) uint8 and ``labels`` (m,) from an .npz; InputError if it does not hold them."""
-    from edgedigits.arrays import WHOLE, read_npz
+    from edgedigits.bundle.arrays import WHOLE, read_npz
 
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected an .npz with images and labels (see data/README.md)")
@@ -65,7 +65,7 @@ def load_28x28(path: Path) -> tuple[AnyArray, Labels]:
 
 def read_npy(path: Path) -> AnyArray:
     """One array from a .npy file, never unpickled; InputError says what is wrong with the file."""
-    from edgedigits import arrays
+    from edgedigits.bundle import arrays
 
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a NumPy .npy array there (see data/README.md)")

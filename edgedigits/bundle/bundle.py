@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from edgedigits import rows
-from edgedigits.dataset import Labels
+from edgedigits.bundle import rows
+from edgedigits.bundle.dataset import Labels
+from edgedigits.bundle.manifest import MANIFEST, Artifact, Manifest
 from edgedigits.errors import BundleError, InputError
-from edgedigits.manifest import MANIFEST, Artifact, Manifest
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
 from edgedigits.system.files import sha256
 from edgedigits.system.limits import (
@@ -30,8 +30,8 @@ from edgedigits.system.limits import (
 )
 
 if TYPE_CHECKING:
-    from edgedigits.arrays import Wanted
-    from edgedigits.zipped import Member
+    from edgedigits.bundle.archive_reading import Member
+    from edgedigits.bundle.arrays import Wanted
 
 __all__ = [
     "GOLDEN", "INPUTS", "MANIFEST", "MODELS", "READER", "REFERENCE", "SIGNATURE", "Artifact", "Bundle", "Manifest",
@@ -40,7 +40,7 @@ __all__ = [
 SIGNATURE = "manifest.sig"
 INPUTS = "inputs.npz"
 GOLDEN = "golden.npz"
-MODELS = Path(__file__).parent / "models"
+MODELS = Path(__file__).parents[1] / "models"
 REFERENCE, READER = "notebook", "robust"  # the packaged bundles: what parity stands on, and what reads pictures best
 DEFAULT_BUNDLE = MODELS / REFERENCE
 
@@ -68,7 +68,7 @@ class Bundle:
         path: a directory or a .zip, or the name of a bundle inside the package (``notebook``, ``robust``) where there
             is no such path; None for ``notebook``, the reference.
         signed_by: files of public keys, of which one must have signed it; None to take it unsigned as well. See
-            :func:`edgedigits.signing.trusted_keys`.
+            :func:`edgedigits.bundle.signature.trusted_keys`.
 
     Attributes:
         manifest_bytes: manifest.json as it was read, once: what was verified is what ``manifest`` was parsed from.
@@ -84,7 +84,7 @@ class Bundle:
         self.manifest_bytes = self._raw(MANIFEST, MOST_MANIFEST_BYTES)
         self.signer: str | None = None
         if signed_by is not None:
-            from edgedigits.signing import require
+            from edgedigits.bundle.signature import require
 
             self.signer = require(self.manifest_bytes, self.signature(), signed_by, self.path)
         try:
@@ -149,7 +149,7 @@ class Bundle:
             return tuple(found)
 
     def _from_zip(self, name: str, most: int, exactly: int | None) -> bytes:
-        from edgedigits.zipped import read_member
+        from edgedigits.bundle.archive_reading import read_member
 
         with self._archive() as (file, found):
             return read_member(file, found[name], most, exactly)
@@ -157,7 +157,7 @@ class Bundle:
     @contextlib.contextmanager
     def _archive(self) -> Iterator[tuple[BinaryIO, dict[str, Member]]]:
         """The .zip, open, and its members; BundleError if it is none."""
-        from edgedigits.zipped import members  # what reads no archive does not pay for it
+        from edgedigits.bundle.archive_reading import members  # what reads no archive does not pay for it
 
         with contextlib.ExitStack() as stack:
             try:
@@ -235,7 +235,7 @@ class Bundle:
         return x, y
 
     def _arrays(self, name: str, content: bytes, **wanted: Wanted) -> list[AnyArray]:
-        from edgedigits.arrays import from_npz
+        from edgedigits.bundle.arrays import from_npz
 
         try:
             return from_npz(content, **wanted)
@@ -249,7 +249,7 @@ class Bundle:
         return self._inputs(self.read(INPUTS))
 
     def _inputs(self, content: bytes) -> tuple[FloatArray, Labels]:
-        from edgedigits.arrays import WHOLE
+        from edgedigits.bundle.arrays import WHOLE
 
         m = self.manifest.images
         x, y = self._arrays(INPUTS, content, X=(["float32"], (m, None)), y=(WHOLE, (m,)))
@@ -266,7 +266,7 @@ class Bundle:
 
         Raises InputError if the file is missing or is not the one that the golden logits were made with.
         """
-        from edgedigits.dataset import load_28x28
+        from edgedigits.bundle.dataset import load_28x28
         from edgedigits.images import to_rows
 
         if "unseen" not in self.manifest.data:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from archives import Entry, npy, packed
 
-from edgedigits.arrays import WHOLE, from_npz, read_npy
+from edgedigits.bundle.arrays import WHOLE, from_npz, read_npy
 from edgedigits.system.limits import RefusedError
 
 X = np.arange(24, dtype=np.float32).reshape(6, 4)

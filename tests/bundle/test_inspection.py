@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgedigits.bundle import GOLDEN, INPUTS, MANIFEST, MODELS, Bundle
-from edgedigits.damage import examine
+from edgedigits.bundle.bundle import GOLDEN, INPUTS, MANIFEST, MODELS, Bundle
+from edgedigits.bundle.inspection import examine
 from edgedigits.errors import BundleError
 from edgedigits.system.files import sha256
 

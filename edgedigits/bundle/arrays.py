@@ -20,7 +20,7 @@ from edgedigits.runtimes.tensors import AnyArray
 from edgedigits.system.limits import MOST_ARCHIVE_BYTES, MOST_ARRAY_BYTES, RefusedError, plain_file, short
 
 if TYPE_CHECKING:
-    from edgedigits.zipped import Member
+    from edgedigits.bundle.archive_reading import Member
 
 # The dtypes that an array may have, and its shape, where None is any length.
 Wanted: TypeAlias = "tuple[Sequence[str], tuple[int | None, ...]]"
@@ -56,7 +56,7 @@ def read_npy(path: Path) -> AnyArray:
 
 def read_npz(path: Path, **wanted: Wanted) -> list[AnyArray]:
     """Arrays of an .npz file, by name, as :func:`from_npz`; or OSError."""
-    from edgedigits.zipped import members
+    from edgedigits.bundle.archive_reading import members
 
     with plain_file(path, MOST_ARCHIVE_BYTES) as (file, total):
         return _wanted(file, members(file, total), wanted)
@@ -69,14 +69,14 @@ def from_npz(content: bytes, **wanted: Wanted) -> list[AnyArray]:
 
     Raises RefusedError if one is missing or something else, or if the .npz is damaged.
     """
-    from edgedigits.zipped import members
+    from edgedigits.bundle.archive_reading import members
 
     file = io.BytesIO(content)
     return _wanted(file, members(file, len(content)), wanted)
 
 
 def _wanted(file: BinaryIO, found: dict[str, Member], wanted: dict[str, Wanted]) -> list[AnyArray]:
-    from edgedigits.zipped import read_member
+    from edgedigits.bundle.archive_reading import read_member
 
     arrays = []
     for name, (dtypes, shape) in wanted.items():

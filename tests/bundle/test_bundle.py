@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from archives import Entry, packed
 
-from edgedigits.bundle import GOLDEN, INPUTS, MANIFEST, MODELS, Bundle, Manifest
+from edgedigits.bundle.bundle import GOLDEN, INPUTS, MANIFEST, MODELS, Bundle, Manifest
 from edgedigits.errors import BundleError, InputError
 from edgedigits.runtimes.tensors import AnyArray
 
@@ -294,7 +294,7 @@ class TestWhatIsNotTrusted:
         (bundle_copy / "int8.tflite").write_bytes(bytes(14457))
         path = Path(shutil.make_archive(str(bundle_copy), "zip", bundle_copy)) if packed else bundle_copy
         bundle = Bundle(path)
-        monkeypatch.setattr("edgedigits.bundle.sha256", lambda content: pytest.fail("it was hashed"))
+        monkeypatch.setattr("edgedigits.bundle.bundle.sha256", lambda content: pytest.fail("it was hashed"))
         with pytest.raises(BundleError, match=r"int8\.tflite is damaged \(it has 14,457 bytes, not 14,456\)"):
             bundle.read("int8.tflite")
 
@@ -426,6 +426,6 @@ class TestPackaged:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         shutil.copytree(MODELS, tmp_path / "models")
-        monkeypatch.setattr("edgedigits.bundle.MODELS", tmp_path / "models")
+        monkeypatch.setattr("edgedigits.bundle.bundle.MODELS", tmp_path / "models")
         (tmp_path / "models" / "robust" / GOLDEN).unlink()
         assert "golden.npz is damaged" in refused(tmp_path / "models" / "robust")
