@@ -33,11 +33,11 @@ def child(request: Row) -> Row:
     from scrawls import scrawl
 
     from edgedigits import Classifier
-    from edgedigits.answers import LEAST
     from edgedigits.bundle.dataset import load_28x28
-    from edgedigits.doubts import shape_doubts
     from edgedigits.errors import InputError
-    from edgedigits.images import look
+    from edgedigits.pictures.plausibility import shape_doubts
+    from edgedigits.pictures.predictions import LEAST
+    from edgedigits.pictures.preprocessing import look
 
     digits = load_28x28(DATA / "source.npz")[0]
     name, found = request["name"], []
@@ -64,8 +64,6 @@ def measure(quick: bool) -> Row:
     from drawing import FAMILIES
     from scrawls import KINDS
 
-    from edgedigits import doubts
-
     rows: dict[str, Row] = {}
     for name in (*FAMILIES, *KINDS):
         progress(name)
@@ -86,8 +84,10 @@ def measure(quick: bool) -> Row:
         sure = {family: [each for each in found if each[place] <= limit] for family, found in sure.items()}
         fitted[name] = limit
         cells.append(_cells(f"{name} at most {limit:g}", sure, drawn))
-        used = float(getattr(doubts, name.upper()))
-        targets.append(f"{'met' if used == limit else 'MISSED'}: {name.upper()} in edgedigits/doubts.py is {used:g}")
+        used = float(getattr(plausibility, name.upper()))
+        targets.append(
+            f"{'met' if used == limit else 'MISSED'}: {name.upper()} in edgedigits/plausibility.py is {used:g}"
+        )
     return {"limits": fitted, "table": markdown(["sure", *sure], cells), "targets": targets}
 
 

@@ -32,11 +32,11 @@ def child(request: Row) -> Row:
     from scrawls import scrawl
 
     from edgedigits import Classifier
-    from edgedigits.answers import doubts
     from edgedigits.bundle.bundle import DEFAULT_BUNDLE
     from edgedigits.bundle.dataset import load_28x28
     from edgedigits.errors import BundleError, InputError
-    from edgedigits.images import look, to_rows
+    from edgedigits.pictures.predictions import doubts
+    from edgedigits.pictures.preprocessing import look, to_rows
 
     images, labels = load_28x28(DATA / "unseen.npz")
     images, labels = images[:: request["step"]], labels[:: request["step"]]
@@ -82,7 +82,7 @@ def timed(request: Row) -> Row:
     from drawing import FAMILIES, LARGER, draw_to_time
 
     from edgedigits.bundle.dataset import load_28x28
-    from edgedigits.images import look
+    from edgedigits.pictures.preprocessing import look
 
     images, _ = load_28x28(DATA / "unseen.npz")
     step = len(images) // request["pictures"]

@@ -267,7 +267,7 @@ class Bundle:
         Raises InputError if the file is missing or is not the one that the golden logits were made with.
         """
         from edgedigits.bundle.dataset import load_28x28
-        from edgedigits.images import to_rows
+        from edgedigits.pictures.preprocessing import to_rows
 
         if "unseen" not in self.manifest.data:
             raise InputError(f"{self.path} has no golden outputs on unseen digits; export it with unseen.npz by X.npy")

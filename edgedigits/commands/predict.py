@@ -22,9 +22,9 @@ from edgedigits.errors import InputError
 from edgedigits.system.terminal import FAILED, TROUBLE, emit, end_progress, progress_bar, without_chatter
 
 if TYPE_CHECKING:
-    from edgedigits.answers import Row
     from edgedigits.bundle.bundle import Bundle
-    from edgedigits.images import Look
+    from edgedigits.pictures.predictions import Row
+    from edgedigits.pictures.preprocessing import Look
     from edgedigits.runtimes.tensors import FloatArray
 
 QUIET_SECONDS = 1.0  # what takes longer shows how far it is
@@ -94,7 +94,7 @@ def predict(
     if read or json_file or csv_file:
         _show(given, rows, as_ascii, json_file, csv_file)
     if explain and read:
-        from edgedigits.explain import draw
+        from edgedigits.pictures.explain import draw
 
         seen = [(each.look, each.row, row) for each, row in zip(given, rows, strict=True) if each.row is not None]
         draw(seen, explain)
@@ -121,7 +121,7 @@ def _inputs(bundle: Bundle, images: Sequence[Path], indices: Sequence[int]) -> I
 def _sources(images: Sequence[Path]) -> list[Path | InputError]:
     if not any(image.is_dir() or set("*?[") & set(str(image)) for image in images):
         return list(images)
-    from edgedigits.sources import expand
+    from edgedigits.pictures.inputs import expand
 
     return list(expand(images))
 
@@ -129,14 +129,14 @@ def _sources(images: Sequence[Path]) -> list[Path | InputError]:
 def _look(source: Path | InputError) -> _Input:
     if isinstance(source, InputError):
         return _Input(str(source).partition(": ")[0], error=str(source))
-    from edgedigits.images import look
+    from edgedigits.pictures.preprocessing import look
 
     name = "standard input" if str(source) == "-" else click.format_filename(source)
     try:
         if str(source) != "-":
             found = look(source, name)
         else:
-            from edgedigits.sources import read_stdin
+            from edgedigits.pictures.inputs import read_stdin
 
             found = look(read_stdin(), name)
     except InputError as error:
@@ -145,8 +145,8 @@ def _look(source: Path | InputError) -> _Input:
 
 
 def _answers(bundle: Bundle, given: Sequence[_Input], artifact: str | None, runtime: str | None) -> list[Row]:
-    from edgedigits.answers import answer, unread
     from edgedigits.classifier import Classifier
+    from edgedigits.pictures.predictions import answer, unread
 
     with without_chatter():
         classifier = Classifier(bundle, artifact, runtime)
@@ -163,7 +163,7 @@ def _answers(bundle: Bundle, given: Sequence[_Input], artifact: str | None, runt
 
 
 def _answers_of_none(given: Sequence[_Input]) -> list[Row]:
-    from edgedigits.answers import unread
+    from edgedigits.pictures.predictions import unread
 
     return [unread(each.source, each.error) for each in given]
 
@@ -172,14 +172,14 @@ def _show(
     given: Sequence[_Input], rows: Sequence[Row], as_ascii: bool, json_file: str | None, csv_file: str | None
 ) -> None:
     """Lines to standard output, unless JSON or CSV goes there; and the files that were asked for."""
-    from edgedigits.answers import line, to_csv
+    from edgedigits.pictures.predictions import line, to_csv
 
     lines = []
     for each, row in zip(given, rows, strict=True):
         if each.row is None:
             continue
         if as_ascii:
-            from edgedigits.images import to_ascii
+            from edgedigits.pictures.preprocessing import to_ascii
 
             lines.append(to_ascii(each.row))
         lines.append(line(row))

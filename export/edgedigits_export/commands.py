@@ -87,7 +87,7 @@ def _data(given: Path | None, features: int = 400, classes: int = 10) -> tuple[F
 def _unseen(given: Path | None) -> tuple[AnyArray, FloatArray, Labels] | None:
     """The digits that no training sees, where unseen.npz lies beside the data: images, inputs and labels."""
     from edgedigits.bundle.dataset import load_28x28
-    from edgedigits.images import to_rows
+    from edgedigits.pictures.preprocessing import to_rows
 
     path = (given or Path("data")) / "unseen.npz"
     if not path.is_file():

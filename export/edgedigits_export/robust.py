@@ -18,8 +18,8 @@ import numpy as np
 
 from edgedigits.bundle.dataset import Labels, load_28x28
 from edgedigits.errors import InputError
-from edgedigits.images import to_rows
 from edgedigits.metrics import errors
+from edgedigits.pictures.preprocessing import to_rows
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
 from edgedigits_export.augment import ROBUST, copies
 from edgedigits_export.calibration import FOLDS, LEAST_HELD_BACK, fit_temperature, folds

@@ -215,7 +215,7 @@ def test_a_plain_picture_imports_no_more_than_it_needs(folder: Path) -> None:
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert done.returncode == 0
     assert "PIL.PngImagePlugin" in imported
-    late = {"edgedigits.explain", "edgedigits.sources", "PIL.ImageDraw", "PIL.ImageFont"}
+    late = {"edgedigits.pictures.explain", "edgedigits.pictures.inputs", "PIL.ImageDraw", "PIL.ImageFont"}
     others = {"PIL.JpegImagePlugin", "PIL.GifImagePlugin", "PIL.ImageOps", "csv", "glob", "zipfile", "shutil"}
     # An older Pillow loads the common formats and what they need at once; so does an older Python in places.
     older = int(PIL.__version__.partition(".")[0]) < 13 or sys.version_info < (3, 11)

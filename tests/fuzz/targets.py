@@ -32,7 +32,7 @@ from edgedigits.classifier import open_artifact
 from edgedigits.compare import compare, comparison_text
 from edgedigits.errors import EdgeDigitsError
 from edgedigits.html import page
-from edgedigits.images import look
+from edgedigits.pictures.preprocessing import look
 from edgedigits.results import load_benchmark, load_parity
 from edgedigits.runtimes.oracle.arithmetic import NumpyAdapter
 from edgedigits.runtimes.oracle.reader import read_graph

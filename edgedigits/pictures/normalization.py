@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from edgedigits.ink import RIM, box_of
-from edgedigits.pieces import Box, Mask
+from edgedigits.pictures.connected_components import Box, Mask
+from edgedigits.pictures.segmentation import RIM, box_of
 from edgedigits.runtimes.tensors import FloatArray
 
 if TYPE_CHECKING:

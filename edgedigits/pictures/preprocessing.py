@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 import numpy as np
 
 from edgedigits.bundle.dataset import SIDE, to_row
-from edgedigits.digit import BOX, MIDDLE, MNIST_SIDE, fit, measure, place, with_usual_pen
-from edgedigits.doubts import Shape, shape_doubts, shape_of
 from edgedigits.errors import InputError
-from edgedigits.ink import DRAWN, WORK, Found, box_of, find_digit, find_ink
-from edgedigits.pieces import Box, Mask
+from edgedigits.pictures.connected_components import Box, Mask
+from edgedigits.pictures.normalization import BOX, MIDDLE, MNIST_SIDE, fit, measure, place, with_usual_pen
+from edgedigits.pictures.plausibility import Shape, shape_doubts, shape_of
+from edgedigits.pictures.segmentation import DRAWN, WORK, Found, box_of, find_digit, find_ink
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Look:
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """Why this may be no one digit, in words; see :mod:`edgedigits.doubts`."""
+        """Why this may be no one digit, in words; see :mod:`edgedigits.pictures.plausibility`."""
         return shape_doubts(self.shape) if self.shape else ()
 
 
@@ -76,7 +76,7 @@ def look(source: Path | BinaryIO, name: str | None = None) -> Look:
     Raises:
         InputError: no such file, not a picture, too large, or nothing drawn on it; one line that begins with the name.
     """
-    from edgedigits.reading import load_gray
+    from edgedigits.pictures.decoding import load_gray
 
     called = str(source) if name is None else name
     gray = load_gray(source, called)

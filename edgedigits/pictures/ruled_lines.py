@@ -11,7 +11,7 @@ from edgedigits.runtimes.tensors import FloatArray
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from edgedigits.pieces import Mask
+    from edgedigits.pictures.connected_components import Mask
 
 SLANT = 5  # pixels that a line may rise over the picture's whole width
 ACROSS = 0.8  # of the width: what is drawn so far along one line is ruled

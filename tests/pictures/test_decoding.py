@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from edgedigits.errors import InputError
-from edgedigits.images import look, read_picture
-from edgedigits.reading import load_gray
+from edgedigits.pictures.decoding import load_gray
+from edgedigits.pictures.preprocessing import look, read_picture
 from edgedigits.runtimes.tensors import AnyArray
 
 Picture = Image.Image

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from edgedigits.answers import SURE, Row, ranked
 from edgedigits.bundle.dataset import to_image
 from edgedigits.errors import InputError
+from edgedigits.pictures.predictions import SURE, Row, ranked
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
 from edgedigits.system.files import whole_file
 
 if TYPE_CHECKING:
-    from edgedigits.images import Look
+    from edgedigits.pictures.preprocessing import Look
 
     Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgedigits.digit import BOX, framed, stroke_width
-from edgedigits.ink import box_of
-from edgedigits.pieces import Mask, forks_of, pieces_of
+from edgedigits.pictures.connected_components import Mask, forks_of, pieces_of
+from edgedigits.pictures.normalization import BOX, framed, stroke_width
+from edgedigits.pictures.segmentation import box_of
 from edgedigits.runtimes.tensors import FloatArray
 
 if TYPE_CHECKING:

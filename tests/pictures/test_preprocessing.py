@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw
 
 from edgedigits.bundle.dataset import to_image
 from edgedigits.classifier import Classifier
-from edgedigits.images import look_at, read_picture, resize_weights, shrink, to_ascii, to_rows
-from edgedigits.reading import to_gray
+from edgedigits.pictures.decoding import to_gray
+from edgedigits.pictures.preprocessing import look_at, read_picture, resize_weights, shrink, to_ascii, to_rows
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
 
 Picture = Image.Image

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from edgedigits.digit import filtered, fit, framed, measure, place, stroke_width, with_usual_pen
 from edgedigits.errors import InputError
-from edgedigits.ink import box_of, find_digit, find_ink, grown
-from edgedigits.lines import without_lines
-from edgedigits.paper import background, noise_of, two_levels
-from edgedigits.pieces import forks_of, pieces_of
+from edgedigits.pictures.background import background, noise_of, two_levels
+from edgedigits.pictures.connected_components import forks_of, pieces_of
+from edgedigits.pictures.normalization import filtered, fit, framed, measure, place, stroke_width, with_usual_pen
+from edgedigits.pictures.ruled_lines import without_lines
+from edgedigits.pictures.segmentation import box_of, find_digit, find_ink, grown
 from edgedigits.runtimes.tensors import FloatArray
 
 

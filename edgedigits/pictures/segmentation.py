@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgedigits.errors import InputError
-from edgedigits.paper import background, noise_of
-from edgedigits.pieces import Blob, Box, Mask, pieces_of
+from edgedigits.pictures.background import background, noise_of
+from edgedigits.pictures.connected_components import Blob, Box, Mask, pieces_of
 from edgedigits.runtimes.tensors import FloatArray
 
 WORK = 128
@@ -59,7 +59,7 @@ def find_ink(gray: FloatArray) -> tuple[FloatArray, float]:
 
 def find_digit(gray: FloatArray) -> Found:
     """Brightness (h, w), at most ``WORK`` on a side -> the digit's ink; InputError if there is none."""
-    from edgedigits.lines import without_lines
+    from edgedigits.pictures.ruled_lines import without_lines
 
     if min(gray.shape) < 3 or max(gray.shape) < 8:
         raise InputError("no digit found: the picture is too small or too narrow to hold one; give a larger one")

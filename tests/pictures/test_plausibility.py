@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from edgedigits.answers import LEAST, UNCLEAR, doubts
-from edgedigits.doubts import ABREAST, FORKS, LENGTH, Shape, shape_doubts, shape_of
-from edgedigits.images import look_at
+from edgedigits.pictures.plausibility import ABREAST, FORKS, LENGTH, Shape, shape_doubts, shape_of
+from edgedigits.pictures.predictions import LEAST, UNCLEAR, doubts
+from edgedigits.pictures.preprocessing import look_at
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
 
 Lines = list[list[tuple[int, int]]]
