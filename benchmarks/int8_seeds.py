@@ -19,8 +19,8 @@ def child(request: Row) -> Row:
     """Both quantizations of one training: size, mismatches, leads, flips on unseen digits, accuracy, seconds."""
     import numpy as np
 
-    from edgedigits import metrics
     from edgedigits.bundle.dataset import load_28x28, load_xy
+    from edgedigits.parity import metrics
     from edgedigits.pictures.preprocessing import to_rows
     from edgedigits.runtimes.session import Session
     from edgedigits.runtimes.table import RUNTIMES

@@ -22,7 +22,7 @@ def child(request: Row) -> Row:
     import keras
 
     from edgedigits.bundle.dataset import load_xy
-    from edgedigits.metrics import errors
+    from edgedigits.parity.metrics import errors
     from edgedigits_export.train import train
 
     x, y = load_xy(DATA)

@@ -8,7 +8,7 @@ from typing import Any
 from edgedigits import sections, svg
 from edgedigits.markup import Markup, facts, joined, tag
 from edgedigits.measured import BenchmarkReport, LatencyRow
-from edgedigits.parity import ParityReport
+from edgedigits.parity.check import ParityReport
 from edgedigits.verdict import Verdict, duration, median_ns, name, recommend, sentence
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"

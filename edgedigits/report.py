@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgedigits.bundle.bundle import Bundle
-    from edgedigits.layers import LayerReport
     from edgedigits.measured import BenchmarkReport, LatencyRow
-    from edgedigits.parity import ParityReport, ParityRow
+    from edgedigits.parity.check import ParityReport, ParityRow
+    from edgedigits.parity.layers import LayerReport
 
 
 def to_json(facts: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from edgedigits import svg
 from edgedigits.markup import Markup, data_table, joined, tag
 from edgedigits.measured import BenchmarkReport, LatencyRow, StartRow
-from edgedigits.parity import ParityReport, ParityRow
+from edgedigits.parity.check import ParityReport, ParityRow
 from edgedigits.verdict import significant
 
 MOST_LISTED = 50

@@ -21,7 +21,7 @@ from hypothesis import settings
 from edgedigits.benchmark import measure
 from edgedigits.bundle.bundle import INPUTS, MANIFEST, Bundle
 from edgedigits.bundle.dataset import Labels
-from edgedigits.parity import check_parity
+from edgedigits.parity.check import check_parity
 from edgedigits.report import to_json
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
 from edgedigits.system.files import sha256

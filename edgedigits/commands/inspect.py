@@ -52,7 +52,7 @@ def inspect(
         return
     from dataclasses import asdict
 
-    from edgedigits.layers import inspect_layers
+    from edgedigits.parity.layers import inspect_layers
 
     quantized = [artifact for artifact in opened.manifest.artifacts if artifact.quantized]
     if not quantized:

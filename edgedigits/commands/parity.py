@@ -60,7 +60,7 @@ def parity(
     says so; a float artifact must answer alike on every image.
     """
     from edgedigits.bundle.bundle import Bundle
-    from edgedigits.parity import check_parity
+    from edgedigits.parity.check import check_parity
     from edgedigits.report import parity_text
 
     report = check_parity(

@@ -17,8 +17,8 @@ from edgedigits.errors import EdgeDigitsError
 
 # What can be asked for: a function of one JSON object that returns one.
 TASKS = {
-    "layers": "edgedigits.layers:child_layers",
-    "logits": "edgedigits.logits:child_logits",
+    "layers": "edgedigits.parity.layers:child_layers",
+    "logits": "edgedigits.parity.worker:child_logits",
     "window": "edgedigits.timing:child_window",
     "start": "edgedigits.timing:child_start",
     "sustained": "edgedigits.timing:child_sustained",

@@ -13,7 +13,7 @@ import numpy as np
 
 from edgedigits.bundle.dataset import Labels
 from edgedigits.classifier import softmax
-from edgedigits.metrics import BINS, expected_calibration_error
+from edgedigits.parity.metrics import BINS, expected_calibration_error
 from edgedigits.runtimes.tensors import FloatArray
 from edgedigits_export.golden import logits_of
 

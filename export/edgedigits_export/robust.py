@@ -18,7 +18,7 @@ import numpy as np
 
 from edgedigits.bundle.dataset import Labels, load_28x28
 from edgedigits.errors import InputError
-from edgedigits.metrics import errors
+from edgedigits.parity.metrics import errors
 from edgedigits.pictures.preprocessing import to_rows
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
 from edgedigits_export.augment import ROBUST, copies

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgedigits.bundle.dataset import Labels
-from edgedigits.metrics import errors
+from edgedigits.parity.metrics import errors
 from edgedigits.runtimes.tensors import FloatArray
 from edgedigits.system.files import sha256, temporary_of, whole_files
 from edgedigits.system.limits import read_json

@@ -15,7 +15,7 @@ import pytest
 from edgedigits.html import page
 from edgedigits.machine import Threat
 from edgedigits.measured import BenchmarkReport, LatencyRow, SustainedPoint
-from edgedigits.parity import Flip, ParityReport
+from edgedigits.parity.check import Flip, ParityReport
 from edgedigits.results import load_benchmark, load_parity
 from edgedigits.verdict import duration, recommend, tied
 

@@ -29,7 +29,7 @@ def test_the_list_of_modules_is_whole() -> None:
     assert {
         "edgedigits.cli",
         "edgedigits.commands.parity",
-        "edgedigits.parity",
+        "edgedigits.parity.check",
         "edgedigits.runtimes.tensorflow",
     } <= set(MODULES)
     assert len(MODULES) >= 20

@@ -17,7 +17,7 @@ from edgedigits.bundle.bundle import Bundle
 from edgedigits.compare import compare, comparison_text
 from edgedigits.errors import InputError
 from edgedigits.html import page
-from edgedigits.parity import check_parity
+from edgedigits.parity.check import check_parity
 from edgedigits.report import to_json
 from edgedigits.results import PARTS, load_benchmark, load_parity
 from edgedigits.system.limits import MOST_JSON_BYTES, printable

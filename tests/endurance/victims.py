@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 LOADED = (
-    *("edgedigits.cli", "edgedigits.parity", "edgedigits_export.commands", "edgedigits_export.export", "onnx"),
+    *("edgedigits.cli", "edgedigits.parity.check", "edgedigits_export.commands", "edgedigits_export.export", "onnx"),
     *("edgedigits_export.figures", "edgedigits_export.robust", "edgedigits_export.train", "keras", "tensorflow.lite"),
     *("edgedigits_export.int8_fit", "edgedigits_export.int8_graph", "edgedigits_export.int8_round", "tf2onnx.convert"),
     *("tensorflow.lite.tools.flatbuffer_utils", "matplotlib.figure", "matplotlib.backends.backend_agg"),

@@ -14,7 +14,7 @@ import pytest
 from edgedigits.bundle.bundle import DEFAULT_BUNDLE, Bundle
 from edgedigits.classifier import Classifier
 from edgedigits.errors import ExportError
-from edgedigits.parity import check_parity
+from edgedigits.parity.check import check_parity
 from edgedigits_export import model as models
 from edgedigits_export import onnx as onnx_export
 from edgedigits_export.commands import is_signed

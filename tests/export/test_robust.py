@@ -16,8 +16,8 @@ from edgedigits.bundle.bundle import INPUTS, READER, REFERENCE, Bundle
 from edgedigits.bundle.dataset import Labels, load_xy
 from edgedigits.classifier import Classifier, softmax
 from edgedigits.errors import InputError
-from edgedigits.metrics import errors, expected_calibration_error
-from edgedigits.parity import check_parity
+from edgedigits.parity.check import check_parity
+from edgedigits.parity.metrics import errors, expected_calibration_error
 from edgedigits.runtimes.tensors import FloatArray
 from edgedigits_export import calibration, packaged, robust
 from edgedigits_export.export import export_bundle

@@ -16,7 +16,7 @@ from edgedigits import machine
 from edgedigits.bundle.bundle import GOLDEN, INPUTS, MANIFEST, Bundle, Manifest
 from edgedigits.bundle.rows import describe
 from edgedigits.measured import BenchmarkReport, LatencyRow, StartRow, SustainedPoint
-from edgedigits.parity import Flip, ParityReport, ParityRow
+from edgedigits.parity.check import Flip, ParityReport, ParityRow
 from edgedigits.runtimes.tensors import AnyArray
 from edgedigits.system.files import sha256
 

@@ -37,7 +37,7 @@ ALLOWED = {
     "edgedigits/system/archive.py:write_zip": "its callers give a temporary",
     "edgedigits/system/endings.py:*": "not a file but a knob of the kernel's",
     "edgedigits/kit/debian.py:_private_state": "below a scratch folder",
-    "edgedigits/logits.py:*": "the parent's scratch folder",
+    "edgedigits/parity/worker.py:*": "the parent's scratch folder",
     "edgedigits/bundle/signature.py:make_keys": "keys are made only where nothing is, and removed if that fails",
     "edgedigits/timing.py:child_window": "the parent's scratch folder",
     "export/edgedigits_export/export.py:fill": "the folder that its callers give is a temporary",

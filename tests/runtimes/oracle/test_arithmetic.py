@@ -18,7 +18,7 @@ from ai_edge_litert import schema_py_generated
 from dense_models import Layer, random_model, write
 
 from edgedigits.bundle.bundle import Bundle
-from edgedigits.metrics import arithmetic
+from edgedigits.parity.metrics import arithmetic
 from edgedigits.runtimes.oracle import arithmetic as k
 from edgedigits.runtimes.oracle.arithmetic import OPERATORS, NumpyAdapter
 from edgedigits.runtimes.oracle.flatbuffer import schema

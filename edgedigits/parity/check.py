@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from edgedigits import metrics
 from edgedigits.bundle.bundle import Artifact, Bundle
 from edgedigits.bundle.dataset import Labels
 from edgedigits.errors import InputError, RuntimeUnavailableError
-from edgedigits.recomputed import Recomputed
+from edgedigits.parity import metrics
+from edgedigits.parity.rounding import Recomputed
 from edgedigits.runtimes.table import RUNTIMES, runtime_info
 from edgedigits.runtimes.tensors import FloatArray
 from edgedigits.system.endings import memory_share

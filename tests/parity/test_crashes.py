@@ -22,8 +22,8 @@ import pytest
 from edgedigits.benchmark import measure
 from edgedigits.bundle.bundle import Bundle
 from edgedigits.errors import ModelError
-from edgedigits.layers import inspect_layers
-from edgedigits.parity import check_parity
+from edgedigits.parity.check import check_parity
+from edgedigits.parity.layers import inspect_layers
 from edgedigits.report import benchmark_text, parity_text
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -15,7 +15,7 @@ from dense_models import Layer, write
 
 from edgedigits.bundle.bundle import Bundle
 from edgedigits.errors import ModelError
-from edgedigits.layers import HEALTHY, LayerError, layer_errors
+from edgedigits.parity.layers import HEALTHY, LayerError, layer_errors
 from edgedigits.report import layers_text
 from edgedigits.runtimes.oracle.arithmetic import NumpyAdapter
 from edgedigits.runtimes.oracle.reader import read_graph
@@ -233,10 +233,10 @@ def test_float_ends_count_what_the_input_loses(network: Callable[..., Any], x: F
 
 @pytest.mark.parametrize("count", [1, 499, 500])
 def test_batches_leave_no_seam(cnn: bytes, x: FloatArray, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    import edgedigits.layers
+    import edgedigits.parity.layers
 
     whole = layer_errors(cnn, x[:count], "litert").layers
-    monkeypatch.setattr(edgedigits.layers, "ELEMENTS", 30_000)  # some ten images a batch
+    monkeypatch.setattr(edgedigits.parity.layers, "ELEMENTS", 30_000)  # some ten images a batch
     for one, other in zip(whole, layer_errors(cnn, x[:count], "litert").layers, strict=True):
         assert one.rmse_over_scale == pytest.approx(other.rmse_over_scale, rel=1e-9)
         assert one.saturated == other.saturated

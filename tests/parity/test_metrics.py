@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edgedigits import metrics
+from edgedigits.parity import metrics
 from edgedigits.runtimes.tensors import FloatArray
 
 IMAGES, CLASSES = 6, 4

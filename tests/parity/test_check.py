@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgedigits import metrics
 from edgedigits.bundle.bundle import GOLDEN, INPUTS, Bundle
 from edgedigits.classifier import Classifier
 from edgedigits.errors import BundleError, InputError, RuntimeUnavailableError
-from edgedigits.parity import ParityReport, ParityRow, check_parity
+from edgedigits.parity import metrics
+from edgedigits.parity.check import ParityReport, ParityRow, check_parity
 from edgedigits.report import parity_text
 from edgedigits.runtimes.tensors import FloatArray
 

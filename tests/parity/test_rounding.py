@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgedigits import metrics
 from edgedigits.bundle.bundle import Bundle
-from edgedigits.recomputed import Recomputed
+from edgedigits.parity import metrics
+from edgedigits.parity.rounding import Recomputed
 from edgedigits.runtimes.session import Session
 from edgedigits.runtimes.table import RUNTIMES
 from edgedigits.runtimes.tensors import FloatArray

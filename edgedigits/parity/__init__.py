@@ -1,0 +1,5 @@
+"""Does every artifact, in every runtime and on every kernel set, answer as the trained model did?
+
+In: a bundle. Out: a row for each combination with its mismatches, differences and int8 leads, and a verdict.
+Each row runs in a process of its own.
+"""
