@@ -49,7 +49,7 @@ def run(name: str, title: str, measure: Callable[[bool], Row], child: Callable[[
         return
     started = time.time()
     result = measure(given.quick)
-    from edgedigits.machine import describe  # late: it imports NumPy
+    from edgedigits.benchmark.machine import describe  # late: it imports NumPy
     from edgedigits.system.files import write_text
 
     date = time.strftime("%Y-%m-%d", time.localtime(started))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgedigits.machine import Threat
+from edgedigits.benchmark.machine import Threat
 from edgedigits.report import table
 from edgedigits.runtimes.wheels import CHECKED, Platform
 

@@ -15,10 +15,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from edgedigits import machine
+from edgedigits.benchmark import machine
+from edgedigits.benchmark.machine import Threat, Throttling
 from edgedigits.diagnosis import Check, Diagnosis
 from edgedigits.errors import ModelError, RuntimeUnavailableError
-from edgedigits.machine import Threat, Throttling
 from edgedigits.runtimes.table import CHOSEN_ONLY_BY_NAME, RUNTIMES, RuntimeInfo
 from edgedigits.runtimes.wheels import Platform, advice_for, dependency_line, here, wheel_for
 from edgedigits.system.endings import ILLEGAL

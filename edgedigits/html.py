@@ -6,8 +6,8 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from edgedigits import sections, svg
+from edgedigits.benchmark.result import BenchmarkReport, LatencyRow
 from edgedigits.markup import Markup, facts, joined, tag
-from edgedigits.measured import BenchmarkReport, LatencyRow
 from edgedigits.parity.check import ParityReport
 from edgedigits.verdict import Verdict, duration, median_ns, name, recommend, sentence
 

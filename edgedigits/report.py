@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgedigits.benchmark.result import BenchmarkReport, LatencyRow
     from edgedigits.bundle.bundle import Bundle
-    from edgedigits.measured import BenchmarkReport, LatencyRow
     from edgedigits.parity.check import ParityReport, ParityRow
     from edgedigits.parity.layers import LayerReport
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgedigits import svg
+from edgedigits.benchmark.result import BenchmarkReport, LatencyRow, StartRow
 from edgedigits.markup import Markup, data_table, joined, tag
-from edgedigits.measured import BenchmarkReport, LatencyRow, StartRow
 from edgedigits.parity.check import ParityReport, ParityRow
 from edgedigits.verdict import significant
 

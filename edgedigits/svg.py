@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+from edgedigits.benchmark.result import NOISY, LatencyRow, StartRow, SustainedPoint
 from edgedigits.markup import Markup, tag
-from edgedigits.measured import NOISY, LatencyRow, StartRow, SustainedPoint
 from edgedigits.verdict import duration, median_ns, significant
 
 STRIP, MOST_BINS = 50, 260

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgedigits.measured import BenchmarkReport, LatencyRow
+from edgedigits.benchmark.result import BenchmarkReport, LatencyRow
 from edgedigits.parity.check import ParityReport, ParityRow
 from edgedigits.runtimes.table import CHOSEN_ONLY_BY_NAME
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from edgedigits.benchmark import measure
+from edgedigits.benchmark.measure import measure
 from edgedigits.bundle.bundle import INPUTS, MANIFEST, Bundle
 from edgedigits.bundle.dataset import Labels
 from edgedigits.parity.check import check_parity

@@ -52,7 +52,7 @@ def benchmark(
 
     Every window of every row is a process of its own, in shuffled order. Ctrl-C ends the run and keeps what is done.
     """
-    from edgedigits.benchmark import measure
+    from edgedigits.benchmark.measure import measure
     from edgedigits.bundle.bundle import Bundle
     from edgedigits.report import benchmark_text
 

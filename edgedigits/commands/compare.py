@@ -41,7 +41,7 @@ def compare(old: Path, new: Path, max_regress: float, across_machines: bool, jso
     A row regresses if it is slower by more than the limit and the rank test over its windows has p < 0.05; the exit
     status is then 1, also if a row ran in OLD and fails in NEW. It is 2 if too few windows leave that open.
     """
-    from edgedigits import compare as comparing
+    from edgedigits.benchmark import compare as comparing
     from edgedigits.results import load_benchmark
 
     found = comparing.compare(

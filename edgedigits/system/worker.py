@@ -19,9 +19,9 @@ from edgedigits.errors import EdgeDigitsError
 TASKS = {
     "layers": "edgedigits.parity.layers:child_layers",
     "logits": "edgedigits.parity.worker:child_logits",
-    "window": "edgedigits.timing:child_window",
-    "start": "edgedigits.timing:child_start",
-    "sustained": "edgedigits.timing:child_sustained",
+    "window": "edgedigits.benchmark.timing:child_window",
+    "start": "edgedigits.benchmark.timing:child_start",
+    "sustained": "edgedigits.benchmark.timing:child_sustained",
     "runtime": "edgedigits.doctor:child_runtime",
     "import": "edgedigits.doctor:child_import",
 }

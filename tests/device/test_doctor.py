@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from edgedigits import machine
+from edgedigits.benchmark import machine
+from edgedigits.benchmark.machine import Throttling
 from edgedigits.diagnosis import Check, Diagnosis, diagnosis_text
 from edgedigits.doctor import IMAGE, _warnings, managed, package_remedy, runtime_remedy
-from edgedigits.machine import Throttling
 from edgedigits.runtimes.table import RUNTIMES
 from edgedigits.runtimes.wheels import CHECKED, Platform
 from edgedigits.system.endings import killed_by

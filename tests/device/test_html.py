@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from edgedigits.benchmark.machine import Threat
+from edgedigits.benchmark.result import BenchmarkReport, LatencyRow, SustainedPoint
 from edgedigits.html import page
-from edgedigits.machine import Threat
-from edgedigits.measured import BenchmarkReport, LatencyRow, SustainedPoint
 from edgedigits.parity.check import Flip, ParityReport
 from edgedigits.results import load_benchmark, load_parity
 from edgedigits.verdict import duration, recommend, tied

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgedigits import machine
+from edgedigits.benchmark import machine
+from edgedigits.benchmark.compare import compare, comparison_text
 from edgedigits.bundle.bundle import Bundle
-from edgedigits.compare import compare, comparison_text
 from edgedigits.errors import InputError
 from edgedigits.html import page
 from edgedigits.parity.check import check_parity

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, features
 
-from edgedigits import machine
+from edgedigits.benchmark import machine
+from edgedigits.benchmark.result import BenchmarkReport, LatencyRow, StartRow, SustainedPoint
 from edgedigits.bundle.bundle import GOLDEN, INPUTS, MANIFEST, Bundle, Manifest
 from edgedigits.bundle.rows import describe
-from edgedigits.measured import BenchmarkReport, LatencyRow, StartRow, SustainedPoint
 from edgedigits.parity.check import Flip, ParityReport, ParityRow
 from edgedigits.runtimes.tensors import AnyArray
 from edgedigits.system.files import sha256

@@ -24,12 +24,12 @@ import numpy as np
 import samples
 from tape import Tape, changed_bytes, changed_json
 
+from edgedigits.benchmark.compare import compare, comparison_text
 from edgedigits.bundle.arrays import WHOLE, from_npz, read_npy
 from edgedigits.bundle.bundle import GOLDEN, INPUTS, MANIFEST, Bundle
 from edgedigits.bundle.dataset import load_28x28, load_xy
 from edgedigits.bundle.inspection import examine
 from edgedigits.classifier import open_artifact
-from edgedigits.compare import compare, comparison_text
 from edgedigits.errors import EdgeDigitsError
 from edgedigits.html import page
 from edgedigits.pictures.preprocessing import look

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from edgedigits.benchmark import measure
+from edgedigits.benchmark.measure import measure
 from edgedigits.bundle.bundle import Bundle
 from edgedigits.errors import ModelError
 from edgedigits.parity.check import check_parity

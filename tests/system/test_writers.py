@@ -39,7 +39,7 @@ ALLOWED = {
     "edgedigits/kit/debian.py:_private_state": "below a scratch folder",
     "edgedigits/parity/worker.py:*": "the parent's scratch folder",
     "edgedigits/bundle/signature.py:make_keys": "keys are made only where nothing is, and removed if that fails",
-    "edgedigits/timing.py:child_window": "the parent's scratch folder",
+    "edgedigits/benchmark/timing.py:child_window": "the parent's scratch folder",
     "export/edgedigits_export/export.py:fill": "the folder that its callers give is a temporary",
     "export/edgedigits_export/export.py:_npz": "writes into memory",
     "export/edgedigits_export/train.py:finish_cut_short": "a whole file is renamed",

@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from edgedigits import machine
+from edgedigits.benchmark import machine
+from edgedigits.benchmark.percentiles import Distribution
+from edgedigits.benchmark.result import BenchmarkReport, SustainedPoint, latency_row, start_row
 from edgedigits.bundle.bundle import Artifact, Bundle
 from edgedigits.errors import InputError, RuntimeUnavailableError
-from edgedigits.measured import BenchmarkReport, SustainedPoint, latency_row, start_row
-from edgedigits.percentiles import Distribution
 from edgedigits.runtimes.table import CHOSEN_ONLY_BY_NAME, RUNTIMES, runtime_info
 from edgedigits.system.isolation import Outcome, run_in_child
 from edgedigits.system.scratch import scratch_folder

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import edgedigits
-from edgedigits.machine import Throttling, conditions, describe, invalid, threats, throttling
+from edgedigits.benchmark.machine import Throttling, conditions, describe, invalid, threats, throttling
 from edgedigits.runtimes.table import RUNTIMES
 
 FACTS = describe()

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from edgedigits.benchmark.percentiles import Distribution, Samples
 from edgedigits.bundle.bundle import Bundle
-from edgedigits.percentiles import Distribution, Samples
 from edgedigits.runtimes.tensors import FloatArray
 
 WARM_UP_CALLS, WARM_UP_SECONDS = 10, 0.5

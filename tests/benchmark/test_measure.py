@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from edgedigits.benchmark import measure
+from edgedigits.benchmark.measure import measure
+from edgedigits.benchmark.result import BenchmarkReport, LatencyRow
 from edgedigits.bundle.bundle import Bundle
 from edgedigits.errors import BundleError, InputError, RuntimeUnavailableError
-from edgedigits.measured import BenchmarkReport, LatencyRow
 from edgedigits.report import benchmark_text
 
 QUICK: dict[str, Any] = {"windows": 2, "min_seconds": 0.2, "starts": 1}

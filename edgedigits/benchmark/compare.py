@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from edgedigits.benchmark.result import BenchmarkReport, LatencyRow
 from edgedigits.errors import InputError
-from edgedigits.measured import BenchmarkReport, LatencyRow
 from edgedigits.report import table
 
 SIGNIFICANT = 0.05

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from edgedigits.benchmark.machine import Threat
+from edgedigits.benchmark.percentiles import Distribution, percentiles
 from edgedigits.bundle.bundle import Artifact
-from edgedigits.machine import Threat
-from edgedigits.percentiles import Distribution, percentiles
 from edgedigits.runtimes.table import RUNTIMES
 from edgedigits.system.isolation import Outcome
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgedigits.percentiles import PERCENTILES, Distribution, percentiles, samples_needed, upper_rank
+from edgedigits.benchmark.percentiles import PERCENTILES, Distribution, percentiles, samples_needed, upper_rank
 
 lists = st.lists(st.integers(0, 50) | st.integers(0, 10**12), min_size=1, max_size=200)
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgedigits.compare import bootstrap_ratio, compare, comparison_text, mann_whitney, smallest_p
+from edgedigits.benchmark.compare import bootstrap_ratio, compare, comparison_text, mann_whitney, smallest_p
+from edgedigits.benchmark.machine import Threat
+from edgedigits.benchmark.result import BenchmarkReport
 from edgedigits.errors import InputError
-from edgedigits.machine import Threat
-from edgedigits.measured import BenchmarkReport
 from edgedigits.results import load_benchmark
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
