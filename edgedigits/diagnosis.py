@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgedigits.benchmark.machine import Threat
-from edgedigits.report import table
+from edgedigits.report.text import table
 from edgedigits.runtimes.wheels import CHECKED, Platform
 
 

@@ -54,7 +54,7 @@ def benchmark(
     """
     from edgedigits.benchmark.measure import measure
     from edgedigits.bundle.bundle import Bundle
-    from edgedigits.report import benchmark_text
+    from edgedigits.report.text import benchmark_text
 
     report = measure(
         Bundle(bundle, signed_by=signed_by),

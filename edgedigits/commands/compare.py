@@ -42,7 +42,7 @@ def compare(old: Path, new: Path, max_regress: float, across_machines: bool, jso
     status is then 1, also if a row ran in OLD and fails in NEW. It is 2 if too few windows leave that open.
     """
     from edgedigits.benchmark import compare as comparing
-    from edgedigits.results import load_benchmark
+    from edgedigits.report.loading import load_benchmark
 
     found = comparing.compare(
         load_benchmark(old), load_benchmark(new), max_regress=max_regress, across_machines=across_machines

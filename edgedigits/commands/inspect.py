@@ -36,7 +36,7 @@ def inspect(
     """
     from edgedigits.bundle.bundle import Bundle
     from edgedigits.bundle.inspection import examine
-    from edgedigits.report import inspect_text, layers_text
+    from edgedigits.report.text import inspect_text, layers_text
 
     if keys:  # what they did not sign is not looked at
         Bundle(bundle, signed_by=keys)

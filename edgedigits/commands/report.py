@@ -19,10 +19,10 @@ def report(bench: Path, parity_file: Path | None, output: Path) -> None:
     BENCH is a file of `edgedigits benchmark --json`, PARITY one of `edgedigits parity --json`; without it nothing is
     known of the answers, and the page says so.
     """
-    from edgedigits.html import page
-    from edgedigits.results import load_benchmark, load_parity
+    from edgedigits.report.loading import load_benchmark, load_parity
+    from edgedigits.report.page import page
+    from edgedigits.report.recommendation import recommend
     from edgedigits.system.files import write_text
-    from edgedigits.verdict import recommend
 
     measured = load_benchmark(bench)
     proved = None if parity_file is None else load_parity(parity_file)

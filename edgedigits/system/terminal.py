@@ -25,7 +25,7 @@ def emit(facts: Any, text: str, json_file: str | None) -> None:
     """Print the text, and write the JSON where asked; with ``-`` only the JSON goes to standard output."""
     end_progress()
     if json_file is not None:
-        from edgedigits.report import to_json
+        from edgedigits.report.text import to_json
         from edgedigits.system.files import write_text
 
         if json_file == "-":

@@ -17,7 +17,7 @@ from edgedigits.benchmark.compare import bootstrap_ratio, compare, comparison_te
 from edgedigits.benchmark.machine import Threat
 from edgedigits.benchmark.result import BenchmarkReport
 from edgedigits.errors import InputError
-from edgedigits.results import load_benchmark
+from edgedigits.report.loading import load_benchmark
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 FIVE = (1000, 1010, 1020, 1030, 1040)

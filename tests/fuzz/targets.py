@@ -31,9 +31,9 @@ from edgedigits.bundle.dataset import load_28x28, load_xy
 from edgedigits.bundle.inspection import examine
 from edgedigits.classifier import open_artifact
 from edgedigits.errors import EdgeDigitsError
-from edgedigits.html import page
 from edgedigits.pictures.preprocessing import look
-from edgedigits.results import load_benchmark, load_parity
+from edgedigits.report.loading import load_benchmark, load_parity
+from edgedigits.report.page import page
 from edgedigits.runtimes.oracle.arithmetic import NumpyAdapter
 from edgedigits.runtimes.oracle.reader import read_graph
 from edgedigits.system.limits import MOST_ARRAY_BYTES, MOST_CHARACTERS, RefusedError

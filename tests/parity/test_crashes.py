@@ -24,7 +24,7 @@ from edgedigits.bundle.bundle import Bundle
 from edgedigits.errors import ModelError
 from edgedigits.parity.check import check_parity
 from edgedigits.parity.layers import inspect_layers
-from edgedigits.report import benchmark_text, parity_text
+from edgedigits.report.text import benchmark_text, parity_text
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Replace = Callable[[str, bytes], Path]

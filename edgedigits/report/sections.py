@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edgedigits import svg
 from edgedigits.benchmark.result import BenchmarkReport, LatencyRow, StartRow
-from edgedigits.markup import Markup, data_table, joined, tag
 from edgedigits.parity.check import ParityReport, ParityRow
-from edgedigits.verdict import significant
+from edgedigits.report import charts
+from edgedigits.report.markup import Markup, data_table, joined, tag
+from edgedigits.report.recommendation import significant
 
 MOST_LISTED = 50
 EMPTY = Markup("")
@@ -132,7 +132,7 @@ def latency(bench: BenchmarkReport, rows: Sequence[LatencyRow], chosen: LatencyR
                     f"One image a call on {threads}, from float32 pixels to logits. Logarithmic time; every sample is "
                     "drawn, none dropped. Lines: p50 solid, p90 dashed, p99 dotted."
                 ),
-                svg.latency(drawn, chosen) if drawn else EMPTY,
+                charts.latency(drawn, chosen) if drawn else EMPTY,
                 data_table("Latency, nanoseconds", head, cells, 2, marked),
                 said(
                     "A percentile stands only where its samples suffice at 99 % confidence."
@@ -142,7 +142,7 @@ def latency(bench: BenchmarkReport, rows: Sequence[LatencyRow], chosen: LatencyR
             section(
                 "Windows",
                 said("The median of each window, a fresh process, around its row's. The band is 10 % wide."),
-                svg.windows(rows, chosen),
+                charts.windows(rows, chosen),
                 data_table("Medians of windows", ["artifact", "runtime", "spread", "medians, ns"], medians, 2, marked),
             ),
         ]
@@ -159,7 +159,7 @@ def batches(rows: Sequence[LatencyRow], chosen: LatencyRow | None) -> Markup:
             row.artifact,
             row.runtime,
             "-" if row.knee is None else f"{row.knee:,}",
-            *(svg.rate(int(s) / max(row.batch_ns[s], 1) * 1e9) if s in row.batch_ns else "-" for s in sizes),
+            *(charts.rate(int(s) / max(row.batch_ns[s], 1) * 1e9) if s in row.batch_ns else "-" for s in sizes),
         ]
         for row in rows
     ]
@@ -167,7 +167,7 @@ def batches(rows: Sequence[LatencyRow], chosen: LatencyRow | None) -> Markup:
     return section(
         "Throughput by batch",
         said("Images a second against images a call, both logarithmic. The ring is the knee: 90 % of the best rate."),
-        svg.throughput(rows, chosen),
+        charts.throughput(rows, chosen),
         data_table("Images a second by batch size", head, cells, 2, [i for i, row in enumerate(rows) if row is chosen]),
     )
 
@@ -192,15 +192,15 @@ def threads(rows: Sequence[LatencyRow], chosen: LatencyRow | None) -> Markup:
 
 def starts(bench: BenchmarkReport) -> Markup:
     """Cold starts, split, and their memory."""
-    rows = sorted((s for s in bench.starts if s.status == "ok"), key=lambda s: sum(svg.parts_of(s)))
+    rows = sorted((s for s in bench.starts if s.status == "ok"), key=lambda s: sum(charts.parts_of(s)))
     if not rows:
         return EMPTY
-    head = ["runtime", "artifact", *(f"{part} ms" for part in svg.START_PARTS), "total ms", "starts"]
+    head = ["runtime", "artifact", *(f"{part} ms" for part in charts.START_PARTS), "total ms", "starts"]
     cells = [
         [
             row.runtime,
             row.artifact,
-            *(significant(part / 1e6) for part in (*svg.parts_of(row), sum(svg.parts_of(row)))),
+            *(significant(part / 1e6) for part in (*charts.parts_of(row), sum(charts.parts_of(row)))),
             str(row.samples),
         ]
         for row in rows
@@ -212,10 +212,10 @@ def starts(bench: BenchmarkReport) -> Markup:
             section(
                 "Cold start",
                 said("From nothing to the first answer, medians over fresh processes."),
-                svg.starts(rows),
+                charts.starts(rows),
                 data_table("Cold start, milliseconds", head, cells, 2),
             ),
-            section("Memory", said("Peak resident set of a cold start."), svg.bars(memory)) if memory else EMPTY,
+            section("Memory", said("Peak resident set of a cold start."), charts.bars(memory)) if memory else EMPTY,
         ]
     )
 
@@ -240,7 +240,7 @@ def sustained(bench: BenchmarkReport) -> Markup:
     return section(
         "Sustained",
         said(f"{where}, a process a step; the axis starts at zero."),
-        svg.sustained(points),
+        charts.sustained(points),
         data_table("Sustained run", head, cells, 0),
     )
 

@@ -14,10 +14,10 @@ import pytest
 
 from edgedigits.benchmark.machine import Threat
 from edgedigits.benchmark.result import BenchmarkReport, LatencyRow, SustainedPoint
-from edgedigits.html import page
 from edgedigits.parity.check import Flip, ParityReport
-from edgedigits.results import load_benchmark, load_parity
-from edgedigits.verdict import duration, recommend, tied
+from edgedigits.report.loading import load_benchmark, load_parity
+from edgedigits.report.page import page
+from edgedigits.report.recommendation import duration, recommend, tied
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 FLOAT, INT8, ONNX = "float32.tflite", "int8.tflite", "float32.onnx"

@@ -16,10 +16,10 @@ from edgedigits.benchmark import machine
 from edgedigits.benchmark.compare import compare, comparison_text
 from edgedigits.bundle.bundle import Bundle
 from edgedigits.errors import InputError
-from edgedigits.html import page
 from edgedigits.parity.check import check_parity
-from edgedigits.report import to_json
-from edgedigits.results import PARTS, load_benchmark, load_parity
+from edgedigits.report.loading import PARTS, load_benchmark, load_parity
+from edgedigits.report.page import page
+from edgedigits.report.text import to_json
 from edgedigits.system.limits import MOST_JSON_BYTES, printable
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path, PurePath
 from typing import Any
 
-from edgedigits import sections, svg
 from edgedigits.benchmark.result import BenchmarkReport, LatencyRow
-from edgedigits.markup import Markup, facts, joined, tag
 from edgedigits.parity.check import ParityReport
-from edgedigits.verdict import Verdict, duration, median_ns, name, recommend, sentence
+from edgedigits.report import charts, sections
+from edgedigits.report.markup import Markup, facts, joined, tag
+from edgedigits.report.recommendation import Verdict, duration, median_ns, name, recommend, sentence
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 STYLE = Path(__file__).with_name("report.css")
@@ -70,7 +70,7 @@ def _figures(bench: BenchmarkReport, row: LatencyRow) -> Markup:
     pairs += [("p99", duration(row.p99_ns))] if row.p99_ns is not None else []
     pairs += [("file", f"{row.bytes / 1000:.1f} kB")]
     if start is not None:
-        pairs.append(("cold start", duration(sum(svg.parts_of(start)))))
+        pairs.append(("cold start", duration(sum(charts.parts_of(start)))))
         pairs += [("peak memory", sections.megabytes(start.peak_rss_bytes))] if start.peak_rss_bytes else []
     return tag("dl", *(tag("div", tag("dd", value), tag("dt", key)) for key, value in pairs), class_="figures")
 
@@ -93,7 +93,7 @@ def _warnings(bench: BenchmarkReport) -> Markup:
 def _sizes(bench: BenchmarkReport) -> Markup:
     sizes = sorted({(row.bytes, row.artifact) for row in bench.rows})
     items = [(artifact, "", float(count), f"{count:,} bytes") for count, artifact in sizes]
-    return sections.section("File sizes", svg.bars(items)) if items else sections.EMPTY
+    return sections.section("File sizes", charts.bars(items)) if items else sections.EMPTY
 
 
 def _machine(bench: BenchmarkReport) -> Markup:

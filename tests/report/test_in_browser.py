@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgedigits.html import page
-from edgedigits.results import load_benchmark, load_parity
+from edgedigits.report.loading import load_benchmark, load_parity
+from edgedigits.report.page import page
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 REQUIRED = os.environ.get("EDGEDIGITS_BROWSER") == "required"

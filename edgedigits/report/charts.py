@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from edgedigits.benchmark.result import NOISY, LatencyRow, StartRow, SustainedPoint
-from edgedigits.markup import Markup, tag
-from edgedigits.verdict import duration, median_ns, significant
+from edgedigits.report.markup import Markup, tag
+from edgedigits.report.recommendation import duration, median_ns, significant
 
 STRIP, MOST_BINS = 50, 260
 Place = Callable[[float], float]
