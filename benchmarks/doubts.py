@@ -64,6 +64,8 @@ def measure(quick: bool) -> Row:
     from drawing import FAMILIES
     from scrawls import KINDS
 
+    from edgedigits.pictures import plausibility
+
     rows: dict[str, Row] = {}
     for name in (*FAMILIES, *KINDS):
         progress(name)

@@ -18,8 +18,8 @@ def doctor(timeout: float, memory_bytes: int | None, json_file: str | None) -> N
     Every runtime is tried on one image, in a process of its own, so that a crash is a line here. The exit status is 0
     if a runtime works and none that is installed fails, and 1 if not.
     """
-    from edgedigits.diagnosis import diagnosis_text
-    from edgedigits.doctor import examine
+    from edgedigits.doctor.diagnosis import diagnosis_text
+    from edgedigits.doctor.examination import examine
 
     found = examine(
         timeout=timeout, memory_bytes=memory_bytes, on_check=lambda check: progress(f"{check.name}: {check.status}")

@@ -22,8 +22,8 @@ TASKS = {
     "window": "edgedigits.benchmark.timing:child_window",
     "start": "edgedigits.benchmark.timing:child_start",
     "sustained": "edgedigits.benchmark.timing:child_sustained",
-    "runtime": "edgedigits.doctor:child_runtime",
-    "import": "edgedigits.doctor:child_import",
+    "runtime": "edgedigits.doctor.examination:child_runtime",
+    "import": "edgedigits.doctor.examination:child_import",
 }
 
 

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from edgedigits.benchmark import machine
 from edgedigits.benchmark.machine import Threat, Throttling
-from edgedigits.diagnosis import Check, Diagnosis
+from edgedigits.doctor.diagnosis import Check, Diagnosis
 from edgedigits.errors import ModelError, RuntimeUnavailableError
 from edgedigits.runtimes.table import CHOSEN_ONLY_BY_NAME, RUNTIMES, RuntimeInfo
 from edgedigits.runtimes.wheels import Platform, advice_for, dependency_line, here, wheel_for

@@ -16,8 +16,8 @@ import pytest
 
 from edgedigits.benchmark import machine
 from edgedigits.benchmark.machine import Throttling
-from edgedigits.diagnosis import Check, Diagnosis, diagnosis_text
-from edgedigits.doctor import IMAGE, _warnings, managed, package_remedy, runtime_remedy
+from edgedigits.doctor.diagnosis import Check, Diagnosis, diagnosis_text
+from edgedigits.doctor.examination import IMAGE, _warnings, managed, package_remedy, runtime_remedy
 from edgedigits.runtimes.table import RUNTIMES
 from edgedigits.runtimes.wheels import CHECKED, Platform
 from edgedigits.system.endings import killed_by
@@ -98,7 +98,7 @@ class TestThisMachine:
 
     def test_nothing_heavy_is_imported_but_in_a_child(self) -> None:
         code = (
-            "import sys, edgedigits.commands.doctor, edgedigits.diagnosis, edgedigits.doctor, edgedigits.system.terminal\n"
+            "import sys, edgedigits.commands.doctor, edgedigits.doctor.diagnosis, edgedigits.doctor.examination, edgedigits.system.terminal\n"
             "assert not {'numpy', 'PIL', 'flatbuffers'} & set(sys.modules)"
         )
         assert subprocess.run([sys.executable, "-c", code]).returncode == 0
