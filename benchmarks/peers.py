@@ -138,7 +138,7 @@ def numpy_pass(bundle: Bundle) -> Call:
 def keras_model(bundle: Bundle) -> Any:
     import tensorflow as tf
 
-    from edgedigits_export.model import build
+    from edgedigits_export.training.model import build
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     weights = weights_of_in_child()

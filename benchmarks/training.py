@@ -1,4 +1,4 @@
-"""Training: the notebook's plain ``fit`` against ``edgedigits_export.train.train``.
+"""Training: the notebook's plain ``fit`` against ``edgedigits_export.training.notebook.train``.
 
 Same network, seed, data, batches and optimizer; 40 epochs of 32. Every repetition is a fresh process. Timed is all that
 stands between the data and the trained model: seed, build, compile, fit; ours also computes the logits for the history.
@@ -23,7 +23,7 @@ def child(request: Row) -> Row:
 
     from edgedigits.bundle.dataset import load_xy
     from edgedigits.parity.metrics import errors
-    from edgedigits_export.train import train
+    from edgedigits_export.training.notebook import train
 
     x, y = load_xy(DATA)
     keras.ops.convert_to_tensor(x[:1])  # TensorFlow starts here, for all alike

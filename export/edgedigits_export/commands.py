@@ -118,17 +118,18 @@ def _hold(claim: AbstractContextManager[None]) -> None:
 def train(data: Path | None, out: Path, seed: int, epochs: int | None, recipe: str) -> None:
     """Train the 400-25-15-10 network; write model.keras, history.json and the figures."""
     from edgedigits.system.files import claimed
-    from edgedigits_export import train as training
+    from edgedigits_export.training import notebook as training
 
     x, y = _data(data)
     training.finish_cut_short(out)
     written = ("model.keras", "history.json", "samples.png", "loss.png", "mistakes.png")
     _hold(claimed(*(out / name for name in written)))
     unseen = _unseen(data)
-    from edgedigits_export.chatter import start_tensorflow
+    from edgedigits_export.quiet import start_tensorflow
 
     start_tensorflow()
-    from edgedigits_export import figures, robust
+    from edgedigits_export import figures
+    from edgedigits_export.training import robust
 
     images = robust.sources(data or Path("data"), x, y) if recipe == "robust" else None
     epochs = epochs or (training.EPOCHS if images is None else robust.EPOCHS)
@@ -200,10 +201,10 @@ def export(
 
     The parity of each artifact is proven on all of X, so give the data that the model was made for.
     """
-    from edgedigits_export.calibration import temperature_for
-    from edgedigits_export.export import claimed_bundle, export_bundle
-    from edgedigits_export.model import load, require
-    from edgedigits_export.train import history_of
+    from edgedigits_export.converting.bundle import claimed_bundle, export_bundle
+    from edgedigits_export.training.calibration import temperature_for
+    from edgedigits_export.training.model import load, require
+    from edgedigits_export.training.notebook import history_of
 
     require(model_path)
     _hold(claimed_bundle(out))

@@ -17,7 +17,7 @@ from PIL import Image
 
 from edgedigits.bundle.bundle import Bundle
 from edgedigits.classifier import Classifier
-from edgedigits_export.train import history_of
+from edgedigits_export.training.notebook import history_of
 
 interrupting = pytest.importorskip("interrupting", reason="it sets another process's limits, as only Linux can")
 

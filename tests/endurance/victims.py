@@ -25,9 +25,26 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 LOADED = (
-    *("edgedigits.cli", "edgedigits.parity.check", "edgedigits_export.commands", "edgedigits_export.export", "onnx"),
-    *("edgedigits_export.figures", "edgedigits_export.robust", "edgedigits_export.train", "keras", "tensorflow.lite"),
-    *("edgedigits_export.int8_fit", "edgedigits_export.int8_graph", "edgedigits_export.int8_round", "tf2onnx.convert"),
+    *(
+        "edgedigits.cli",
+        "edgedigits.parity.check",
+        "edgedigits_export.commands",
+        "edgedigits_export.converting.bundle",
+        "onnx",
+    ),
+    *(
+        "edgedigits_export.figures",
+        "edgedigits_export.training.robust",
+        "edgedigits_export.training.notebook",
+        "keras",
+        "tensorflow.lite",
+    ),
+    *(
+        "edgedigits_export.int8.fit",
+        "edgedigits_export.int8.graph",
+        "edgedigits_export.int8.rounding",
+        "tf2onnx.convert",
+    ),
     *("tensorflow.lite.tools.flatbuffer_utils", "matplotlib.figure", "matplotlib.backends.backend_agg"),
 )
 F_SETPIPE_SZ, MOST_PRINTED = 1031, 1 << 20  # the first from linux/fcntl.h; Python names it since 3.10.1

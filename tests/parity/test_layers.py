@@ -20,7 +20,7 @@ from edgedigits.report.text import layers_text
 from edgedigits.runtimes.oracle.arithmetic import NumpyAdapter
 from edgedigits.runtimes.oracle.reader import read_graph
 from edgedigits.runtimes.tensors import FloatArray
-from edgedigits_export.chatter import caught
+from edgedigits_export.quiet import caught
 
 RUNTIMES = ("numpy", "litert")
 

@@ -50,7 +50,7 @@ import sys
 import onnx
 from onnx import numpy_helper
 from edgedigits.bundle.bundle import Bundle
-from edgedigits_export.model import build
+from edgedigits_export.training.model import build
 
 tensors = onnx.load_model_from_string(Bundle().read("float32.onnx")).graph.initializer
 arrays = {array.shape: array for array in map(numpy_helper.to_array, tensors)}

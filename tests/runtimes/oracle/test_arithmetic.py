@@ -24,7 +24,7 @@ from edgedigits.runtimes.oracle.arithmetic import OPERATORS, NumpyAdapter
 from edgedigits.runtimes.oracle.flatbuffer import schema
 from edgedigits.runtimes.oracle.reader import read_chain
 from edgedigits.runtimes.table import RUNTIMES
-from edgedigits_export.chatter import caught
+from edgedigits_export.quiet import caught
 
 Array = npt.NDArray[Any]
 HERE = Path(__file__).parent

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgedigits.errors import ExportError
 from edgedigits.runtimes.tensors import FloatArray
-from edgedigits_export.chatter import caught
+from edgedigits_export.quiet import caught
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgedigits.runtimes.tensors import FloatArray
-from edgedigits_export.chatter import caught
-from edgedigits_export.int8_file import QuantizationError, convert, measure, packed
+from edgedigits_export.int8.file import QuantizationError, convert, measure, packed
+from edgedigits_export.quiet import caught
 
 if TYPE_CHECKING:
     import keras
@@ -99,8 +99,8 @@ def quantize(
     """
     import tensorflow as tf
 
-    from edgedigits_export.int8_fit import tuned
-    from edgedigits_export.int8_graph import read, refuse_nan
+    from edgedigits_export.int8.fit import tuned
+    from edgedigits_export.int8.graph import read, refuse_nan
 
     start = time.perf_counter()
     say = progress or (lambda line: None)

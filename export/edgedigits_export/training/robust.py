@@ -21,11 +21,11 @@ from edgedigits.errors import InputError
 from edgedigits.parity.metrics import errors
 from edgedigits.pictures.preprocessing import to_rows
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
-from edgedigits_export.augment import ROBUST, copies
-from edgedigits_export.calibration import FOLDS, LEAST_HELD_BACK, fit_temperature, folds
-from edgedigits_export.golden import logits_of
-from edgedigits_export.model import build
-from edgedigits_export.train import SEED, Training, finished
+from edgedigits_export.converting.golden import logits_of
+from edgedigits_export.training.augmentation import ROBUST, copies
+from edgedigits_export.training.calibration import FOLDS, LEAST_HELD_BACK, fit_temperature, folds
+from edgedigits_export.training.model import build
+from edgedigits_export.training.notebook import SEED, Training, finished
 
 if TYPE_CHECKING:
     import keras
@@ -61,7 +61,7 @@ def train_robust(
     """Adam on sparse categorical cross-entropy from logits, batches of 250, fresh copies of the digits each epoch.
 
     On one machine the run repeats exactly from its seed. The arguments are those of
-    :func:`edgedigits_export.train.train`, and ``images``, (m, 28, 28) uint8: what X was made from.
+    :func:`edgedigits_export.training.notebook.train`, and ``images``, (m, 28, 28) uint8: what X was made from.
     """
     import keras
 

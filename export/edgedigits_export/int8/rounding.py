@@ -13,7 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from edgedigits.runtimes.tensors import FloatArray
-from edgedigits_export.int8_graph import Graph, Grid, Stage, apply, floats, run
+from edgedigits_export.int8.graph import Graph, Grid, Stage, apply, floats, run
 
 
 def split(graph: Graph, room: int) -> None:

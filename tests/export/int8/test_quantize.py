@@ -11,9 +11,8 @@ import pytest
 keras = pytest.importorskip("keras")
 
 from edgedigits.errors import ExportError  # noqa: E402
-from edgedigits_export import int8_fit  # noqa: E402
-from edgedigits_export.int8 import QuantizationError, quantize  # noqa: E402
-from edgedigits_export.int8_file import open_file  # noqa: E402
+from edgedigits_export.int8.file import open_file  # noqa: E402
+from edgedigits_export.int8.quantize import QuantizationError, quantize  # noqa: E402
 
 layers = keras.layers
 
@@ -50,7 +49,7 @@ def dense(made: tuple[Any, Any]) -> Any:
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thirtieth of the work, where only the way matters and not how far it leads."""
     for name, value in (("FLOAT_STEPS", 50), ("GRID_STEPS", 50), ("BLENDS", 2000)):
-        monkeypatch.setattr(int8_fit, name, value)
+        monkeypatch.setattr(fit, name, value)
 
 
 def test_the_digits_model_meets_the_target_and_repeats(trained: tuple[Any, Path], data: Path) -> None:

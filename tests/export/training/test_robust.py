@@ -19,11 +19,12 @@ from edgedigits.errors import InputError
 from edgedigits.parity.check import check_parity
 from edgedigits.parity.metrics import errors, expected_calibration_error
 from edgedigits.runtimes.tensors import FloatArray
-from edgedigits_export import calibration, packaged, robust
-from edgedigits_export.export import export_bundle
-from edgedigits_export.golden import logits_of
-from edgedigits_export.model import build
-from edgedigits_export.train import save
+from edgedigits_export.converting import packaged
+from edgedigits_export.converting.bundle import export_bundle
+from edgedigits_export.converting.golden import logits_of
+from edgedigits_export.training import calibration, robust
+from edgedigits_export.training.model import build
+from edgedigits_export.training.notebook import save
 
 DIGITS = tuple[Any, Any, Any]
 

@@ -21,7 +21,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from edgedigits.runtimes.tensors import FloatArray
-from edgedigits_export.int8_file import QuantizationError
+from edgedigits_export.int8.file import QuantizationError
 
 Span = tuple[float, float]
 

@@ -15,8 +15,8 @@ import pytest
 
 from edgedigits.bundle.dataset import load_xy
 from edgedigits.system.files import sha256
-from edgedigits_export import model as models
-from edgedigits_export.train import history_of, shapes, train
+from edgedigits_export.training import model as models
+from edgedigits_export.training.notebook import history_of, shapes, train
 
 
 def test_the_network_is_the_notebooks() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgedigits.errors import ExportError
-from edgedigits_export.chatter import start_tensorflow
+from edgedigits_export.quiet import start_tensorflow
 
 if TYPE_CHECKING:
     import keras

@@ -17,8 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 from edgedigits.runtimes.tensors import FloatArray
-from edgedigits_export.int8_graph import Graph, Stage, equalize, floats, rescale, run, set_spans
-from edgedigits_export.int8_round import round_to_grid, set_grids, split
+from edgedigits_export.int8.graph import Graph, Stage, equalize, floats, rescale, run, set_spans
+from edgedigits_export.int8.rounding import round_to_grid, set_grids, split
 
 BLENDS = 40_000
 BATCH = 1_000  # for a small dense model; one with more activations takes fewer

@@ -11,8 +11,8 @@ import pytest
 
 from edgedigits.bundle.dataset import load_28x28
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
-from edgedigits_export import augment as steps
-from edgedigits_export.augment import NONE, ROBUST, augment, copies
+from edgedigits_export.training import augmentation as steps
+from edgedigits_export.training.augmentation import NONE, ROBUST, augment, copies
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""How the bundles inside the package were made: ``python -m edgedigits_export.packaged data [NAME...]``.
+"""How the bundles inside the package were made: ``python -m edgedigits_export.converting.packaged data [NAME...]``.
 
 Each is what ``edgedigits train --recipe NAME`` and ``edgedigits export`` make at the default seed. What a bundle shares
 with the reference, byte for byte, is stored there only; :class:`edgedigits.bundle.bundle.Bundle` finds it.

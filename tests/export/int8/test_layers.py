@@ -17,7 +17,7 @@ keras = pytest.importorskip("keras")
 
 from edgedigits.bundle.bundle import Bundle  # noqa: E402
 from edgedigits.parity.layers import HEALTHY  # noqa: E402
-from edgedigits_export.export import export_bundle  # noqa: E402
+from edgedigits_export.converting.bundle import export_bundle  # noqa: E402
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

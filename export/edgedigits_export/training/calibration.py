@@ -15,7 +15,7 @@ from edgedigits.bundle.dataset import Labels
 from edgedigits.classifier import softmax
 from edgedigits.parity.metrics import BINS, expected_calibration_error
 from edgedigits.runtimes.tensors import FloatArray
-from edgedigits_export.golden import logits_of
+from edgedigits_export.converting.golden import logits_of
 
 FOLDS = 5
 LEAST_HELD_BACK = 100  # fewer say little of how often a sure answer is wrong
@@ -59,7 +59,7 @@ def temperature_for(training: dict[str, Any], x: FloatArray, y: Labels) -> float
     kept_out = folds(y) == FOLDS - 1
     if training.get("recipe") != "notebook" or kept_out.sum() < LEAST_HELD_BACK:
         return None
-    from edgedigits_export.train import train
+    from edgedigits_export.training.notebook import train
 
     rehearsal = train(x[~kept_out], y[~kept_out], seed=training["seed"], epochs=training["epochs"])
     return fit_temperature(logits_of(rehearsal.model, x[kept_out]), y[kept_out])

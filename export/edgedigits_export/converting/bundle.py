@@ -24,9 +24,11 @@ from edgedigits.runtimes.tensors import AnyArray, FloatArray
 from edgedigits.system.archive import write_zip
 from edgedigits.system.files import claimed, sha256, whole_directory, whole_file
 from edgedigits.system.scratch import scratch_folder
-from edgedigits_export import calibration, int8, onnx, tflite
-from edgedigits_export.chatter import caught
-from edgedigits_export.golden import logits_of
+from edgedigits_export.converting import onnx, tflite
+from edgedigits_export.converting.golden import logits_of
+from edgedigits_export.int8 import quantize
+from edgedigits_export.quiet import caught
+from edgedigits_export.training import calibration
 
 if TYPE_CHECKING:
     import keras
@@ -58,7 +60,7 @@ def export_bundle(
     """Write the bundle to ``out``, a directory or a .zip, whole or not at all.
 
     Args:
-        model: a Keras classifier of (n,) inputs, as :func:`edgedigits_export.model.load` gives it.
+        model: a Keras classifier of (n,) inputs, as :func:`edgedigits_export.training.model.load` gives it.
         x, y: the inputs that parity will be proven on, (m, n) float32, and their labels (m,).
         training: facts for the manifest.
         plain_int8: quantize as the converter does by itself, instead of tuning for parity.
@@ -89,7 +91,7 @@ def export_bundle(
     quantization: dict[str, Any] = {}
 
     def quantized() -> bytes:
-        result = int8.quantize(
+        result = quantize.quantize(
             model, x, plain=plain_int8, per_channel=not per_tensor, seed=seed, progress=on_step, verbose=verbose
         )
         quantization.update(result.facts())
