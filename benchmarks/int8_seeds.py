@@ -24,8 +24,8 @@ def child(request: Row) -> Row:
     from edgedigits.pictures.preprocessing import to_rows
     from edgedigits.runtimes.session import Session
     from edgedigits.runtimes.table import RUNTIMES
-    from edgedigits_export.converting.golden import logits_of
     from edgedigits_export.int8.quantize import quantize
+    from edgedigits_export.training.golden import logits_of
     from edgedigits_export.training.notebook import train
 
     x, y = load_xy(DATA)

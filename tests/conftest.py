@@ -22,9 +22,9 @@ from edgedigits.benchmark.measure import measure
 from edgedigits.bundle.bundle import INPUTS, MANIFEST, Bundle
 from edgedigits.bundle.dataset import Labels
 from edgedigits.parity.check import check_parity
-from edgedigits.report.text import to_json
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
 from edgedigits.system.files import sha256
+from edgedigits.system.text import to_json
 
 ROOT = Path(__file__).parents[1]
 RUNTIMES = ["litert", "onnxruntime"]

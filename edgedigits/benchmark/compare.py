@@ -11,7 +11,7 @@ import numpy as np
 
 from edgedigits.benchmark.result import BenchmarkReport, LatencyRow
 from edgedigits.errors import InputError
-from edgedigits.report.text import table
+from edgedigits.system.text import table
 
 SIGNIFICANT = 0.05
 RESAMPLES, SEED, CONFIDENCE = 10_000, 0, 0.95

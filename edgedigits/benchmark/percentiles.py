@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgedigits.parity.metrics import binomial_cdf
+from edgedigits.system.statistics import binomial_cdf
 
 Samples = npt.NDArray[np.int64]
 PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)

@@ -15,7 +15,7 @@ import numpy as np
 
 from edgedigits.bundle import rows
 from edgedigits.bundle.dataset import Labels
-from edgedigits.bundle.manifest import MANIFEST, Artifact, Manifest
+from edgedigits.bundle.manifest import MANIFEST, SIGNATURE, Artifact, Manifest
 from edgedigits.errors import BundleError, InputError
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
 from edgedigits.system.files import sha256
@@ -37,7 +37,6 @@ __all__ = [
     "GOLDEN", "INPUTS", "MANIFEST", "MODELS", "READER", "REFERENCE", "SIGNATURE", "Artifact", "Bundle", "Manifest",
 ]  # fmt: skip
 
-SIGNATURE = "manifest.sig"
 INPUTS = "inputs.npz"
 GOLDEN = "golden.npz"
 MODELS = Path(__file__).parents[1] / "models"
@@ -261,13 +260,12 @@ class Bundle:
             return self._arrays(GOLDEN, self.read(GOLDEN), unseen_logits=(["float32"], (None, None)))[0]
         return self._arrays(GOLDEN, self.read(GOLDEN), logits=(["float32"], (self.manifest.images, None)))[0]
 
-    def unseen(self, folder: Path) -> tuple[FloatArray, Labels]:
-        """The digits that no training and no tuning saw, from ``folder/unseen.npz``: X (m, 400) float32 and y (m,).
+    def unseen(self, folder: Path) -> tuple[AnyArray, Labels]:
+        """The digits that no training and no tuning saw, from ``folder/unseen.npz``: images (m, 28, 28) uint8 and labels (m,).
 
         Raises InputError if the file is missing or is not the one that the golden logits were made with.
         """
         from edgedigits.bundle.dataset import load_28x28
-        from edgedigits.pictures.preprocessing import to_rows
 
         if "unseen" not in self.manifest.data:
             raise InputError(f"{self.path} has no golden outputs on unseen digits; export it with unseen.npz by X.npy")
@@ -275,7 +273,7 @@ class Bundle:
         images, labels = load_28x28(path)
         if sha256(images.tobytes()) != self.manifest.data["unseen"]:
             raise InputError(f"{path}: not the digits that {self.path} was exported with; use the file it was")
-        return to_rows(images), labels
+        return images, labels
 
     def input_row(self, index: int) -> FloatArray:
         """``X[index]``, (n,) float32; from a directory only the block of rows around it is read and verified."""

@@ -18,7 +18,7 @@ from edgedigits.runtimes.tensors import TensorSpec
 from edgedigits.system.limits import MOST_ARRAY_BYTES, MOST_MODEL_BYTES, Facts, RefusedError, parse_json, short
 
 SCHEMA = 1
-MANIFEST = "manifest.json"
+MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 MOST_FILES = 64  # of each kind; a bundle has three artifacts and two files of arrays
 MOST_NAME = 100  # characters of a file's name, which some file systems end at 143
 MOST_SIDE = 2**24  # of a tensor, and of all its sides multiplied: 64 MB in float32

@@ -53,8 +53,8 @@ def benchmark(
     Every window of every row is a process of its own, in shuffled order. Ctrl-C ends the run and keeps what is done.
     """
     from edgedigits.benchmark.measure import measure
+    from edgedigits.benchmark.text import benchmark_text
     from edgedigits.bundle.bundle import Bundle
-    from edgedigits.report.text import benchmark_text
 
     report = measure(
         Bundle(bundle, signed_by=signed_by),

@@ -36,7 +36,8 @@ def inspect(
     """
     from edgedigits.bundle.bundle import Bundle
     from edgedigits.bundle.inspection import examine
-    from edgedigits.report.text import inspect_text, layers_text
+    from edgedigits.bundle.text import inspect_text
+    from edgedigits.parity.text import layers_text
 
     if keys:  # what they did not sign is not looked at
         Bundle(bundle, signed_by=keys)
@@ -46,7 +47,7 @@ def inspect(
         raise SystemExit(FAILED)
     opened = Bundle(bundle, signed_by=keys or None)
     if not int8:
-        from edgedigits.bundle.signature import state
+        from edgedigits.bundle.signing import state
 
         emit(examined.to_json() | {"signature": state(opened)}, inspect_text(opened), json_file)
         return

@@ -61,7 +61,7 @@ def parity(
     """
     from edgedigits.bundle.bundle import Bundle
     from edgedigits.parity.check import check_parity
-    from edgedigits.report.text import parity_text
+    from edgedigits.parity.text import parity_text
 
     report = check_parity(
         Bundle(bundle, signed_by=signed_by),

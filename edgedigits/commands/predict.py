@@ -193,7 +193,7 @@ def _show(
     if text or json_file == "-":
         emit(rows, text, json_file)
     elif json_file is not None:
-        from edgedigits.report.text import to_json
         from edgedigits.system.files import write_text
+        from edgedigits.system.text import to_json
 
         write_text(Path(json_file), to_json(rows))

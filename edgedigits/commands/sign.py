@@ -27,7 +27,8 @@ def sign(bundle: Path, key: str, output: Path | None, json_file: str | None) -> 
     key is asked for, or read from EDGEDIGITS_PASSWORD.
     """
     from edgedigits.bundle.bundle import Bundle
-    from edgedigits.bundle.signature import load_private, sign_bundle
+    from edgedigits.bundle.signature import load_private
+    from edgedigits.bundle.signing import sign_bundle
 
     def ask() -> str:
         return os.environ.get(PASSWORD_VARIABLE) or click.prompt(f"password of {key}", hide_input=True, err=True)

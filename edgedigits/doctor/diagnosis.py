@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgedigits.benchmark.machine import Threat
-from edgedigits.report.text import table
 from edgedigits.runtimes.wheels import CHECKED, Platform
+from edgedigits.system.text import table
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ def make_kit(
 
 def kit_text(kit: Kit) -> str:
     """The files, the size, and what to type on the device."""
-    from edgedigits.report.text import table
+    from edgedigits.system.text import table
 
     rows = [(file.name, f"{file.bytes:,}", file.sha256[:16]) for file in kit.files]
     lines = [table(("file", "bytes", "sha256"), rows), ""]

@@ -21,6 +21,7 @@ from edgedigits.runtimes.tensors import FloatArray
 from edgedigits.system.endings import memory_share
 from edgedigits.system.isolation import Children, Outcome
 from edgedigits.system.scratch import scratch_folder
+from edgedigits.system.statistics import rate_upper_bound
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def check_parity(
             f"nothing to run: none of {asked} "
             f"opens {', '.join(a.file for a in chosen)}; `edgedigits inspect` shows which runtimes do"
         )
-    x, labels = inputs if unseen is None else bundle.unseen(unseen)
+    x, labels = inputs if unseen is None else _unseen(bundle, unseen)
     golden = bundle.golden(unseen is not None)
     limits = timeout, memory_bytes or memory_share(workers)
     with scratch_folder() as folder, ThreadPoolExecutor(workers) as pool, Children("logits") as children:
@@ -203,6 +204,13 @@ def check_parity(
         installs = dict.fromkeys(RUNTIMES[r.runtime].install for r in rows if r.runtime != "tensorflow")
         raise RuntimeUnavailableError(f"no runtime is installed, so nothing was checked; {' or '.join(installs)}")
     return ParityReport(str(bundle.path), len(golden), unseen is not None, rows)
+
+
+def _unseen(bundle: Bundle, folder: Path) -> tuple[FloatArray, Labels]:
+    from edgedigits.pictures.preprocessing import to_rows
+
+    images, labels = bundle.unseen(folder)
+    return to_rows(images), labels
 
 
 def _plan(
@@ -260,7 +268,7 @@ def _compare(
         "mean_abs_diff": float(difference.mean()) if finite else None,
         "message": "" if finite else "some logits are NaN or infinite",
         "errors": metrics.errors(logits, labels),
-        "flip_rate_upper_95": metrics.rate_upper_bound(len(wrong), len(golden)),
+        "flip_rate_upper_95": rate_upper_bound(len(wrong), len(golden)),
         "accuracy_p": metrics.mcnemar(golden.argmax(axis=1) == labels, logits.argmax(axis=1) == labels),
     }
     if artifact.output.scale is not None and finite:

@@ -25,8 +25,8 @@ def emit(facts: Any, text: str, json_file: str | None) -> None:
     """Print the text, and write the JSON where asked; with ``-`` only the JSON goes to standard output."""
     end_progress()
     if json_file is not None:
-        from edgedigits.report.text import to_json
         from edgedigits.system.files import write_text
+        from edgedigits.system.text import to_json
 
         if json_file == "-":
             click.echo(to_json(facts), nl=False)

@@ -12,9 +12,9 @@ import pytest
 
 from edgedigits.benchmark.measure import measure
 from edgedigits.benchmark.result import BenchmarkReport, LatencyRow
+from edgedigits.benchmark.text import benchmark_text
 from edgedigits.bundle.bundle import Bundle
 from edgedigits.errors import BundleError, InputError, RuntimeUnavailableError
-from edgedigits.report.text import benchmark_text
 
 QUICK: dict[str, Any] = {"windows": 2, "min_seconds": 0.2, "starts": 1}
 ROW_KEYS = {"artifact", "runtime", "threads", "samples", "p50_ns", "p90_ns", "p99_ns", "invoke_p50_ns", "bytes"}

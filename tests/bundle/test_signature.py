@@ -17,17 +17,8 @@ from typing import Any
 import pytest
 
 from edgedigits.bundle.bundle import GOLDEN, MANIFEST, SIGNATURE, Bundle
-from edgedigits.bundle.signature import (
-    CONTEXT,
-    Signature,
-    load_private,
-    load_public,
-    make_keys,
-    require,
-    sign_bundle,
-    state,
-    trusted_keys,
-)
+from edgedigits.bundle.signature import CONTEXT, Signature, load_private, load_public, make_keys, require, trusted_keys
+from edgedigits.bundle.signing import sign_bundle, state
 from edgedigits.classifier import Classifier
 from edgedigits.errors import BundleError, EdgeDigitsError, InputError, SignatureError
 from edgedigits.system.files import sha256

@@ -45,7 +45,7 @@ def test_the_wheel_names_its_extras_and_commands(wheel: Path) -> None:
     extras = {line.split(": ")[1] for line in metadata.splitlines() if line.startswith("Provides-Extra: ")}
     assert extras == {"litert", "tflite-runtime", "onnxruntime", "runtimes", "sign", "export", "dev"}
     for command in ("run", "train", "export", "plot"):
-        assert f"{command} = edgedigits_export.commands:{command}" in points
+        assert f"{command} = edgedigits_export.commands.{command}:{command}" in points
 
 
 @pytest.fixture

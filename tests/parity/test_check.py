@@ -14,7 +14,7 @@ from edgedigits.classifier import Classifier
 from edgedigits.errors import BundleError, InputError, RuntimeUnavailableError
 from edgedigits.parity import metrics
 from edgedigits.parity.check import ParityReport, ParityRow, check_parity
-from edgedigits.report.text import parity_text
+from edgedigits.parity.text import parity_text
 from edgedigits.runtimes.tensors import FloatArray
 
 ROOT = Path(__file__).parents[2]

@@ -20,11 +20,12 @@ from typing import Any
 import pytest
 
 from edgedigits.benchmark.measure import measure
+from edgedigits.benchmark.text import benchmark_text
 from edgedigits.bundle.bundle import Bundle
 from edgedigits.errors import ModelError
 from edgedigits.parity.check import check_parity
 from edgedigits.parity.layers import inspect_layers
-from edgedigits.report.text import benchmark_text, parity_text
+from edgedigits.parity.text import parity_text
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Replace = Callable[[str, bytes], Path]

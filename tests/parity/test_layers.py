@@ -16,7 +16,7 @@ from dense_models import Layer, write
 from edgedigits.bundle.bundle import Bundle
 from edgedigits.errors import ModelError
 from edgedigits.parity.layers import HEALTHY, LayerError, layer_errors
-from edgedigits.report.text import layers_text
+from edgedigits.parity.text import layers_text
 from edgedigits.runtimes.oracle.arithmetic import NumpyAdapter
 from edgedigits.runtimes.oracle.reader import read_graph
 from edgedigits.runtimes.tensors import FloatArray

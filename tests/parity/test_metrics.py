@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -67,29 +66,6 @@ def test_lead_quanta_are_those_of_the_stored_integers(stored: metrics.Indices, s
 def test_errors(logits: FloatArray, labels: metrics.Indices) -> None:
     rows = zip(logits.tolist(), labels.tolist(), strict=True)
     assert metrics.errors(logits, labels) == sum(first_largest(row) != label for row, label in rows)
-
-
-def exact_cdf(k: int, n: int, p: Fraction) -> float:
-    return float(sum(math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k + 1)))
-
-
-@given(st.integers(0, 60), st.integers(1, 60), st.fractions(0, 1, max_denominator=1000))
-def test_binomial_cdf(k: int, n: int, p: Fraction) -> None:
-    assert metrics.binomial_cdf(k, n, float(p)) == pytest.approx(exact_cdf(min(k, n), n, p), abs=1e-12)
-
-
-@given(st.integers(0, 40), st.integers(1, 40))
-def test_upper_bound_is_where_so_few_events_become_unlikely(events: int, trials: int) -> None:
-    bound = metrics.rate_upper_bound(min(events, trials), trials)
-    assert min(events, trials) / trials <= bound <= 1.0
-    if events < trials:
-        assert exact_cdf(events, trials, Fraction(bound)) == pytest.approx(0.05, abs=1e-9)
-    else:
-        assert bound == 1.0
-
-
-def test_no_event_in_n_trials_is_the_rule_of_three() -> None:
-    assert metrics.rate_upper_bound(0, 5000) == pytest.approx(1 - 0.05 ** (1 / 5000), rel=1e-9)
 
 
 @given(arrays(np.bool_, (12,)), arrays(np.bool_, (12,)))

@@ -19,8 +19,8 @@ from edgedigits.errors import InputError
 from edgedigits.parity.check import check_parity
 from edgedigits.report.loading import PARTS, load_benchmark, load_parity
 from edgedigits.report.page import page
-from edgedigits.report.text import to_json
 from edgedigits.system.limits import MOST_JSON_BYTES, printable
+from edgedigits.system.text import to_json
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 JUNK = st.recursive(

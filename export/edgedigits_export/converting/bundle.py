@@ -25,10 +25,10 @@ from edgedigits.system.archive import write_zip
 from edgedigits.system.files import claimed, sha256, whole_directory, whole_file
 from edgedigits.system.scratch import scratch_folder
 from edgedigits_export.converting import onnx, tflite
-from edgedigits_export.converting.golden import logits_of
 from edgedigits_export.int8 import quantize
 from edgedigits_export.quiet import caught
 from edgedigits_export.training import calibration
+from edgedigits_export.training.golden import logits_of
 
 if TYPE_CHECKING:
     import keras

@@ -15,7 +15,7 @@ from edgedigits.bundle.dataset import Labels
 from edgedigits.classifier import softmax
 from edgedigits.parity.metrics import BINS, expected_calibration_error
 from edgedigits.runtimes.tensors import FloatArray
-from edgedigits_export.converting.golden import logits_of
+from edgedigits_export.training.golden import logits_of
 
 FOLDS = 5
 LEAST_HELD_BACK = 100  # fewer say little of how often a sure answer is wrong

@@ -19,7 +19,7 @@ from edgedigits.system.files import sha256, temporary_of, whole_files
 from edgedigits.system.limits import read_json
 from edgedigits.system.locks import held
 from edgedigits.system.scratch import scratch_folder
-from edgedigits_export.converting.golden import logits_of
+from edgedigits_export.training.golden import logits_of
 from edgedigits_export.training.model import build
 
 if TYPE_CHECKING:

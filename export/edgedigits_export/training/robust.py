@@ -21,9 +21,9 @@ from edgedigits.errors import InputError
 from edgedigits.parity.metrics import errors
 from edgedigits.pictures.preprocessing import to_rows
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
-from edgedigits_export.converting.golden import logits_of
 from edgedigits_export.training.augmentation import ROBUST, copies
 from edgedigits_export.training.calibration import FOLDS, LEAST_HELD_BACK, fit_temperature, folds
+from edgedigits_export.training.golden import logits_of
 from edgedigits_export.training.model import build
 from edgedigits_export.training.notebook import SEED, Training, finished
 

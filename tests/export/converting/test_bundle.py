@@ -15,7 +15,7 @@ from edgedigits.bundle.bundle import DEFAULT_BUNDLE, Bundle
 from edgedigits.classifier import Classifier
 from edgedigits.errors import ExportError
 from edgedigits.parity.check import check_parity
-from edgedigits_export.commands import is_signed
+from edgedigits_export.commands.export import is_signed
 from edgedigits_export.converting import onnx as onnx_export
 from edgedigits_export.converting.bundle import export_bundle
 from edgedigits_export.training import model as models

@@ -11,6 +11,7 @@ import pytest
 keras = pytest.importorskip("keras")
 
 from edgedigits.errors import ExportError  # noqa: E402
+from edgedigits_export.int8 import fit  # noqa: E402
 from edgedigits_export.int8.file import open_file  # noqa: E402
 from edgedigits_export.int8.quantize import QuantizationError, quantize  # noqa: E402
 

@@ -19,10 +19,10 @@ from edgedigits.errors import InputError
 from edgedigits.parity.check import check_parity
 from edgedigits.parity.metrics import errors, expected_calibration_error
 from edgedigits.runtimes.tensors import FloatArray
-from edgedigits_export.converting import packaged
+from edgedigits_export import packaged
 from edgedigits_export.converting.bundle import export_bundle
-from edgedigits_export.converting.golden import logits_of
 from edgedigits_export.training import calibration, robust
+from edgedigits_export.training.golden import logits_of
 from edgedigits_export.training.model import build
 from edgedigits_export.training.notebook import save
 

@@ -1,4 +1,4 @@
-"""How the bundles inside the package were made: ``python -m edgedigits_export.converting.packaged data [NAME...]``.
+"""How the bundles inside the package were made: ``python -m edgedigits_export.packaged data [NAME...]``.
 
 Each is what ``edgedigits train --recipe NAME`` and ``edgedigits export`` make at the default seed. What a bundle shares
 with the reference, byte for byte, is stored there only; :class:`edgedigits.bundle.bundle.Bundle` finds it.
@@ -14,7 +14,8 @@ from pathlib import Path
 from edgedigits.bundle.bundle import MODELS, READER, REFERENCE, Bundle
 from edgedigits.system.files import whole_directory
 from edgedigits.system.scratch import scratch_folder
-from edgedigits_export.commands import export, train
+from edgedigits_export.commands.export import export
+from edgedigits_export.commands.train import train
 
 
 def make(name: str, data: Path, models: Path = MODELS) -> None:

@@ -1,0 +1,23 @@
+"""Results as plain text: JSON with a line end, and tables for the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+
+def to_json(facts: Any) -> str:
+    """Indented JSON with a line end; NaN and infinities, which JSON lacks, are refused."""
+    return json.dumps(facts, indent=2, allow_nan=False) + "\n"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Columns under a head: the first ``left`` ones flush left, the others right; two spaces between."""
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+
+    def line(cells: Sequence[str]) -> str:
+        parts = [c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
+        return "  ".join(parts).rstrip()
+
+    return "\n".join([line(head), "  ".join("-" * w for w in widths), *(line(row) for row in rows)])

@@ -1,0 +1,110 @@
+"""The command `edgedigits export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgedigits.system.terminal import end_progress, progress
+from edgedigits_export.commands.options import (
+    BUILD,
+    data_option,
+    hold,
+    load_data,
+    load_unseen,
+    model_option,
+    needs,
+    seed_option,
+)
+from edgedigits_export.interrupts import heard
+
+if TYPE_CHECKING:
+    from edgedigits.bundle.dataset import Labels
+    from edgedigits.runtimes.tensors import AnyArray, FloatArray
+
+
+@click.command(short_help="Export a Keras classifier to a bundle.")
+@model_option
+@data_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=BUILD / "bundle",
+    show_default=True,
+    help="A directory, or a name ending in .zip.",
+)
+@click.option("--name", default=None, help="The bundle's name. [default: the model's]")
+@click.option("--plain", is_flag=True, help="The converter's own quantization, not tuned for parity.")
+@click.option("--per-tensor", is_flag=True, help="One scale a weight matrix, not one a channel.")
+@seed_option
+@click.option("--verbose", is_flag=True, help="Show what the converters say.")
+@needs("tensorflow", "tf2onnx", "onnx")
+@heard()
+def export(
+    model_path: Path,
+    data: Path | None,
+    out: Path,
+    name: str | None,
+    plain: bool,
+    per_tensor: bool,
+    seed: int,
+    verbose: bool,
+) -> None:
+    """Export a Keras classifier of (n,) inputs to a bundle: TFLite float32 and int8, ONNX, and the golden outputs.
+
+    The parity of each artifact is proven on all of X, so give the data that the model was made for.
+    """
+    from edgedigits_export.converting.bundle import claimed_bundle, export_bundle
+    from edgedigits_export.training.calibration import temperature_for
+    from edgedigits_export.training.model import load, require
+    from edgedigits_export.training.notebook import history_of
+
+    require(model_path)
+    hold(claimed_bundle(out))
+    model = load(model_path)
+    was_signed = is_signed(out)
+    x, y = load_data(data, model.input_shape[1], model.output_shape[1])
+    training = {key: value for key, value in history_of(model_path).items() if key not in ("loss", "seconds")}
+
+    def unseen() -> tuple[AnyArray, FloatArray, Labels] | None:
+        return load_unseen(data) if x.shape[1] == 400 else None
+
+    report = export_bundle(
+        model,
+        x,
+        y,
+        out,
+        name=name or model.name,
+        training=training,
+        plain_int8=plain,
+        per_tensor=per_tensor,
+        seed=seed,
+        temperature=lambda: temperature_for(training, x, y),
+        unseen=unseen,
+        verbose=verbose,
+        on_step=progress,
+    )
+    end_progress()
+    for artifact in dict.fromkeys(row.artifact for row in report.rows):
+        rows = [row for row in report.rows if row.artifact == artifact]
+        worst = max(row.mismatches or 0 for row in rows)
+        leads = [row.min_lead_quanta for row in rows if row.min_lead_quanta is not None]
+        lead = f", smallest lead {min(leads)} quanta" if leads else ""
+        where = f"{rows[0].runtime} ({', '.join(row.kernels for row in rows)})"
+        click.echo(f"{artifact}: {worst} of {rows[0].images} images answer differently in {where}{lead}")
+    click.echo(f"wrote {out}")
+    if was_signed:
+        click.echo(f"{out} was signed, and what took its place is not: edgedigits sign {out} --key NAME.key")
+
+
+def is_signed(out: Path) -> bool:
+    """Whether a bundle with a signature stands there, whole or not."""
+    from edgedigits.bundle.bundle import Bundle
+    from edgedigits.errors import BundleError
+
+    try:
+        return out.exists() and Bundle(out).signature() is not None
+    except BundleError:
+        return False
