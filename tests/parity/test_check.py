@@ -15,6 +15,7 @@ from edgedigits.errors import BundleError, InputError, RuntimeUnavailableError
 from edgedigits.parity import metrics
 from edgedigits.parity.check import ParityReport, ParityRow, check_parity
 from edgedigits.parity.text import parity_text
+from edgedigits.pictures.preprocessing import to_rows
 from edgedigits.runtimes.tensors import FloatArray
 
 ROOT = Path(__file__).parents[2]
@@ -220,7 +221,8 @@ class TestRefused:
 
 def test_unseen_digits_are_reported_and_gate_nothing() -> None:
     bundle = Bundle()
-    x, labels = bundle.unseen(ROOT / "data")
+    images, labels = bundle.unseen(ROOT / "data")
+    x = to_rows(images)
     report = check_parity(bundle, runtimes=["numpy"], kernels=["reference"], unseen=ROOT / "data")
     assert report.unseen
     assert report.images == len(x) == len(bundle.golden(unseen=True)) == 5000
