@@ -3,11 +3,15 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-pi fuzz lint clean
+.PHONY: run test test-all test-pi fuzz lint clean
 run: $(VENV)/.installed
 	$(BIN)/edgedigits run
 
 test: lint
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+
+# Everything, the long proofs included.
+test-all: lint
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 # The same on emulated Raspberry Pis; needs QEMU (Debian: qemu-user) and takes a minute or two, more the first time.
