@@ -261,7 +261,7 @@ class Bundle:
         return self._arrays(GOLDEN, self.read(GOLDEN), logits=(["float32"], (self.manifest.images, None)))[0]
 
     def unseen(self, folder: Path) -> tuple[AnyArray, Labels]:
-        """The digits that no training and no tuning saw, from ``folder/unseen.npz``: images (m, 28, 28) uint8 and labels (m,).
+        """The digits that neither training nor tuning saw: images (m, 28, 28) uint8 and labels (m,) of unseen.npz.
 
         Raises InputError if the file is missing or is not the one that the golden logits were made with.
         """

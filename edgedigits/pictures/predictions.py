@@ -12,7 +12,7 @@ Row = dict[str, Any]
 
 
 def answer(source: str, probabilities: Sequence[float], artifact: str, runtime: str, shape: tuple[str, ...]) -> Row:
-    """A picture that was read; ``shape``: what its shape gives to doubt, see :mod:`edgedigits.pictures.plausibility`."""
+    """A picture that was read; ``shape`` holds the reasons of :mod:`edgedigits.pictures.plausibility`."""
     reasons = doubts(probabilities, shape)
     return {
         "source": source,

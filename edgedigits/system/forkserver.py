@@ -29,10 +29,10 @@ _MOST_SAID = 4096  # bytes of standard error that are passed on; its last line i
 
 
 def main() -> None:
-    """``python -m edgedigits.system.forkserver TASK PID``: serve the process of that number; what the task imports is ready.
+    """Serve the process of that number; what the task imports is ready.
 
     A line ``{}`` on what was standard output says so. Then each line of standard input is a JSON object of ``task``,
-    ``request``, ``timeout`` and ``memory_bytes`` as in :func:`edgedigits.system.isolation.run_in_child`, and is answered with one
+    ``request``, ``timeout`` and ``memory_bytes`` as in ``run_in_child``, and is answered with one
     that has the ``seconds`` of the copy, and: ``limit`` (``"timeout"`` or ``"memory"``) for one that was ended past it;
     else ``status`` as :attr:`subprocess.Popen.returncode`, what it ``printed`` (its answer) and the end of what it
     ``said`` (its standard error).

@@ -43,7 +43,7 @@ def run_in_child(task: str, request: dict[str, Any], timeout: float, memory_byte
 
     Args:
         timeout: the seconds that it may take.
-        memory_bytes: what it may take of memory, counted as :func:`edgedigits.system.endings.memory_taken` does; None for
+        memory_bytes: what it may take of memory, counted as ``memory_taken`` does; None for
             :func:`edgedigits.system.endings.memory_share`.
     """
     limit = endings.memory_share() if memory_bytes is None else memory_bytes
@@ -79,7 +79,7 @@ def _python(module: str, *arguments: str) -> list[str]:
 class Children:
     """Does what :func:`run_in_child` does, many times, in copies of a process that has all ready but a runtime (Linux).
 
-    See :mod:`edgedigits.system.forkserver`; elsewhere each is a process of its own. Use as a context manager; threads may
+    See ``forkserver``; elsewhere each is a process of its own. Use as a context manager; threads may
     share it, and get a server each. Its end ends what other threads still wait for, so let it end before they do.
 
     Args:

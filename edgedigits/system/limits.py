@@ -1,8 +1,7 @@
 """Reading what nobody vouches for: how much is looked at before memory is taken, and no further than the limits here.
 
-All that edgedigits reads goes through this module, :mod:`edgedigits.bundle.arrays` (.npy, .npz) or :mod:`edgedigits.bundle.archive_reading`,
-but for pictures, whose limits stand in :mod:`edgedigits.pictures.decoding`. Each raises :class:`RefusedError` or OSError; what
-called it says which file it was and what to do.
+All input is read here, in bundle/arrays.py (.npy, .npz), bundle/archive_reading.py (.zip) or pictures/decoding.py.
+Each raises :class:`RefusedError` or OSError; the caller says which file it was and what to do.
 """
 
 from __future__ import annotations

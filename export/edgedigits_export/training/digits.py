@@ -1,4 +1,4 @@
-"""How data/X.npy and data/y.npy were made, once, from the 28x28 digits: ``python -m edgedigits_export.training.digits``.
+"""Make data/X.npy and data/y.npy from the 28x28 digits: ``python -m edgedigits_export.training.digits``.
 
 Made once and kept: NumPy builds differ in the last bit of a handful of values, and the golden outputs belong to the
 very bits of X.npy.
