@@ -6,6 +6,7 @@ Nothing heavier than click is imported before a command runs, so that ``--help``
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -65,6 +66,8 @@ def cli(debug: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and end the process with its exit status."""
+    if hasattr(signal, "SIGCHLD"):  # some supervisors ignore it, which commands inherit
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     run_and_exit(cli, sys.argv[1:] if arguments is None else arguments)
 
 

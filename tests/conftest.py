@@ -197,10 +197,8 @@ def kill_next_child() -> Iterator[Callable[..., None]]:
         while not stop.is_set():
             for child in _children("self"):
                 with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended by itself in between
-                    command = Path(f"/proc/{child}/cmdline").read_bytes()
-                    copies = _children(child) if b"edgedigits.system.forkserver" in command else []
-                    for victim in copies or [child] * (b"edgedigits.system.worker" in command):
-                        os.kill(int(victim), sent)
+                    if b"edgedigits.system.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+                        os.kill(int(child), sent)
                         return
 
     def arm(sent: int = signal.SIGKILL) -> None:

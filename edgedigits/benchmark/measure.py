@@ -24,7 +24,7 @@ from edgedigits.benchmark.result import BenchmarkReport, SustainedPoint, latency
 from edgedigits.bundle.bundle import Artifact, Bundle
 from edgedigits.errors import InputError, RuntimeUnavailableError
 from edgedigits.runtimes.table import CHOSEN_ONLY_BY_NAME, RUNTIMES, runtime_info
-from edgedigits.system.isolation import Outcome, run_in_child
+from edgedigits.system.isolation import Outcome, run
 from edgedigits.system.scratch import scratch_folder
 
 STARTS = 5
@@ -66,7 +66,7 @@ def measure(
         sustained_minutes: how long the first row runs on after the others, a point a minute; 0 for not at all.
         seed: of the images' order and the rows' shuffle.
         timeout: seconds for one process, beyond what it measures for.
-        memory_bytes: what one may take of memory; None for :func:`edgedigits.system.endings.memory_share`.
+        memory_bytes: what one may take of memory; None for three quarters of the memory.
         on_progress: called with seconds done and seconds in all, both estimates.
 
     Ctrl-C ends the run: what was finished is reported, marked as cut short.
@@ -177,7 +177,9 @@ def _sustained_steps(row: tuple[Artifact, str], common: dict[str, Any], minutes:
 def _run(step: _Step, out: Path, timeout: float, memory_bytes: int | None) -> Outcome:
     request = step.request | {"artifact": step.artifact.file, "runtime": step.runtime, "out": str(out)}
     started = time.perf_counter_ns()
-    outcome = run_in_child(step.task, request, timeout + step.seconds, memory_bytes)
+    outcome = run(
+        f"edgedigits.benchmark.timing:child_{step.task}", request, timeout + step.seconds, memory_bytes, fork=False
+    )
     if step.task == "start" and outcome.status == "ok":
         outcome.answer["interpreter_ns"] = outcome.answer.pop("started_ns") - started
     return outcome

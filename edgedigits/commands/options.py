@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial, wraps
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +82,13 @@ def guards_foreign(command: Callable[..., int]) -> Callable[..., int]:
         packaged = bundle is None or (str(bundle) in ("notebook", "robust") and not bundle.exists())
         if packaged and timeout is None and memory_bytes is None:
             return command(**options)
-        from edgedigits.system.guard import guarded
+        import sys
 
-        return guarded(partial(command, **options), timeout, memory_bytes)
+        from edgedigits.system.isolation import run_guarded
+        from edgedigits.system.terminal import run_and_exit
+
+        return run_guarded(
+            lambda: run_and_exit(lambda *_, **__: command(**options), sys.argv[1:]), timeout, memory_bytes
+        )
 
     return run

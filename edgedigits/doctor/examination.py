@@ -21,15 +21,15 @@ from edgedigits.doctor.diagnosis import Check, Diagnosis
 from edgedigits.errors import ModelError, RuntimeUnavailableError
 from edgedigits.runtimes.table import CHOSEN_ONLY_BY_NAME, RUNTIMES, RuntimeInfo
 from edgedigits.runtimes.wheels import Platform, advice_for, dependency_line, here, wheel_for
-from edgedigits.system.endings import ILLEGAL
-from edgedigits.system.isolation import Children, Outcome
+from edgedigits.system.isolation import Outcome, run
+from edgedigits.system.resources import ILLEGAL_INSTRUCTION
 
 #: The image that every runtime is asked about: the notebook's own example, a 2.
 IMAGE = 1015
 #: What edgedigits needs and can be broken: distribution -> what is imported. The rest is plain Python, and shows:
 #: without flatbuffers there is no numpy runtime, without click no command.
 NEEDED = {"numpy": "numpy", "Pillow": "PIL.Image"}
-#: Do a task of edgedigits.system.worker in a child.
+#: Run a task of this module in a child.
 _Ask: TypeAlias = Callable[[str, dict[str, Any]], Outcome]
 
 
@@ -43,7 +43,7 @@ def examine(
 
     Args:
         timeout: seconds for one process.
-        memory_bytes: what one may take of memory; None for :func:`edgedigits.system.endings.memory_share`.
+        memory_bytes: what one may take of memory; None for three quarters of the memory.
         on_check: called with each check as it is done, before its remedy is known.
     """
     where, described, reading = here(), machine.describe(), machine.throttling()
@@ -52,16 +52,14 @@ def examine(
         on_check(check)
         return check
 
-    with Children("runtime") as children:
+    def ask(task: str, request: dict[str, Any]) -> Outcome:
+        return run(f"{__name__}:child_{task}", request, timeout, memory_bytes)
 
-        def ask(task: str, request: dict[str, Any]) -> Outcome:
-            return children.run(task, request, timeout, memory_bytes)
-
-        found = {name: told(_try_runtime(RUNTIMES[name], ask)) for name in RUNTIMES}
-        works = [name for name in RUNTIMES if found[name].status == "works"]
-        # A runtime that answered right was asked through NumPy.
-        numpy = told(Check("numpy", _version("numpy"), "works") if works else _try_import("numpy", ask))
-        pillow = told(_try_import("Pillow", ask))
+    found = {name: told(_try_runtime(RUNTIMES[name], ask)) for name in RUNTIMES}
+    works = [name for name in RUNTIMES if found[name].status == "works"]
+    # A runtime that answered right was asked through NumPy.
+    numpy = told(Check("numpy", _version("numpy"), "works") if works else _try_import("numpy", ask))
+    pillow = told(_try_import("Pillow", ask))
     packages = tuple(package_remedy(check, where) for check in (numpy, pillow))
     runtimes = tuple(runtime_remedy(found[name], works, numpy, where) for name in RUNTIMES)
     to_type = any(check.line for check in (*packages, *runtimes))
@@ -132,7 +130,11 @@ def _version(distribution: str) -> str | None:
 def _failure(name: str, found: str | None, outcome: Outcome) -> Check:
     """Of a child that did not do what was asked."""
     if outcome.signal is not None:
-        why = ": this processor lacks an instruction that it was built with" if outcome.signal in ILLEGAL else ""
+        why = (
+            ": this processor lacks an instruction that it was built with"
+            if outcome.signal in ILLEGAL_INSTRUCTION
+            else ""
+        )
         return Check(name, found, "crashed", f"died of {outcome.signal}{why}", outcome.signal)
     status = outcome.status if outcome.status in ("error", "timeout", "memory") else "broken"
     return Check(name, found, status, " ".join(outcome.answer.get("broken", outcome.message).split())[:300])
@@ -143,7 +145,7 @@ def package_remedy(check: Check, where: Platform) -> Check:
     if check.status in ("works", "timeout", "memory"):
         return check
     line: str | None = dependency_line(check.name, where)
-    if check.signal in ILLEGAL:  # the same again would not help
+    if check.signal in ILLEGAL_INSTRUCTION:  # the same again would not help
         line = None
     elif line is not None and check.failed:
         line = line.replace("pip install ", "pip install --force-reinstall ").replace("apt install ", "apt reinstall ")
@@ -170,7 +172,7 @@ def runtime_remedy(check: Check, works: list[str], numpy: Check, where: Platform
         return replace(check, status="not tried", message="it needs NumPy, which does not work", signal=None)
     if name == "tflite-runtime" and check.failed and (numpy.version or "1").partition(".")[0] != "1":
         return replace(check, line="pip install 'numpy<2'")
-    if check.signal in ILLEGAL or check.status == "wrong answer":  # installing it again would not help
+    if check.signal in ILLEGAL_INSTRUCTION or check.status == "wrong answer":  # installing it again would not help
         instead = f"use {' or '.join(works)}" if works else "and no other runtime works here"
         return replace(check, message=f"{check.message}; {instead}", line=f"pip uninstall {distribution}")
     if check.status in ("crashed", "broken"):

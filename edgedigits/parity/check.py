@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -15,113 +14,15 @@ from edgedigits.bundle.bundle import Artifact, Bundle
 from edgedigits.bundle.dataset import Labels
 from edgedigits.errors import InputError, RuntimeUnavailableError
 from edgedigits.parity import metrics
-from edgedigits.parity.rounding import Recomputed
+from edgedigits.parity.result import Flip, ParityReport, ParityRow
+from edgedigits.parity.rounding import identify_rounding
 from edgedigits.runtimes.table import RUNTIMES, runtime_info
 from edgedigits.runtimes.tensors import FloatArray
-from edgedigits.system.endings import memory_share
-from edgedigits.system.isolation import Children, Outcome
+from edgedigits.system.isolation import Outcome, run_all
 from edgedigits.system.scratch import scratch_folder
 from edgedigits.system.statistics import rate_upper_bound
 
-
-@dataclass(frozen=True)
-class Flip:
-    """An image that an int8 artifact flips, or nearly does.
-
-    Attributes:
-        image: its index.
-        label, int8_label: the trained model's answer and the artifact's.
-        lead_quanta: by how much the trained model's two largest logits differ, in the artifact's output quanta.
-        int8_lead_quanta: the same of the artifact's own logits.
-        kind: ``"tie"`` where the artifact's lead is 0, ``"near-tie"`` where it is 1 (kernels differ by that much), else
-            ``"real"``.
-    """
-
-    image: int
-    label: int
-    int8_label: int
-    lead_quanta: float
-    int8_lead_quanta: int
-    kind: str
-
-
-@dataclass(frozen=True)
-class ParityRow:
-    """One artifact in one runtime on one kernel set.
-
-    Attributes:
-        status: ``"ok"`` (it ran), ``"missing"`` (not installed), ``"error"``, ``"crashed"``, ``"timeout"`` or
-            ``"memory"`` (ended for taking too much).
-        mismatches, mismatched: how many images, and which, have another argmax than the trained model.
-        ties: images with more than one largest logit.
-        max_abs_diff, mean_abs_diff: of the logits against the golden ones.
-        min_lead_quanta: int8 only: the smallest lead of the trained model's class, in output quanta; 0 is a tie.
-        errors: images whose argmax is not their label.
-        ledger: int8 only: every image that flips or nearly does.
-        flip_rate_upper_95: the exact upper 95 % confidence bound of the rate of mismatches; it holds for images like
-            these, and for those that the artifact was tuned on it says less.
-        accuracy_p: McNemar's exact test that accuracy is what the trained model's is.
-        arithmetic: int8 only: whose rounding the answers show, bit for bit, as the numpy runtime recomputes them.
-        seconds: what the child took.
-        allowed: how many mismatches the gate lets pass.
-        sha256: of the artifact's file, hexadecimal.
-    """
-
-    artifact: str
-    runtime: str
-    kernels: str
-    status: str
-    images: int
-    version: str | None = None
-    mismatches: int | None = None
-    mismatched: tuple[int, ...] = ()
-    ties: int | None = None
-    max_abs_diff: float | None = None
-    mean_abs_diff: float | None = None
-    min_lead_quanta: int | None = None
-    errors: int | None = None
-    ledger: tuple[Flip, ...] = ()
-    flip_rate_upper_95: float | None = None
-    accuracy_p: float | None = None
-    arithmetic: str | None = None
-    seconds: float | None = None
-    signal: str | None = None
-    message: str = ""
-    allowed: int = 0
-    sha256: str | None = None
-
-    @property
-    def passed(self) -> bool:
-        """A missing runtime does not fail; anything else must have run and stay within the gate."""
-        if self.status == "missing":
-            return True
-        return self.status == "ok" and self.mismatches is not None and self.mismatches <= self.allowed
-
-
-@dataclass(frozen=True)
-class ParityReport:
-    """Every row, and the verdict."""
-
-    bundle: str
-    images: int
-    unseen: bool = False
-    rows: tuple[ParityRow, ...] = field(default_factory=tuple)
-
-    @property
-    def passed(self) -> bool:
-        """Whether at least one row ran, and every row that could run passed."""
-        return any(row.status != "missing" for row in self.rows) and all(row.passed for row in self.rows)
-
-    def to_json(self) -> dict[str, Any]:
-        """The report in plain types."""
-        rows = [{**asdict(row), "mismatched": list(row.mismatched), "passed": row.passed} for row in self.rows]
-        return {
-            "passed": self.passed,
-            "bundle": self.bundle,
-            "images": self.images,
-            "unseen": self.unseen,
-            "rows": rows,
-        }
+_Combination: TypeAlias = "tuple[Artifact, str, str]"  # artifact, runtime, kernel set
 
 
 def check_parity(
@@ -170,40 +71,36 @@ def check_parity(
         )
     x, labels = inputs if unseen is None else _unseen(bundle, unseen)
     golden = bundle.golden(unseen is not None)
-    limits = timeout, memory_bytes or memory_share(workers)
-    with scratch_folder() as folder, ThreadPoolExecutor(workers) as pool, Children("logits") as children:
-        np.save(folder / "X.npy", x)
-
-        def recompute(number: int, artifact: Artifact, kernel_set: str) -> FloatArray | None:
-            facts = {"artifact": artifact.file, "runtime": "numpy", "kernels": kernel_set}
-            out = folder / f"recomputed-{number}-{kernel_set}.npy"
-            files = {"inputs": str(folder / "X.npy"), "out": str(out)}
-            ok = _run(children, bundle, facts, files, len(x), limits).status == "ok"  # its own rows say what is wrong
-            return np.load(out, allow_pickle=False) if ok else None
-
-        recomputed = {a.file: Recomputed(a, partial(recompute, number, a)) for number, a in enumerate(chosen)}
-
-        def row(number: int, artifact: Artifact, runtime: str, kernel_set: str) -> ParityRow:
-            facts = _facts(artifact, runtime, kernel_set, golden, allow_mismatches if unseen is None else len(golden))
+    allowed = allow_mismatches if unseen is None else len(golden)
+    facts = [_facts(combination, golden, allowed) for combination in plan]
+    rows: dict[int, ParityRow] = {}
+    logits: dict[int, FloatArray] = {}
+    with scratch_folder() as folder:
+        runner = _Runner(bundle, folder, x, timeout, memory_bytes, workers)
+        for number, (_, runtime, _) in enumerate(plan):
             if not RUNTIMES[runtime].installed:
-                done = ParityRow(**facts, status="missing", message=f"not installed; {RUNTIMES[runtime].install}")
+                remedy = f"not installed; {RUNTIMES[runtime].install}"
+                rows[number] = ParityRow(**facts[number], status="missing", message=remedy)
+                on_row(rows[number])
+        installed = [number for number in range(len(plan)) if number not in rows]
+        for index, outcome, found in runner.run([plan[number] for number in installed], batch):
+            number = installed[index]
+            facts[number]["seconds"] = round(outcome.seconds, 3)
+            if found is None:
+                rows[number] = ParityRow(
+                    **facts[number], status=outcome.status, signal=outcome.signal, message=outcome.message
+                )
             else:
-                files = {"inputs": str(folder / "X.npy"), "out": str(folder / f"{number}.npy")}
-                outcome = _run(children, bundle, facts, files, batch, limits)
-                facts["seconds"] = round(outcome.seconds, 3)
-                if outcome.status == "ok":
-                    logits = np.load(files["out"], allow_pickle=False)
-                    done = _compare(artifact, facts, logits, golden, labels, recomputed[artifact.file])
-                else:
-                    done = ParityRow(**facts, status=outcome.status, signal=outcome.signal, message=outcome.message)
-            on_row(done)
-            return done
-
-        rows = tuple(pool.map(row, range(len(plan)), *zip(*plan, strict=True)))
-    if all(r.status == "missing" for r in rows):
-        installs = dict.fromkeys(RUNTIMES[r.runtime].install for r in rows if r.runtime != "tensorflow")
+                rows[number] = _compare(plan[number][0], facts[number], found, golden, labels)
+                logits[number] = found
+            on_row(rows[number])
+        for artifact in chosen:
+            rows |= _rounding_of(artifact, plan, rows, logits, runner)
+    done = tuple(rows[number] for number in range(len(plan)))
+    if all(row.status == "missing" for row in done):
+        installs = dict.fromkeys(RUNTIMES[row.runtime].install for row in done if row.runtime != "tensorflow")
         raise RuntimeUnavailableError(f"no runtime is installed, so nothing was checked; {' or '.join(installs)}")
-    return ParityReport(str(bundle.path), len(golden), unseen is not None, rows)
+    return ParityReport(str(bundle.path), len(golden), unseen is not None, done)
 
 
 def _unseen(bundle: Bundle, folder: Path) -> tuple[FloatArray, Labels]:
@@ -226,23 +123,70 @@ def _plan(
                 yield artifact, name, kernel_set
 
 
-def _facts(artifact: Artifact, runtime: str, kernels: str, golden: FloatArray, allowed: int) -> dict[str, Any]:
-    facts: dict[str, Any] = {"artifact": artifact.file, "runtime": runtime, "kernels": kernels, "images": len(golden)}
-    facts |= {"version": RUNTIMES[runtime].version, "allowed": allowed if artifact.quantized else 0}
-    return facts | {"sha256": artifact.sha256}
+def _facts(combination: _Combination, golden: FloatArray, allowed: int) -> dict[str, Any]:
+    """What is known of a row before it runs; a float row may have no mismatch, ever."""
+    artifact, runtime, kernels = combination
+    return {
+        "artifact": artifact.file,
+        "runtime": runtime,
+        "kernels": kernels,
+        "images": len(golden),
+        "version": RUNTIMES[runtime].version,
+        "allowed": allowed if artifact.quantized else 0,
+        "sha256": artifact.sha256,
+    }
 
 
-def _run(
-    children: Children,
-    bundle: Bundle,
-    facts: dict[str, Any],
-    files: dict[str, str],
-    batch: int,
-    limits: tuple[float, int | None],
-) -> Outcome:
-    request = {**bundle.request, "batch": batch, **files}
-    request |= {key: facts[key] for key in ("artifact", "runtime", "kernels")}
-    return children.run("logits", request, *limits)
+class _Runner:
+    """Computes the logits of all inputs, each combination in a process of its own."""
+
+    def __init__(
+        self, bundle: Bundle, folder: Path, x: FloatArray, timeout: float, memory_bytes: int | None, workers: int
+    ) -> None:
+        self._request = {**bundle.request, "inputs": str(folder / "X.npy")}
+        self._folder, self._images = folder, len(x)
+        self._timeout, self._memory_bytes, self._workers = timeout, memory_bytes, workers
+        np.save(folder / "X.npy", x)
+
+    def run(self, plan: Sequence[_Combination], batch: int) -> Iterator[tuple[int, Outcome, FloatArray | None]]:
+        """Yield the index, the outcome and the logits of each as it ends."""
+        outs = [self._folder / f"{number}.npy" for number in range(len(plan))]
+        tasks = [
+            (
+                "edgedigits.parity.worker:compute_logits",
+                self._request
+                | {"artifact": artifact.file, "runtime": runtime, "kernels": kernels, "batch": batch, "out": str(out)},
+            )
+            for (artifact, runtime, kernels), out in zip(plan, outs, strict=True)
+        ]
+        for number, outcome in run_all(tasks, self._timeout, self._memory_bytes, self._workers):
+            yield number, outcome, np.load(outs[number], allow_pickle=False) if outcome.status == "ok" else None
+
+    def run_oracle(self, artifact: Artifact, kernels: str) -> FloatArray | None:
+        """The numpy runtime's logits; None where it cannot run the artifact."""
+        if not RUNTIMES["numpy"].installed:
+            return None
+        ((_, _, logits),) = self.run([(artifact, "numpy", kernels)], self._images)
+        return logits
+
+
+def _rounding_of(
+    artifact: Artifact,
+    plan: Sequence[_Combination],
+    rows: dict[int, ParityRow],
+    logits: dict[int, FloatArray],
+    runner: _Runner,
+) -> dict[int, ParityRow]:
+    """The artifact's int8 rows with ``arithmetic`` filled in; the numpy rows are kernel sets that are known already."""
+    numbers = [n for n, (other, _, _) in enumerate(plan) if other is artifact]
+    finite = [n for n in numbers if rows[n].min_lead_quanta is not None]
+    if artifact.format != "tflite" or artifact.output.scale is None or not finite:
+        return {}
+    known = {plan[n][2]: logits.get(n) for n in numbers if plan[n][1] == "numpy"}
+    names = identify_rounding(
+        [logits[n] for n in finite], artifact.output.scale, known, partial(runner.run_oracle, artifact)
+    )
+    return {n: replace(rows[n], arithmetic=name) for n, name in zip(finite, names, strict=True)}
 
 
 def _compare(
@@ -251,7 +195,6 @@ def _compare(
     logits: FloatArray,
     golden: FloatArray,
     labels: Labels,
-    recomputed: Recomputed,
 ) -> ParityRow:
     if logits.shape != golden.shape:
         shapes = f"logits of shape {logits.shape}, golden ones are {golden.shape}"
@@ -275,7 +218,6 @@ def _compare(
         scale = artifact.output.scale
         facts["min_lead_quanta"] = int(metrics.lead_quanta(logits, golden, scale).min())
         facts["ledger"] = _ledger(logits, golden, scale)
-        facts["arithmetic"] = metrics.arithmetic(logits, recomputed, scale)
     return ParityRow(**facts)
 
 

@@ -22,7 +22,7 @@ from edgedigits.runtimes.oracle.reader import Operator, Tensor, read_graph
 from edgedigits.runtimes.session import open_adapter
 from edgedigits.runtimes.table import RUNTIMES
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
-from edgedigits.system.isolation import run_in_child
+from edgedigits.system.isolation import run
 
 HEALTHY = 1 / math.sqrt(12)
 # What tells every layer's values, in order of preference, and on which kernels: those that round once where they can.
@@ -72,13 +72,13 @@ def inspect_layers(bundle: Bundle, artifact: Artifact, timeout: float, memory_by
     """The error of each layer of an int8 artifact over the bundle's inputs, measured in a process of its own.
 
     Raises RuntimeUnavailableError when no runtime for it is installed, and ModelError when none can tell the layers'
-    values within ``timeout`` seconds and ``memory_bytes`` (see :func:`edgedigits.system.isolation.run_in_child`).
+    values within ``timeout`` seconds and ``memory_bytes`` (see :func:`edgedigits.system.isolation.run_all`).
     """
     fitting = [name for name in TRACERS if name in artifact.opened_by]
     failures = []
     for runtime in (name for name in fitting if RUNTIMES[name].installed):
         request = {**bundle.request, "artifact": artifact.file, "runtime": runtime}
-        outcome = run_in_child("layers", request, timeout, memory_bytes)
+        outcome = run("edgedigits.parity.layers:child_layers", request, timeout, memory_bytes)
         if outcome.status == "ok":
             layers = tuple(LayerError(**layer) for layer in outcome.answer["layers"])
             return LayerReport(runtime, layers, tuple(outcome.answer["not_measured"]))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import numpy.typing as npt
 
@@ -67,18 +65,3 @@ def mcnemar(one_right: npt.NDArray[np.bool_], other_right: npt.NDArray[np.bool_]
     """
     lost, won = int((one_right & ~other_right).sum()), int((other_right & ~one_right).sum())
     return min(1.0, 2.0 * binomial_cdf(min(lost, won), lost + won, 0.5))
-
-
-def arithmetic(logits: FloatArray, oracle: Mapping[str, FloatArray], scale: float) -> str | None:
-    """Which of two disagreeing runtimes is wrong: what an int8 row's answers are, beside a recomputation of them.
-
-    ``exact`` sums every layer without error and rounds it once. A row equal to another kernel set bit for bit rounds
-    as that one is documented to; anything else is told in numbers.
-    """
-    if not oracle:
-        return None
-    for kernels in ("exact", *oracle):
-        if np.array_equal(logits, oracle[kernels]):
-            return kernels
-    gap = np.rint(np.abs(logits.astype(np.float64) - oracle["exact"]) / scale)
-    return f"unknown: {np.count_nonzero(gap)} logits differ from exact, by up to {gap.max():.0f} quanta"

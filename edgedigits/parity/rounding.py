@@ -1,50 +1,54 @@
-"""An int8 artifact's answers, recomputed by the numpy runtime on each kernel set: they tell whose rounding is seen.
-
-A set takes seconds on a small board and is computed only when it is asked for, once: a device whose answers are those
-of the first set pays for no other. It is computed in a child, as each row of parity is: the file is the same.
-"""
+"""Whose rounding an int8 artifact shows: its logits against those of the numpy runtime with each kernel set."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from edgedigits.bundle.bundle import Artifact
-from edgedigits.runtimes.table import RUNTIMES
 from edgedigits.runtimes.tensors import FloatArray
 
-LIKELY = ("exact", "ruy")  # what LiteRT's and tflite-runtime's default kernels do, so that these are computed first
-_NONE = np.empty((0, 0), np.float32)  # equal to no answers
+# The default kernels of LiteRT and of tflite-runtime first, so that a device computes no more sets than it needs.
+KERNELS = ("exact", "ruy", "reference", "xnnpack")
 
 
-class Recomputed(Mapping[str, FloatArray]):
-    """Logits (m, classes) float32 by kernel set; safe to share among threads.
+def identify_rounding(
+    found: Sequence[FloatArray],
+    scale: float,
+    computed: dict[str, FloatArray | None],
+    compute: Callable[[str], FloatArray | None],
+) -> list[str | None]:
+    """For each runtime's logits, the kernel set that gives them bit for bit, or by how much they differ from ``exact``.
 
-    Empty where there is nothing to recompute: the artifact is float, or not a model that the numpy runtime can run.
+    ``exact`` sums every layer without error and rounds once, so it shows which of two disagreeing runtimes is wrong.
 
     Args:
-        compute: the numpy runtime's logits on a kernel set, None where it has none; may take long.
+        found: logits (m, classes) float32, one array for each runtime.
+        scale: the artifact's output scale, the size of one quantum.
+        computed: the numpy runtime's logits by kernel set, as far as they are known; None for a set that failed.
+        compute: gives the logits of a set that is not known, or None; it is called for as few sets as possible.
+
+    Returns:
+        None for each where the numpy runtime cannot run the model.
     """
+    names: list[str | None] = [None] * len(found)
+    for kernels in KERNELS:
+        open_rows = [i for i, name in enumerate(names) if name is None]
+        if not open_rows:
+            return names
+        logits = computed[kernels] if kernels in computed else compute(kernels)
+        if logits is None:
+            if kernels == "exact":
+                return names
+            continue
+        if kernels == "exact":
+            exact = logits
+        for i in open_rows:
+            if np.array_equal(found[i], logits):
+                names[i] = kernels
+    return [name or _difference(found[i], exact, scale) for i, name in enumerate(names)]
 
-    def __init__(self, artifact: Artifact, compute: Callable[[str], FloatArray | None]) -> None:
-        self._compute = compute
-        self._lock = threading.Lock()
-        self._answers: dict[str, FloatArray] = {}
-        self._can = artifact.format == "tflite" and artifact.quantized
 
-    def __getitem__(self, kernels: str) -> FloatArray:
-        with self._lock:
-            if kernels not in self._answers:
-                found = self._compute(kernels) if self._can and kernels in RUNTIMES["numpy"].kernels else None
-                self._answers[kernels] = _NONE if found is None else found
-            return self._answers[kernels]
-
-    def __iter__(self) -> Iterator[str]:
-        if not self._can or self["exact"] is _NONE:
-            return iter(())
-        return iter((*LIKELY, *(kernels for kernels in RUNTIMES["numpy"].kernels if kernels not in LIKELY)))
-
-    def __len__(self) -> int:
-        return len(list(iter(self)))
+def _difference(logits: FloatArray, exact: FloatArray, scale: float) -> str:
+    gap = np.rint(np.abs(logits.astype(np.float64) - exact) / scale)
+    return f"unknown: {np.count_nonzero(gap)} logits differ from exact, by up to {gap.max():.0f} quanta"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from edgedigits.system.text import table
 
 if TYPE_CHECKING:
-    from edgedigits.parity.check import ParityReport, ParityRow
     from edgedigits.parity.layers import LayerReport
+    from edgedigits.parity.result import ParityReport, ParityRow
 
 
 def parity_text(report: ParityReport, most_listed: int = 20) -> str:

@@ -1,4 +1,4 @@
-"""The child's side of parity: in a process of its own, every input's logits in one runtime."""
+"""The task that a parity row runs in a process of its own."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from edgedigits.bundle.bundle import Bundle
 from edgedigits.classifier import open_artifact
 
 
-def child_logits(request: dict[str, Any]) -> dict[str, Any]:
-    """In the child: the logits of every input, saved to ``request["out"]`` as (images, classes) float32."""
+def compute_logits(request: dict[str, Any]) -> dict[str, Any]:
+    """Compute the logits of every input and save them to ``request["out"]`` as (images, classes) float32."""
     bundle = Bundle.again(request)
     x = np.load(request["inputs"], mmap_mode="r", allow_pickle=False)
     artifact, batch = bundle.artifact(request["artifact"]), request["batch"]

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from edgedigits.benchmark.result import SCHEMA, BenchmarkReport
 from edgedigits.errors import InputError
-from edgedigits.parity.check import ParityReport
+from edgedigits.parity.result import ParityReport
 from edgedigits.system.limits import MOST_VALUES, RefusedError, kind_of, printable, read_json, short
 
 Report = TypeVar("Report", BenchmarkReport, ParityReport)

@@ -6,7 +6,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from edgedigits.benchmark.result import BenchmarkReport, LatencyRow
-from edgedigits.parity.check import ParityReport
+from edgedigits.parity.result import ParityReport
 from edgedigits.report import charts, sections
 from edgedigits.report.markup import Markup, facts, joined, tag
 from edgedigits.report.recommendation import Verdict, duration, median_ns, name, recommend, sentence

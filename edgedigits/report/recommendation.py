@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgedigits.benchmark.result import BenchmarkReport, LatencyRow
-from edgedigits.parity.check import ParityReport, ParityRow
+from edgedigits.parity.result import ParityReport, ParityRow
 from edgedigits.runtimes.table import CHOSEN_ONLY_BY_NAME
 
 # Why one of those that tie is preferred, in the order in which it counts.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgedigits.benchmark.result import BenchmarkReport, LatencyRow, StartRow
-from edgedigits.parity.check import ParityReport, ParityRow
+from edgedigits.parity.result import ParityReport, ParityRow
 from edgedigits.report import charts
 from edgedigits.report.markup import Markup, data_table, joined, tag
 from edgedigits.report.recommendation import significant

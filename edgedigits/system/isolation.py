@@ -1,34 +1,42 @@
-"""Work in a process of its own: one runtime a process, and a runtime that dies takes only its own row with it."""
+"""Run tasks in processes of their own, so that a runtime that crashes or hangs takes only its own task with it.
+
+A child is a fork of this process where that is safe: on Linux, while this process has one thread and no runtime. A fork
+has NumPy imported already, which on a small board takes longer than 5000 images. Elsewhere, and where a cold start is
+timed, a child is a new Python. Every child is stopped at its time or memory limit, and ends with this process.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import json
+import math
 import os
-import select
-import subprocess
+import signal
 import sys
-import threading
 import time
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
-from types import TracebackType
-from typing import Any
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
-from edgedigits.system import endings
+from edgedigits.errors import ModelError
+from edgedigits.system import resources
+from edgedigits.system.worker import end_with_parent, perform
 
-OF_THE_DOCTOR = ("runtime", "import")
-# What a fork server may take to import NumPy, from a slow card; and to answer beyond a task's own time.
-START_SECONDS, GRACE_SECONDS = 120.0, 30.0
+if TYPE_CHECKING:
+    import subprocess
+
+_RUNTIMES = {"ai_edge_litert", "tflite_runtime", "onnxruntime", "tensorflow"}  # no two of them fit into one process
+_LONGEST_TICK = 0.05  # seconds between two looks at a child
+_PATIENCE = 1.0  # seconds for a child to end by itself after Ctrl-C; native code in a loop does not notice it
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a child ended.
+    """How a task ended, and after how many ``seconds``.
 
-    ``status`` is ``"ok"`` (``answer`` holds), ``"error"`` (it said why), ``"crashed"`` (``signal`` names what killed
-    it, or is None where it ended unexpectedly by itself), ``"timeout"`` or ``"memory"`` (it was ended for taking more
-    of either than allowed); ``message`` is one line that says what to do. ``seconds`` is what it took, of a process
-    that was started anew from its start, of a copy from its fork.
+    ``status`` is ``"ok"`` (``answer`` holds the result), ``"error"`` (the task refused its request), ``"crashed"``
+    (``signal`` names the signal, or is None if the process ended by itself), or ``"timeout"`` or ``"memory"`` (it was
+    stopped at that limit); ``message`` is one line that says what to do.
     """
 
     status: str
@@ -38,198 +46,205 @@ class Outcome:
     seconds: float = 0.0
 
 
-def run_in_child(task: str, request: dict[str, Any], timeout: float, memory_bytes: int | None = None) -> Outcome:
-    """Run one of :data:`edgedigits.system.worker.TASKS` in a fresh Python process.
+def run(
+    task: str, request: dict[str, Any], timeout: float, memory_bytes: int | None = None, fork: bool = True
+) -> Outcome:
+    """Run one task; see :func:`run_all`."""
+    return next(run_all([(task, request)], timeout, memory_bytes, fork=fork))[1]
+
+
+def run_all(
+    tasks: Sequence[tuple[str, dict[str, Any]]],
+    timeout: float,
+    memory_bytes: int | None = None,
+    workers: int = 1,
+    fork: bool = True,
+) -> Generator[tuple[int, Outcome], None, None]:
+    """Run tasks, ``workers`` at a time, and yield the index and the outcome of each as it ends.
+
+    An exception such as Ctrl-C, or closing the iterator, stops everything that runs. The limits are checked while the
+    next outcome is waited for.
 
     Args:
-        timeout: the seconds that it may take.
-        memory_bytes: what it may take of memory, counted as ``memory_taken`` does; None for
-            :func:`edgedigits.system.endings.memory_share`.
+        tasks: of each the function, ``"module:function"``, and its request, which must fit into JSON.
+        timeout: seconds for one task.
+        memory_bytes: bytes for one task; None for an equal share of three quarters of the memory.
+        fork: whether children may be forks; otherwise each is a new Python.
     """
-    limit = endings.memory_share() if memory_bytes is None else memory_bytes
-    began = time.perf_counter()
-    outcome = _run_anew(task, request, timeout, limit)
-    return replace(outcome, seconds=time.perf_counter() - began)
+    import tempfile  # it imports every compressor that Python has
+
+    limit = resources.memory_share(workers) if memory_bytes is None else memory_bytes
+    waiting, running = list(enumerate(tasks))[::-1], dict[int, _Watched]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                number, (task, request) = waiting.pop()
+                answer = tempfile.TemporaryFile()  # noqa: SIM115 # a child that dies cannot block on a file
+                start = _fork_task if fork and may_fork() else _start_python
+                running[number] = _Watched(start(task, request, answer), timeout, limit, answer)
+            for number in [number for number, process in running.items() if process.ended()]:
+                yield number, running.pop(number).outcome()
+            if running:
+                time.sleep(min(process.tick() for process in running.values()))
+    finally:
+        for process in running.values():
+            process.stop()
 
 
-def _run_anew(task: str, request: dict[str, Any], timeout: float, limit: int | None) -> Outcome:
-    command, pipe = _python("edgedigits.system.worker", task), subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace") as process:
-        try:
-            printed, said = _watched(process, json.dumps(request), timeout, limit)
-        except _TooLargeError:
-            return _past("memory", timeout, limit)
-        except subprocess.TimeoutExpired:
-            return _past("timeout", timeout, limit)
-        finally:
-            process.kill()  # nothing if it has ended
-    return _ended(task, process.returncode, printed, said)
+def may_fork() -> bool:
+    """Whether a fork of this process is safe: POSIX lets a fork of a process with several threads do almost nothing."""
+    if sys.platform != "linux" or _RUNTIMES & sys.modules.keys() or signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+        return False  # where SIGCHLD is ignored the system forgets how a child ended
+    return len(list(Path("/proc/self/task").iterdir())) == 1  # threads of native code count too
 
 
-def _python(module: str, *arguments: str) -> list[str]:
-    """The command line that runs a module's ``main`` where imports find what they find here, and nothing else.
+def run_guarded(work: Callable[[], int], timeout: float | None = None, memory_bytes: int | None = None) -> int:
+    """Run a command that opens an untrusted model in a fork of this process, and return its exit status.
 
-    With ``-m`` the current folder would come first, and a json.py that lies there would be run.
-    """
-    path = [entry for entry in sys.path if isinstance(entry, str)]
-    code = f"import sys; sys.path[:] = {path!r}; from {module} import main; main()"
-    return [sys.executable, *(["-I"] if sys.flags.isolated else []), "-c", code, *arguments]
-
-
-class Children:
-    """Does what :func:`run_in_child` does, many times, in copies of a process that has all ready but a runtime (Linux).
-
-    See ``forkserver``; elsewhere each is a process of its own. Use as a context manager; threads may
-    share it, and get a server each. Its end ends what other threads still wait for, so let it end before they do.
+    Where a fork is not possible the command runs in this process.
 
     Args:
-        task: the one whose modules are imported beforehand.
+        timeout: seconds; None for no limit.
+        memory_bytes: None for three quarters of the memory.
+
+    Raises:
+        ModelError: it crashed, or was stopped at a limit.
+        KeyboardInterrupt: it was interrupted and did not end by itself.
     """
-
-    def __init__(self, task: str) -> None:
-        self._ready_for = task
-        self._possible = sys.platform == "linux" and hasattr(os, "memfd_create")  # some builds of Python lack it
-        self._closed = False
-        self._lock = threading.Lock()  # of the two below
-        self._idle: list[subprocess.Popen[str]] = []
-        self._busy: list[subprocess.Popen[str]] = []
-
-    def __enter__(self) -> Children:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._lock:
-            self._closed = True
-            for server in self._busy:
-                server.kill()  # its copy ends with it, and the thread that waits for them hears of it
-        for server in self._idle:
-            _end(server)
-
-    def run(self, task: str, request: dict[str, Any], timeout: float, memory_bytes: int | None = None) -> Outcome:
-        """As :func:`run_in_child`, but for the start of Python, which counts towards no limit."""
-        limit = endings.memory_share() if memory_bytes is None else memory_bytes
-        line = json.dumps({"task": task, "request": request, "timeout": timeout, "memory_bytes": limit})
-        told = self._ask(line, timeout + GRACE_SECONDS) if self._possible else None
-        if self._closed:
-            return Outcome("crashed", message="interrupted")
-        if told is None:  # there is no server, or the system has ended it: a process started anew says why
-            return run_in_child(task, request, timeout, limit)
-        seconds = told.pop("seconds")
-        outcome = _past(told["limit"], timeout, limit) if "limit" in told else _ended(task, **told)
-        return replace(outcome, seconds=seconds)
-
-    def _ask(self, line: str, timeout: float) -> dict[str, Any] | None:
-        """A server's answer; None where there is none."""
-        with self._lock:
-            if self._closed:
-                return None
-            new = not self._idle
-            server = _serve(self._ready_for) if new else self._idle.pop()
-            self._busy.append(server)
-        told = None
-        try:
-            if new and _answer(server, START_SECONDS) is None:
-                self._possible = False  # NumPy does not import, or hangs, and would again
-            else:
-                told = _answer(server, timeout, line)
-        finally:
-            with self._lock:
-                self._busy.remove(server)
-                keep = told is not None and not self._closed
-                if keep:
-                    self._idle.append(server)
-            if not keep:
-                _end(server)
-        return told
-
-
-def _ended(task: str, status: int, printed: str, said: str) -> Outcome:
-    """Of a child that ended by itself, or was killed by who knows whom."""
-    name = endings.killed_by(status)
+    if not may_fork():
+        return work()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
+            signal.signal(number, signal.default_int_handler)  # inherited by the fork, which ends as after Ctrl-C
+    limit = resources.memory_share() if memory_bytes is None else memory_bytes
+    watched = _Watched(_Fork(work), math.inf if timeout is None else timeout, limit)
+    try:
+        while not watched.ended():
+            time.sleep(watched.tick())
+    except KeyboardInterrupt:
+        watched.ask_to_end()
+        if watched.process.returncode < 0:
+            raise
+    if watched.past_limit is not None:
+        raise ModelError(watched.past_limit.message)
+    status: int = watched.process.returncode
+    name = resources.crash_signal(status)
     if name is not None:
-        return Outcome("crashed", message=endings.died_of(name), signal=name)
-    try:
-        answer = json.loads(printed)
-    except ValueError:
-        last = (said.strip().splitlines() or ["nothing was printed"])[-1]
-        what = "" if task in OF_THE_DOCTOR else "; `edgedigits doctor` says what works here"
-        return Outcome("crashed", message=f"ended with status {status}: {last[:300]}{what}")
-    if "error" in answer:
-        return Outcome("error", message=answer["error"])
-    return Outcome("ok", answer)
+        raise ModelError(resources.crash_message(name))
+    return status
 
 
-def _past(limit: str, timeout: float, memory_bytes: int | None) -> Outcome:
-    """Of a child that was ended past its ``"timeout"`` or ``"memory"``."""
-    return Outcome(
-        limit, message=endings.too_slow(timeout) if limit == "timeout" else endings.too_large(memory_bytes or 0)
-    )
+class _Fork:
+    """A fork of this process that runs ``work`` and exits with its status; used like a subprocess.Popen."""
+
+    def __init__(self, work: Callable[[], int]) -> None:
+        parent = os.getpid()
+        self.returncode: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            status = 1
+            try:
+                end_with_parent(parent)
+                status = work()
+            finally:  # whatever happens, never return
+                os._exit(status)
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
+
+    def kill(self) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
 
 
-class _TooLargeError(Exception):
-    """A child takes more memory than it may."""
+def _fork_task(task: str, request: dict[str, Any], answer: IO[bytes]) -> _Fork:
+    def work() -> int:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        null = os.open(os.devnull, os.O_RDWR)
+        for descriptor in range(3):  # what native code prints is dropped
+            os.dup2(null, descriptor)
+        return perform(task, request, answer)
+
+    return _Fork(work)
 
 
-def _watched(process: subprocess.Popen[str], request: str | None, timeout: float, limit: int | None) -> tuple[str, str]:
-    """What it wrote to standard output and standard error; TimeoutExpired or _TooLargeError past a limit."""
-    endings.give_way(process.pid)
-    until = time.monotonic() + timeout
-    while True:
-        left = until - time.monotonic()
-        try:
-            return process.communicate(request, timeout=max(0.0, min(left, endings.POLL_SECONDS)))
-        except subprocess.TimeoutExpired:
-            request = None  # the pipe has taken what it could, and takes the rest of it by itself
-            if left <= endings.POLL_SECONDS:
-                raise
-        taken = endings.memory_taken(process.pid)
-        if limit is not None and taken is not None and taken > limit:
-            raise _TooLargeError
+def _start_python(task: str, request: dict[str, Any], answer: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start a Python with this one's import path; ``-m`` would put the current folder first, with any json.py in it."""
+    import subprocess
+    import tempfile
+
+    path = [entry for entry in sys.path if isinstance(entry, str)]
+    code = f"import sys; sys.path[:] = {path!r}; from edgedigits.system.worker import main; main()"
+    command = [sys.executable, *(["-I"] if sys.flags.isolated else []), "-c", code, task, str(os.getpid())]
+    with tempfile.TemporaryFile() as asked:
+        asked.write(json.dumps(request).encode())
+        asked.seek(0)
+        return subprocess.Popen(command, stdin=asked, stdout=answer, stderr=subprocess.DEVNULL)
 
 
-def _serve(task: str) -> subprocess.Popen[str]:
-    """Start one, in a session of its own: a terminal's Ctrl-C is for this process, which then ends the servers."""
-    command, pipe = _python("edgedigits.system.forkserver", task, str(os.getpid())), subprocess.PIPE
-    one_thread = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # a process that forks should have no other
-    return subprocess.Popen(
-        command,
-        stdin=pipe,
-        stdout=pipe,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=one_thread,
-        start_new_session=True,
-    )
+class _Watched:
+    """A child, its limits and the file of its answer."""
+
+    def __init__(self, process: Any, timeout: float, limit: int | None, answer: IO[bytes] | None = None) -> None:
+        self.process, self._timeout, self._limit, self._answer = process, timeout, limit, answer
+        self._began, self._seconds = time.monotonic(), 0.0
+        self.past_limit: Outcome | None = None
+        # A fork starts with this process's memory, most of it shared.
+        self._inherited = resources.memory_in_use(os.getpid()) if isinstance(process, _Fork) else 0
+        resources.prefer_as_oom_victim(process.pid)
+
+    def ended(self) -> bool:
+        """Whether the child has ended; kills it when it is past a limit."""
+        self._seconds = time.monotonic() - self._began
+        if self.process.poll() is not None or self.past_limit is not None:
+            return self.process.returncode is not None
+        if self._limit is not None and resources.memory_in_use(self.process.pid) - self._inherited > self._limit:
+            self.past_limit = Outcome("memory", message=resources.memory_message(self._limit))
+        elif self._seconds > self._timeout:
+            self.past_limit = Outcome("timeout", message=resources.timeout_message(self._timeout))
+        else:
+            return False
+        self.process.kill()
+        return False  # yet
+
+    def tick(self) -> float:
+        """Seconds until the next look: an end is seen late by at most 2 % of what the child took."""
+        return min(_LONGEST_TICK, max(0.001, self._seconds / 50))
+
+    def ask_to_end(self) -> None:
+        """Send SIGTERM, and kill the child if it does not end soon."""
+        if self.process.poll() is None:
+            os.kill(self.process.pid, signal.SIGTERM)
+        until = time.monotonic() + _PATIENCE
+        while self.process.poll() is None and time.monotonic() < until:
+            time.sleep(0.001)
+        self.stop()
+
+    def stop(self) -> None:
+        """Kill the child, if it still runs, and wait for its end."""
+        self.process.kill()
+        while self.process.poll() is None:
+            time.sleep(0.001)
+        if self._answer is not None:
+            self._answer.close()
+
+    def outcome(self) -> Outcome:
+        """The outcome of a child that has ended."""
+        assert self._answer is not None
+        with self._answer as file:
+            file.seek(0)
+            written = file.read() or b'{"raised": "it wrote no answer"}'
+        return replace(self.past_limit or _interpret(self.process.returncode, written), seconds=self._seconds)
 
 
-def _answer(server: subprocess.Popen[str], timeout: float, line: str | None = None) -> dict[str, Any] | None:
-    """What it says next, to the line; None where it has ended, or says nothing in time."""
-    assert server.stdin is not None
-    assert server.stdout is not None
-    try:
-        if line is not None:
-            print(line, file=server.stdin, flush=True)
-    except BrokenPipeError:
-        return None
-    said = select.poll()
-    said.register(server.stdout, select.POLLIN)
-    if not said.poll(1000 * min(timeout, 1e6)):
-        return None
-    try:
-        answer: dict[str, Any] = json.loads(server.stdout.readline())
-    except ValueError:
-        return None
-    return answer
-
-
-def _end(server: subprocess.Popen[str]) -> None:
-    """And with it the copy that may be at work."""
-    server.terminate()
-    try:
-        server.wait(endings.PATIENCE_SECONDS)
-    except subprocess.TimeoutExpired:
-        server.kill()
-    with contextlib.suppress(BrokenPipeError), server:  # closes the pipes
-        pass
+def _interpret(returncode: int, written: bytes) -> Outcome:
+    name = resources.crash_signal(returncode)
+    if name is not None:
+        return Outcome("crashed", message=resources.crash_message(name), signal=name)
+    answer = json.loads(written)
+    if "raised" in answer:
+        return Outcome("crashed", message=f"ended with status {returncode}: {answer['raised']}")
+    return Outcome("error", message=answer["error"]) if "error" in answer else Outcome("ok", answer)

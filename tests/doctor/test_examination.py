@@ -20,7 +20,7 @@ from edgedigits.doctor.diagnosis import Check, Diagnosis, diagnosis_text
 from edgedigits.doctor.examination import IMAGE, _warnings, managed, package_remedy, runtime_remedy
 from edgedigits.runtimes.table import RUNTIMES
 from edgedigits.runtimes.wheels import CHECKED, Platform
-from edgedigits.system.endings import killed_by
+from edgedigits.system.resources import crash_signal
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Environment = Callable[..., dict[str, str]]
@@ -310,4 +310,4 @@ class TestText:
     ],
 )
 def test_what_killed_a_process(status: int, name: str | None) -> None:
-    assert killed_by(status) == name
+    assert crash_signal(status) == name

@@ -16,7 +16,7 @@ from edgedigits.benchmark import machine
 from edgedigits.benchmark.result import BenchmarkReport, LatencyRow, StartRow, SustainedPoint
 from edgedigits.bundle.bundle import GOLDEN, INPUTS, MANIFEST, Bundle, Manifest
 from edgedigits.bundle.rows import describe
-from edgedigits.parity.check import Flip, ParityReport, ParityRow
+from edgedigits.parity.result import Flip, ParityReport, ParityRow
 from edgedigits.runtimes.tensors import AnyArray
 from edgedigits.system.files import sha256
 
@@ -83,7 +83,7 @@ def benchmark() -> Any:
         replace(row, artifact="float32.onnx", runtime="onnxruntime", noisy=True, spread=0.3),
         LatencyRow("float32.tflite", "tflite-runtime", 1, "missing", 44152, message="not installed; pip install it"),
         LatencyRow(
-            "int8.tflite", "numpy", 1, "crashed", 14456, signal="SIGSEGV", message="the runtime died of SIGSEGV"
+            "int8.tflite", "numpy", 1, "crashed", 14456, signal="SIGSEGV", message="the runtime crashed (SIGSEGV)"
         ),
     )
     start = StartRow("int8.tflite", "litert", "ok", 2, 10**7, 10**8, 10**6, 10**4, 10**8)

@@ -13,7 +13,8 @@ from edgedigits.bundle.bundle import GOLDEN, INPUTS, Bundle
 from edgedigits.classifier import Classifier
 from edgedigits.errors import BundleError, InputError, RuntimeUnavailableError
 from edgedigits.parity import metrics
-from edgedigits.parity.check import ParityReport, ParityRow, check_parity
+from edgedigits.parity.check import check_parity
+from edgedigits.parity.result import ParityReport, ParityRow
 from edgedigits.parity.text import parity_text
 from edgedigits.pictures.preprocessing import to_rows
 from edgedigits.runtimes.tensors import FloatArray
@@ -160,13 +161,13 @@ class TestFailing:
         assert (dead.status, dead.signal, dead.mismatches) == ("crashed", "SIGKILL", None)
         assert (alive.status, alive.mismatches) == ("ok", 0)
         assert not found.passed
-        assert "float32.onnx in onnxruntime (default): crashed: the runtime died of SIGKILL" in parity_text(found)
+        assert "float32.onnx in onnxruntime (default): crashed: the runtime crashed (SIGKILL)" in parity_text(found)
         json.dumps(found.to_json(), allow_nan=False)
 
     def test_a_runtime_that_hangs_is_a_row(self) -> None:
         found = check_parity(Bundle(), artifacts=["float32.onnx"], kernels=["default"], timeout=0.01)
         assert [(row.status, row.passed) for row in found.rows] == [("timeout", False)]
-        assert "allow more with --timeout" in found.rows[0].message
+        assert "raise the limit with --timeout" in found.rows[0].message
 
 
 class TestRefused:

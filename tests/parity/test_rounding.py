@@ -4,71 +4,63 @@ import numpy as np
 import pytest
 
 from edgedigits.bundle.bundle import Bundle
-from edgedigits.parity import metrics
-from edgedigits.parity.rounding import Recomputed
+from edgedigits.parity.rounding import KERNELS, identify_rounding
 from edgedigits.runtimes.session import Session
 from edgedigits.runtimes.table import RUNTIMES
 from edgedigits.runtimes.tensors import FloatArray
 
 INT8 = Bundle().artifact("int8.tflite")
+SCALE = INT8.output.scale or 0.0
 
 
-class Asked:
-    """The numpy runtime on 100 images, by kernel set, and which sets it was asked for."""
+class Oracle:
+    """The numpy runtime on the images whose roundings differ most, and which kernel sets it was asked for."""
 
     def __init__(self, x: FloatArray, failing: tuple[str, ...] = ()) -> None:
-        self.x, self.failing = x[:100], failing
-        self.sets: list[str] = []
+        self.x, self.failing = x, failing
+        self.asked: list[str] = []
 
     def __call__(self, kernels: str) -> FloatArray | None:
-        self.sets.append(kernels)
-        if kernels in self.failing:
-            return None
+        self.asked.append(kernels)
+        return None if kernels in self.failing else self.logits(kernels)
+
+    def logits(self, kernels: str) -> FloatArray:
         with Session(Bundle().read("int8.tflite"), "tflite", "numpy", kernels=kernels) as session:
             return session.run(self.x)
 
 
-def test_a_kernel_set_is_computed_when_it_is_asked_for_and_once(x: FloatArray) -> None:
-    asked, scale = Asked(x), INT8.output.scale
-    recomputed = Recomputed(INT8, asked)
-    assert asked.sets == []
-    assert scale is not None
-    exact = asked("exact")
-    assert exact is not None
-    for _ in range(2):
-        assert metrics.arithmetic(exact, recomputed, scale) == "exact"
-    assert asked.sets == ["exact", "exact"]  # the one above, and one of its own
-    assert metrics.arithmetic(recomputed["xnnpack"], recomputed, scale) in RUNTIMES["numpy"].kernels
-    assert dict(recomputed).keys() == set(RUNTIMES["numpy"].kernels)
-    assert sorted(asked.sets[1:]) == sorted(RUNTIMES["numpy"].kernels)
+@pytest.fixture(scope="module")
+def images(x: FloatArray) -> FloatArray:
+    return x[:1000]
 
 
-def test_the_likely_ones_are_computed_first(x: FloatArray) -> None:
-    asked, scale = Asked(x), INT8.output.scale
-    assert scale is not None
-    ruy = asked("ruy")
-    assert ruy is not None
-    assert metrics.arithmetic(ruy, Recomputed(INT8, asked), scale) == "ruy"
-    assert asked.sets == ["ruy", "exact", "ruy"]  # the first is the one above
+def test_every_kernel_set_is_known() -> None:
+    assert set(KERNELS) == set(RUNTIMES["numpy"].kernels)
 
 
-def test_nothing_is_told_where_it_cannot_be_recomputed(x: FloatArray) -> None:
-    recomputed = Recomputed(INT8, Asked(x, failing=("exact",)))
-    assert len(recomputed) == 0
-    assert metrics.arithmetic(x[:100, :10], recomputed, 0.3) is None
+def test_a_row_is_named_after_the_set_it_equals(images: FloatArray) -> None:
+    oracle = Oracle(images)
+    ruy, reference = oracle.logits("ruy"), oracle.logits("reference")
+    assert identify_rounding([ruy, reference], SCALE, {}, oracle) == ["ruy", "reference"]
+    assert oracle.asked == ["exact", "ruy", "reference"]  # and no further
 
 
-def test_a_set_that_fails_is_no_answer(x: FloatArray) -> None:
-    recomputed = Recomputed(INT8, Asked(x, failing=("ruy",)))
-    said = metrics.arithmetic(np.zeros((100, 10), np.float32), recomputed, 0.3)
-    assert said is not None
-    assert said.startswith("unknown: ")
+def test_a_set_that_is_known_is_not_computed_again(images: FloatArray) -> None:
+    oracle = Oracle(images)
+    known: dict[str, FloatArray | None] = {kernels: oracle.logits(kernels) for kernels in KERNELS}
+    assert identify_rounding([oracle.logits("exact")], SCALE, known, oracle) == ["exact"]
+    assert oracle.asked == []
 
 
-@pytest.mark.parametrize("name", ["float32.tflite", "float32.onnx"])
-def test_float_artifacts_have_no_rounding_to_tell(name: str, x: FloatArray) -> None:
-    asked = Asked(x)
-    recomputed = Recomputed(Bundle().artifact(name), asked)
-    assert len(recomputed) == 0
-    assert metrics.arithmetic(x, recomputed, 1.0) is None
-    assert asked.sets == []
+def test_a_row_that_equals_none_is_told_in_quanta(images: FloatArray) -> None:
+    broken = Oracle(images).logits("exact")
+    broken[3, 4] -= 3 * np.float32(SCALE)
+    expected = "unknown: 1 logits differ from exact, by up to 3 quanta"
+    assert identify_rounding([broken], SCALE, {}, Oracle(images)) == [expected]
+    assert identify_rounding([broken], SCALE, {}, Oracle(images, failing=("ruy",))) == [expected]
+
+
+def test_a_model_that_the_numpy_runtime_cannot_run_has_no_name(images: FloatArray) -> None:
+    oracle = Oracle(images, failing=("exact",))
+    assert identify_rounding([oracle.logits("ruy")], SCALE, {}, oracle) == [None]
+    assert oracle.asked == ["exact"]

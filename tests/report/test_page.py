@@ -14,7 +14,7 @@ import pytest
 
 from edgedigits.benchmark.machine import Threat
 from edgedigits.benchmark.result import BenchmarkReport, LatencyRow, SustainedPoint
-from edgedigits.parity.check import Flip, ParityReport
+from edgedigits.parity.result import Flip, ParityReport
 from edgedigits.report.loading import load_benchmark, load_parity
 from edgedigits.report.page import page
 from edgedigits.report.recommendation import duration, recommend, tied

@@ -1,127 +1,186 @@
 from __future__ import annotations
 
 import contextlib
-import math
+import json
 import mmap
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-import numpy as np
 import pytest
 
-from edgedigits.bundle.bundle import Bundle
-from edgedigits.system.endings import memory_share, memory_taken
-from edgedigits.system.forkserver import _read
-from edgedigits.system.isolation import Children, Outcome, run_in_child
+from edgedigits.system.isolation import Outcome, run, run_all
+from edgedigits.system.resources import memory_in_use, memory_share
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks and /proc are Linux's")
+HELPERS = str(Path(__file__).with_name("helpers"))
 Run = Callable[..., Outcome]
-Popen: TypeAlias = "subprocess.Popen[bytes]"
+
+IN_A_SINGLE_THREAD = """
+import json, sys
+from dataclasses import asdict
+sys.path.insert(0, {helpers!r})
+from edgedigits.system.isolation import may_fork, run
+assert may_fork()
+print(json.dumps(asdict(run({task!r}, {request!r}, {timeout!r}, {memory_bytes!r}))))
+"""
 
 
-@pytest.fixture
-def request_for_logits(tmp_path: Path, x: Any) -> dict[str, Any]:
-    np.save(tmp_path / "inputs.npy", x[:3])
-    return {
-        **Bundle().request,
-        "artifact": "float32.tflite",
-        "runtime": "litert",
-        "kernels": "default",
-        "batch": 1,
-        "inputs": str(tmp_path / "inputs.npy"),
-        "out": str(tmp_path / "logits.npy"),
-    }
+def run_new_python(task: str, request: Any, timeout: float = 60.0, memory_bytes: int | None = None) -> Outcome:
+    return run(f"isolation_tasks:{task}", request, timeout, memory_bytes, fork=False)
 
 
-@pytest.fixture(params=["anew", "as a copy"])
-def run(request: pytest.FixtureRequest) -> Iterator[Callable[..., Outcome]]:
-    """Both ways to have a child: the same comes of them, and a copy costs less."""
-    if request.param == "anew":
-        yield run_in_child
-    else:
-        with Children("logits") as children:
-            yield children.run
-
-
-def test_answer(run: Run, request_for_logits: dict[str, Any]) -> None:
-    outcome = run("logits", request_for_logits, timeout=60)
-    assert (outcome.status, outcome.message, outcome.signal) == ("ok", "", None)
-    logits = np.load(request_for_logits["out"])
-    np.testing.assert_allclose(logits, Bundle().golden()[:3], rtol=0, atol=1e-4)
-
-
-def test_our_own_error_is_its_message(run: Run, request_for_logits: dict[str, Any]) -> None:
-    outcome = run("logits", {**request_for_logits, "artifact": "int4"}, timeout=60)
-    assert outcome.status == "error"
-    assert outcome.message.partition(": ")[2].startswith("no artifact 'int4'; choose one of float32.tflite, ")
-
-
-def test_unexpected_end(run: Run, request_for_logits: dict[str, Any]) -> None:
-    del request_for_logits["batch"]
-    outcome = run("logits", request_for_logits, timeout=60)
-    assert (outcome.status, outcome.message) == (
-        "crashed",
-        "ended with status 1: KeyError: 'batch'; `edgedigits doctor` says what works here",
+def run_fork(task: str, request: Any, timeout: float = 60.0, memory_bytes: int | None = None) -> Outcome:
+    """The tests' own process has several threads, so another one forks."""
+    code = IN_A_SINGLE_THREAD.format(
+        helpers=HELPERS, task=f"isolation_tasks:{task}", request=request, timeout=timeout, memory_bytes=memory_bytes
     )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return Outcome(**json.loads(done.stdout))
+
+
+@pytest.fixture(params=[run_new_python, run_fork])
+def run_task(request: pytest.FixtureRequest) -> Run:
+    """Both kinds of children: everything must come out the same."""
+    function: Run = request.param
+    return function
+
+
+def test_the_answer(run_task: Run) -> None:
+    outcome = run_task("double", {"number": 21})
+    assert (outcome.status, outcome.message, outcome.answer["doubled"]) == ("ok", "", 42)
+    assert outcome.answer["pid"] != os.getpid()
+    assert outcome.seconds > 0
+
+
+@pytest.mark.parametrize(
+    ("task", "status", "message"),
+    [
+        ("refuse", "error", "wrong; expected right; turn around"),
+        ("fail", "crashed", "ended with status 1: KeyError: 'missing'"),
+        ("leave", "crashed", "ended with status 1: SystemExit: a runtime calls exit"),
+    ],
+)
+def test_an_exception(run_task: Run, task: str, status: str, message: str) -> None:
+    outcome = run_task(task, {})
+    assert (outcome.status, outcome.message, outcome.signal) == (status, message, None)
 
 
 @pytest.mark.parametrize(
     ("name", "to_do"),
-    [
-        ("SIGKILL", "end what else runs, or use a smaller model"),
-        ("SIGILL", "`edgedigits doctor` says what works here"),
-        ("SIGABRT", "use one that you trust, or another --runtime"),
-        ("SIGBUS", "use one that you trust, or another --runtime"),
-    ],
+    [("SIGSEGV", "another --runtime"), ("SIGKILL", "smaller model"), ("SIGILL", "`edgedigits doctor`")],
 )
-def test_killed(
-    run: Run, request_for_logits: dict[str, Any], kill_next_child: Callable[..., None], name: str, to_do: str
-) -> None:
-    kill_next_child(signal.Signals[name])
-    outcome = run("logits", request_for_logits, timeout=60)
+def test_a_crash(run_task: Run, name: str, to_do: str) -> None:
+    outcome = run_task("crash", {"signal": name})
     assert (outcome.status, outcome.signal) == ("crashed", name)
-    assert outcome.message.startswith(f"the runtime died of {name}; ")
-    assert outcome.message.endswith(to_do)
+    assert outcome.message.startswith(f"the runtime crashed ({name}): ")
+    assert to_do in outcome.message
 
 
-def test_stopped_for_good(run: Run, request_for_logits: dict[str, Any], kill_next_child: Callable[..., None]) -> None:
-    kill_next_child(signal.SIGSTOP)
-    started = time.monotonic()
-    outcome = run("logits", request_for_logits, timeout=1.0)
+def test_the_time_limit(run_task: Run, tmp_path: Path) -> None:
+    outcome = run_task("hang", {"pid_file": str(tmp_path / "pid")}, timeout=1.0)
     assert outcome.status == "timeout"
-    assert 1.0 <= time.monotonic() - started < 5.0
+    assert outcome.message == "stopped after 1 s without a result; raise the limit with --timeout"
 
 
-def test_what_it_may_take_of_memory(run: Run, request_for_logits: dict[str, Any]) -> None:
-    """Any runtime takes more than 5 MB, and this one answers in 100."""
-    outcome = run("logits", request_for_logits, timeout=60, memory_bytes=5_000_000)
+def test_the_memory_limit(run_task: Run) -> None:
+    outcome = run_task("allocate", {}, memory_bytes=100_000_000)
     assert outcome.status == "memory"
-    assert outcome.message == (
-        "took over 5 MB of memory and was ended; allow more with --memory-limit, if you trust the model"
+    assert outcome.message.startswith("stopped for using more than 100 MB of memory; ")
+
+
+def test_all_outcomes_come_whatever_becomes_of_one() -> None:
+    tasks: list[tuple[str, dict[str, Any]]] = [("double", {"number": n}) for n in range(5)]
+    tasks[2] = ("crash", {"signal": "SIGABRT"})
+    found = dict(run_all([(f"isolation_tasks:{name}", request) for name, request in tasks], 60.0, workers=2))
+    assert sorted(found) == [0, 1, 2, 3, 4]
+    assert [found[n].status for n in range(5)] == ["ok", "ok", "crashed", "ok", "ok"]
+    assert [found[n].answer["doubled"] for n in (0, 1, 3, 4)] == [0, 2, 6, 8]
+
+
+def test_closing_the_iterator_stops_what_runs(tmp_path: Path) -> None:
+    request = {"pid_file": str(tmp_path / "pid")}
+    outcomes = run_all(
+        [(f"isolation_tasks:{name}", request) for name in ("hang", "wait_for_pid_file")], 600.0, workers=2
     )
-    assert run("logits", request_for_logits, timeout=60, memory_bytes=100_000_000).status == "ok"
+    number, _ = next(outcomes)
+    assert number == 1
+    outcomes.close()
+    assert not alive(int((tmp_path / "pid").read_text()))
 
 
-def test_memory_is_what_was_touched() -> None:
-    """Not what was only reserved, as 64-bit runtimes do."""
-    before = memory_taken(os.getpid())
+def test_a_module_in_the_current_folder_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where this process would not import it: a download folder may hold anything."""
+    (tmp_path / "json.py").write_text("raise ImportError('not the real one')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(tmp_path))])
+    assert run_new_python("double", {"number": 1}).status == "ok"
+
+
+@pytest.mark.parametrize(
+    "command", [("predict", "--index", "1015", "--timeout", "60"), ("parity", "--runtime", "numpy")]
+)
+def test_a_command_whose_parent_ignores_sigchld(command: tuple[str, ...]) -> None:
+    """Some supervisors do, and the system then does not keep how a child ended."""
+    line = [sys.executable, "-m", "edgedigits", *command]
+    ignore = partial(signal.signal, signal.SIGCHLD, signal.SIG_IGN)
+    done = subprocess.run(line, capture_output=True, text=True, preexec_fn=ignore)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.fixture
+def start_hanging(tmp_path: Path) -> Iterator[Callable[[bool], tuple[subprocess.Popen[bytes], int]]]:
+    """Start a process, in a group of its own, that waits for a task that hangs; gives it and the task's pid."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(fork: bool) -> tuple[subprocess.Popen[bytes], int]:
+        request = {"pid_file": str(tmp_path / "pid")}
+        code = (
+            f"import sys; sys.path.insert(0, {HELPERS!r})\nfrom edgedigits.system.isolation import run\n"
+            f"run('isolation_tasks:hang', {request!r}, 600, fork={fork})"
+        )
+        command = [sys.executable, "-c", code]
+        started.append(subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True))
+        return started[-1], wait_for_pid(tmp_path / "pid")
+
+    yield start
+    for process in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.parametrize("fork", [True, False], ids=["fork", "new Python"])
+@pytest.mark.parametrize(
+    ("sent", "send"),
+    [(signal.SIGKILL, os.kill), (signal.SIGTERM, os.kill), (signal.SIGINT, os.kill), (signal.SIGINT, os.killpg)],
+)
+def test_no_child_outlives_its_parent(
+    start_hanging: Any, fork: bool, sent: int, send: Callable[[int, int], None]
+) -> None:
+    """A terminal's Ctrl-C goes to the whole group, a supervisor's signal to the parent only."""
+    parent, child = start_hanging(fork)
+    send(parent.pid, sent)
+    parent.wait(timeout=60)
+    wait_for_end(child)
+
+
+def test_memory_that_was_only_reserved_does_not_count() -> None:
+    before = memory_in_use(os.getpid())
     reserved = mmap.mmap(-1, 1 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    assert before is not None
-    assert (memory_taken(os.getpid()) or 0) - before < 20_000_000
+    assert memory_in_use(os.getpid()) - before < 20_000_000
     reserved[: 1 << 26] = bytes(1 << 26)
-    assert (memory_taken(os.getpid()) or 0) - before > 60_000_000  # the kernel counts in batches
+    assert memory_in_use(os.getpid()) - before > 60_000_000  # the kernel counts in batches
     reserved.close()
 
 
-def test_shares() -> None:
+def test_memory_shares() -> None:
     whole = memory_share()
     assert whole is not None
     assert whole < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -129,204 +188,23 @@ def test_shares() -> None:
     assert memory_share(10**6) == 256_000_000
 
 
-def test_as_long_as_it_likes(run: Run, request_for_logits: dict[str, Any]) -> None:
-    assert run("logits", request_for_logits, timeout=math.inf).status == "ok"
-
-
-def test_what_lies_in_the_current_folder_is_not_imported(
-    run: Run, request_for_logits: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where the asker would not import it: a download folder may hold anything."""
-    (tmp_path / "json.py").write_text("raise ImportError('not the real one')")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(tmp_path))])
-    assert run("logits", request_for_logits, timeout=60).message == ""
-
-
-def test_too_slow(run: Run, request_for_logits: dict[str, Any]) -> None:
-    outcome = run("logits", request_for_logits, timeout=0.01)
-    assert outcome.status == "timeout"
-    assert outcome.message == "no answer within 0.01 s and ended; allow more with --timeout"
-    assert outcome.seconds >= 0.01
-
-
-class TestCopies:
-    def test_one_process_makes_them_all(self, request_for_logits: dict[str, Any]) -> None:
-        with Children("logits") as children:
-            for artifact in ("float32.tflite", "nonsense", "int8.tflite"):
-                children.run("logits", {**request_for_logits, "artifact": artifact}, timeout=60)
-                (server,) = children._idle
-            assert len(_started_by(os.getpid())) == 1
-            with ThreadPoolExecutor(2) as pool:  # two at once need another
-                list(pool.map(lambda _: children.run("logits", request_for_logits, timeout=60), range(4)))
-            assert len(_started_by(os.getpid())) == 2
-        assert server.returncode is not None
-        assert _started_by(os.getpid()) == []
-
-    @pytest.mark.parametrize("runtime", ["litert", "tflite-runtime", "onnxruntime", "numpy"])
-    def test_none_sees_what_another_imported(self, request_for_logits: dict[str, Any], runtime: str) -> None:
-        """tflite-runtime refuses to join LiteRT in a process."""
-        asked = {**request_for_logits, "artifact": "float32.onnx" if runtime == "onnxruntime" else "float32.tflite"}
-        kernels = "reference" if runtime == "numpy" else "default"
-        with Children("logits") as children:
-            assert children.run("logits", request_for_logits, timeout=60).status == "ok"
-            Path(request_for_logits["out"]).unlink()
-            outcome = children.run("logits", {**asked, "runtime": runtime, "kernels": kernels}, timeout=60)
-        assert (outcome.status, outcome.message) == ("ok", "")
-        np.testing.assert_allclose(np.load(request_for_logits["out"]), Bundle().golden()[:3], rtol=0, atol=1e-4)
-
-    def test_one_that_dies_is_not_the_last(
-        self, request_for_logits: dict[str, Any], kill_next_child: Callable[..., None]
-    ) -> None:
-        with Children("logits") as children:
-            kill_next_child(signal.SIGSEGV)
-            assert children.run("logits", request_for_logits, timeout=60).signal == "SIGSEGV"
-            assert children.run("logits", request_for_logits, timeout=60).status == "ok"
-
-    def test_where_there_is_no_server_it_is_a_process_started_anew(self, request_for_logits: dict[str, Any]) -> None:
-        with Children("logits") as children:
-            children.run("logits", request_for_logits, timeout=60)
-            (server,) = children._idle
-            server.kill()
-            assert children.run("logits", request_for_logits, timeout=60).status == "ok"
-            assert children._idle == []
-            assert children.run("logits", request_for_logits, timeout=60).status == "ok"
-            assert len(children._idle) == 1
-
-    def test_after_its_end_nothing_is_begun(self, request_for_logits: dict[str, Any]) -> None:
-        with Children("logits") as children:
-            children.run("logits", request_for_logits, timeout=60)
-        Path(request_for_logits["out"]).unlink()
-        outcome = children.run("logits", request_for_logits, timeout=60)
-        assert (outcome.status, outcome.message) == ("crashed", "interrupted")
-        assert not Path(request_for_logits["out"]).exists()
-
-    def test_where_children_are_nobodys(self, request_for_logits: dict[str, Any]) -> None:
-        """Some supervisors ignore SIGCHLD, which programs inherit: the system then forgets how a copy ended."""
-        code = f"""
-from edgedigits.system.isolation import Children
-with Children('logits') as children:
-    print([children.run('logits', {request_for_logits!r}, 60).status for _ in range(2)], len(children._idle))
-"""
-        ignore = partial(signal.signal, signal.SIGCHLD, signal.SIG_IGN)
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, preexec_fn=ignore)
-        assert (done.stdout, done.stderr) == ("['ok', 'ok'] 1\n", "")
-
-    def test_ctrl_c_in_the_thread_that_asks(self, request_for_logits: dict[str, Any], tmp_path: Path) -> None:
-        """While it waits for an answer: the copy is ended, and not waited for."""
-        os.mkfifo(tmp_path / "pipe")
-        with Children("logits") as children:
-            threading.Timer(1.0, signal.pthread_kill, (threading.get_ident(), signal.SIGINT)).start()
-            with pytest.raises(KeyboardInterrupt):
-                children.run("logits", {**request_for_logits, "inputs": str(tmp_path / "pipe")}, timeout=600)
-        assert _started_by(os.getpid()) == []
-
-    def test_an_error_leaves_none_behind(self, request_for_logits: dict[str, Any]) -> None:
-        with Children("logits") as children:
-            children.run("logits", request_for_logits, timeout=60)
-            with pytest.raises(TypeError):
-                children.run("logits", {"bundle": object()}, timeout=60)
-        assert _started_by(os.getpid()) == []
-
-    @pytest.mark.parametrize("early", [True, False], ids=["while NumPy is imported", "while a copy hangs"])
-    @pytest.mark.parametrize(
-        ("sent", "send"),
-        [(signal.SIGKILL, os.kill), (signal.SIGTERM, os.kill), (signal.SIGINT, os.kill), (signal.SIGINT, os.killpg)],
-    )
-    def test_nothing_outlives_who_asked(
-        self, hanging: Callable[[], Popen], early: bool, sent: int, send: Callable[[int, int], None]
-    ) -> None:
-        """A terminal's Ctrl-C goes to all of them."""
-        asker = hanging()
-        processes = [_wait_for_child_of(asker.pid)]
-        if not early:
-            processes.append(_wait_for_child_of(processes[0]))
-        send(asker.pid, sent)
-        asker.wait(timeout=20)
-        _wait_for_the_end_of(*processes)
-
-    def test_no_copy_outlives_its_server(self, hanging: Callable[[], Popen]) -> None:
-        """Which the system may kill for want of memory; who asked is told how the task ends in a process of its own."""
-        asker = hanging()
-        server = _wait_for_child_of(asker.pid)
-        copy = _wait_for_child_of(server)
-        os.kill(server, signal.SIGKILL)
-        _wait_for_the_end_of(copy)
-        anew = _wait_for_child_of(asker.pid)
-        assert b"edgedigits.system.worker" in Path(f"/proc/{anew}/cmdline").read_bytes()
-
-    def test_one_that_cannot_start_is_not_tried_again(
-        self, request_for_logits: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        (tmp_path / "broken").mkdir()
-        count = tmp_path / "count"
-        say = f"open({str(count)!r}, 'a').write('.')"
-        (tmp_path / "broken" / "numpy.py").write_text(f"{say}\nraise ImportError('no such NumPy')\n")
-        monkeypatch.syspath_prepend(tmp_path / "broken")
-        with Children("logits") as children:
-            for _ in range(3):
-                outcome = children.run("logits", request_for_logits, timeout=60)
-                assert (outcome.status, "no such NumPy" in outcome.message) == ("crashed", True)
-        assert count.read_text() == "...."
-
-    def test_the_end_of_what_was_said(self) -> None:
-        said = os.memfd_create("said")
-        os.write(said, b"\xff" * 100_000 + b"the end")
-        text = _read(said, 20)
-        assert text == "\ufffd" * 13 + "the end"
-
-
-@pytest.fixture
-def hanging(request_for_logits: dict[str, Any], tmp_path: Path) -> Iterator[Callable[[], Popen]]:
-    """Start a process that waits, as parity does, for a task that hangs: nobody writes to the pipe of its inputs."""
-    os.mkfifo(tmp_path / "pipe")
-    asked = {**request_for_logits, "inputs": str(tmp_path / "pipe")}
-    code = f"""
-from concurrent.futures import ThreadPoolExecutor
-from edgedigits.system.isolation import Children
-with ThreadPoolExecutor(1) as pool, Children('logits') as children:
-    pool.submit(children.run, 'logits', {asked!r}, 600).result()
-"""
-    started: list[Popen] = []
-
-    def start() -> Popen:
-        command = [sys.executable, "-c", code]
-        started.append(subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True))
-        return started[-1]
-
-    yield start
-    for asker in started:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(asker.pid, signal.SIGKILL)
-        asker.wait()
-
-
-def _started_by(pid: int) -> list[int]:
-    children: list[int] = []
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            children += map(int, path.read_text().split())
-    return children
-
-
-def _wait_for_child_of(pid: int) -> int:
-    until = time.monotonic() + 20
-    while not (found := _started_by(pid)):
-        assert time.monotonic() < until
+def wait_for_pid(path: Path) -> int:
+    until = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < until, "the task did not start"
         time.sleep(0.01)
-    return found[0]
+    return int(path.read_text())
 
 
-def _wait_for_the_end_of(*pids: int) -> None:
-    for pid in pids:
-        until = time.monotonic() + 20
-        while _alive(pid):
-            assert time.monotonic() < until, f"process {pid} is still there"
-            time.sleep(0.01)
+def wait_for_end(pid: int) -> None:
+    until = time.monotonic() + 60
+    while alive(pid):
+        assert time.monotonic() < until, f"process {pid} is still there"
+        time.sleep(0.01)
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False

@@ -16,8 +16,9 @@ from edgedigits.bundle import rows
 from edgedigits.bundle.bundle import GOLDEN, INPUTS, MANIFEST, Artifact, Bundle, Manifest
 from edgedigits.bundle.dataset import Labels
 from edgedigits.errors import EdgeDigitsError, ExportError, ModelError
-from edgedigits.parity.check import ParityReport, check_parity
+from edgedigits.parity.check import check_parity
 from edgedigits.parity.metrics import mismatched
+from edgedigits.parity.result import ParityReport
 from edgedigits.runtimes.session import Session
 from edgedigits.runtimes.table import RUNTIMES, runtimes_for
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
