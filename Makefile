@@ -10,9 +10,9 @@ run: $(VENV)/.installed
 test: lint
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
-# Everything, the long proofs included.
-test-all: lint
-	$(BIN)/python -m pytest -n auto --dist loadfile
+# The long proofs as well: interruptions at random moments, millions of calls, full trainings, the fuzzer.
+test-all: test
+	$(BIN)/python -m pytest -n auto --dist loadfile -m slow
 
 # The same on emulated Raspberry Pis; needs QEMU (Debian: qemu-user) and takes a minute or two, more the first time.
 # -rP shows each parity table. With EDGEDIGITS_EMULATED=all there are more kernel sets, bundles and kits, as in CI.
