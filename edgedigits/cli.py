@@ -1,6 +1,6 @@
-"""The command line: finds the command that is asked for, and only imports that one.
+"""The command line: find the requested command and import only its module.
 
-Nothing heavier than click is imported before a command runs, so that ``--help`` and ``--version`` answer at once.
+Nothing heavier than click is imported before a command runs, so that ``--help`` and ``--version`` start fast.
 """
 
 from __future__ import annotations
@@ -28,27 +28,26 @@ ENTRY_POINTS = "edgedigits.commands"
 
 
 class _Commands(click.Group):
-    """The device's commands, and those that other packages (the workstation side) add through entry points."""
+    """The device commands, and those that other packages (the workstation side) register as entry points."""
 
-    def _added(self) -> dict[str, EntryPoint]:
+    def _registered(self) -> dict[str, EntryPoint]:
         from importlib.metadata import entry_points
 
         return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*COMMANDS, *self._added()})
+        return sorted({*COMMANDS, *self._registered()})
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name in COMMANDS:
-            # NumPy's OpenBLAS would start a thread a core, which spin before they sleep: a third of the import's
-            # CPU time on two cores, and no model here is large enough for them.
+            # By default NumPy's OpenBLAS starts one spinning thread per core: on two cores, a third of the CPU time
+            # of the import. No model here is large enough to need them.
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-            own: click.Command = getattr(import_module(f"edgedigits.commands.{name}"), name)
-            return own
-        point = self._added().get(name)
-        if point is None:
+            command: click.Command = getattr(import_module(f"edgedigits.commands.{name}"), name)
+        elif point := self._registered().get(name):
+            command = point.load()
+        else:
             return None
-        command: click.Command = point.load()
         return command
 
 
@@ -56,11 +55,11 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="edgedigits")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
-    """Export a small digit classifier, prove on each device that it answers as it did in training, and time it.
+    """Export a small digit classifier, prove on each device that it gives the trained model's results, and time it.
 
-    BUNDLE is a directory or .zip made by `edgedigits export`, or the name of one inside the package: notebook, which is
-    used where none is given, or robust, which `predict` uses. The exit status is 0 if what was asked for holds, 1 if a
-    check failed, 2 for trouble.
+    BUNDLE is a directory or .zip file written by `edgedigits export`, or the name of a bundle in the package: notebook
+    (the default) or robust (the default of `predict`). The exit status is 0 on success, 1 if a check failed and 2 on
+    bad input or a missing runtime.
     """
 
 

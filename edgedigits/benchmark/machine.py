@@ -1,6 +1,6 @@
-"""What the numbers depend on: processor, clock, heat, power, load, system, versions.
+"""What a timing depends on: processor, clock, temperature, power supply, load, system and package versions.
 
-What cannot be read is None, never guessed. Everything is read below a root folder, which is ``/`` but for tests.
+A fact that cannot be read is None. Files are read below a root folder: ``/``, or another one in tests.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,41 +18,30 @@ from edgedigits import __version__
 from edgedigits.runtimes.table import RUNTIMES
 
 ROOT = Path("/")
-# The features that the runtimes' kernels choose by, on x86-64 and on ARM.
+# Processor features by which the runtimes choose their kernels, on x86-64 and on ARM.
 FEATURES = (
-    "sse4_2",
-    "avx",
-    "avx2",
-    "fma",
-    "avx512f",
-    "avx512_vnni",
-    "avx_vnni",
-    "neon",
-    "asimd",
-    "asimddp",
-    "i8mm",
-    "sve",
-)
-# vcgencmd get_throttled, Raspberry Pi documentation: bits 0-3 hold now, bits 16-19 since boot.
+    "sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "neon", "asimd", "asimddp", "i8mm", "sve",
+)  # fmt: skip
+# vcgencmd get_throttled, Raspberry Pi documentation: bits 0-3 show the current state, bits 16-19 the same since boot.
 THROTTLE_BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
 MOST_LOAD = 0.5
 
 
 @dataclass(frozen=True)
 class Throttling:
-    """A Raspberry Pi's ``get_throttled``; ``raw`` is None on any other machine."""
+    """A reading of the Raspberry Pi's ``get_throttled``; ``raw`` is None on other machines."""
 
     raw: int | None
 
     @property
     def now(self) -> tuple[str, ...]:
-        """What holds at this moment."""
-        return tuple(name for bit, name in THROTTLE_BITS.items() if self.raw is not None and self.raw >> bit & 1)
+        """The conditions that are active at the time of the reading."""
+        return tuple(name for bit, name in THROTTLE_BITS.items() if (self.raw or 0) >> bit & 1)
 
     @property
     def since_boot(self) -> tuple[str, ...]:
-        """What has happened since the machine started."""
-        return tuple(name for bit, name in THROTTLE_BITS.items() if self.raw is not None and self.raw >> 16 + bit & 1)
+        """The conditions that have been active since the machine started."""
+        return Throttling((self.raw or 0) >> 16).now
 
     def to_json(self) -> dict[str, Any]:
         """The bits and their names."""
@@ -61,19 +49,15 @@ class Throttling:
 
 
 @dataclass(frozen=True)
-class Threat:
-    """Something that makes the numbers doubtful, and what mends it."""
+class MachineWarning:
+    """A condition that makes timings unreliable, and how to remove it."""
 
     what: str
     remedy: str
 
-    def to_json(self) -> dict[str, str]:
-        """Plain types."""
-        return asdict(self)
-
 
 def describe(root: Path = ROOT) -> dict[str, Any]:
-    """The machine in plain types; keys end in their unit."""
+    """The machine as JSON types; keys end in their unit."""
     cpu = _cpu_facts(root)
     board = _text(root / "proc/device-tree/model")
     return {
@@ -95,7 +79,7 @@ def describe(root: Path = ROOT) -> dict[str, Any]:
 
 
 def conditions(root: Path = ROOT) -> dict[str, Any]:
-    """What changes while a benchmark runs: frequency, temperature, load."""
+    """What changes during a benchmark: frequency, temperature, load."""
     load = _text(root / "proc/loadavg")
     return {
         "frequency_khz": _number(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"),
@@ -105,21 +89,21 @@ def conditions(root: Path = ROOT) -> dict[str, Any]:
 
 
 def throttling(root: Path = ROOT) -> Throttling:
-    """Read ``get_throttled`` from the firmware's file, else from ``vcgencmd`` where that is installed."""
+    """Read ``get_throttled`` from the firmware's file, or with ``vcgencmd`` if it is installed."""
     text = _text(root / "sys/devices/platform/soc/soc:firmware/get_throttled")
     if text is None and root == ROOT and (command := shutil.which("vcgencmd")):
         done = subprocess.run([command, "get_throttled"], capture_output=True, text=True, timeout=10)
-        text = done.stdout.strip() if done.returncode == 0 else None
+        text = done.stdout if done.returncode == 0 else None
     try:
         return Throttling(None if text is None else int(text.rpartition("=")[2], 16))
     except ValueError:
         return Throttling(None)
 
 
-def invalid(readings: Sequence[Throttling]) -> str | None:
-    """Why a run that took these readings, first to last, is worth nothing; None if it may stand.
+def why_invalid(readings: Sequence[Throttling]) -> str | None:
+    """Why a run with these readings, first to last, is invalid: the device was throttled. None if it was not.
 
-    A bit that holds at any reading, or one of those since boot that was not set before and is now.
+    A condition counts if it is active at any reading, or if its since-boot bit was set between first and last.
     """
     seen = [name for reading in readings for name in reading.now]
     seen += [name for name in readings[-1].since_boot if name not in readings[0].since_boot]
@@ -128,20 +112,20 @@ def invalid(readings: Sequence[Throttling]) -> str | None:
     return f"the device was {' and '.join(dict.fromkeys(seen))} during the run; use its own power supply and cool it"
 
 
-def threats(described: dict[str, Any], reading: Throttling) -> list[Threat]:
-    """What else makes the numbers doubtful, each with the command that mends it."""
+def find_warnings(described: dict[str, Any], reading: Throttling) -> list[MachineWarning]:
+    """Conditions of this machine that make its timings unreliable."""
     found = []
     governor, load = described["governor"], described["load_1min"]
     if governor is not None and governor != "performance":
         command = "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
-        found.append(Threat(f"the frequency governor is {governor}, so the clock changes under way", command))
+        found.append(MachineWarning(f"the frequency governor is {governor}, so the clock speed varies", command))
     if load is not None and load > MOST_LOAD:
-        found.append(Threat(f"the load is {load}, something else is running", "see what with `top`, and end it"))
+        found.append(MachineWarning(f"the load is {load}: other programs are running", "find them with `top`"))
     if described["on_battery"]:
-        found.append(Threat("the machine runs on battery, which lowers clocks", "plug in its power supply"))
+        found.append(MachineWarning("the machine runs on battery, which lowers the clock speed", "plug it in"))
     if reading.since_boot:
-        what = f"since it was started the device has been {' and '.join(reading.since_boot)}"
-        found.append(Threat(what, "use its own power supply and cool it, then `sudo reboot` clears the record"))
+        what = f"since boot the device has been {' and '.join(reading.since_boot)}"
+        found.append(MachineWarning(what, "use its own power supply and cool it; `sudo reboot` clears this record"))
     return found
 
 
@@ -170,7 +154,7 @@ def _memory_bytes(root: Path) -> int | None:
             return int(line.split()[1]) * 1024
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if root == ROOT else None
-    except (AttributeError, ValueError, OSError):
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
         return None
 
 
@@ -182,7 +166,7 @@ def _os_name(root: Path) -> str | None:
 
 
 def _container(root: Path) -> str | None:
-    """The container's kind; None also where there is none."""
+    """The kind of container; None outside of one."""
     if (root / ".dockerenv").exists():
         return "docker"
     if (root / "run/.containerenv").exists():
@@ -191,7 +175,7 @@ def _container(root: Path) -> str | None:
 
 
 def _on_battery(root: Path) -> bool | None:
-    """Whether a battery is discharging; None where the machine tells of no power supply."""
+    """Whether a battery is discharging; None if the system lists no power supply."""
     supplies = list((root / "sys/class/power_supply").glob("*/type"))
     if not supplies:
         return None
@@ -200,10 +184,6 @@ def _on_battery(root: Path) -> bool | None:
 
 
 def _packages() -> dict[str, str | None]:
-    found: dict[str, str | None] = {"edgedigits": __version__}
-    for name in dict.fromkeys(("numpy", *(info.distribution for info in RUNTIMES.values()))):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = None
-    return found
+    """Package versions; None for a package that is not installed."""
+    versions = {info.distribution: info.version for info in RUNTIMES.values()}
+    return {"edgedigits": __version__, "numpy": versions.pop("numpy"), **versions}

@@ -1,89 +1,69 @@
-"""Percentiles of latency samples: values that were measured, given only where the samples suffice, with a bound."""
+"""Percentiles of latency samples with confidence bounds, reported only if there are enough samples."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from edgedigits.system.statistics import binomial_cdf
-
 Samples = npt.NDArray[np.int64]
-PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 CONFIDENCE = 0.99
+# By percentile, the number of samples of which at least two lie beyond it with 99 % confidence. Source: the
+# early-stopping rule of MLPerf Inference's LoadGen (single stream), with one sample beyond the percentile set aside.
+MIN_SAMPLES = {50.0: 11, 90.0: 64, 95.0: 130, 99.0: 662, 99.9: 6636}
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """All samples of a row, none dropped: distinct ascending nanoseconds and how often each was seen."""
+    """All samples of a row: distinct ascending nanoseconds, and how often each occurred."""
 
     values: Samples
     counts: Samples
 
     @classmethod
     def of(cls, samples: Samples) -> Distribution:
-        """Count (n,) samples; clocks tick in tens of nanoseconds, so a million samples are a few hundred values."""
+        """Count (n,) samples. Clocks tick in tens of nanoseconds, so a million samples have a few hundred values."""
         values, counts = np.unique(samples, return_counts=True)
         return cls(values, counts.astype(np.int64))
 
     @classmethod
-    def merge(cls, parts: Iterable[Distribution]) -> Distribution:
-        """All the parts' samples together."""
-        held = list(parts)
-        values, place = np.unique(np.concatenate([part.values for part in held]), return_inverse=True)
+    def merge(cls, parts: Sequence[Distribution]) -> Distribution:
+        """Combine the samples of all parts."""
+        values, index = np.unique(np.concatenate([part.values for part in parts]), return_inverse=True)
         counts = np.zeros(len(values), np.int64)
-        np.add.at(counts, place, np.concatenate([part.counts for part in held]))
+        np.add.at(counts, index, np.concatenate([part.counts for part in parts]))
         return cls(values, counts)
 
     @property
     def samples(self) -> int:
-        """How many there are."""
+        """The number of samples."""
         return int(self.counts.sum())
 
     def at_rank(self, rank: int) -> int:
-        """The sample of that rank in ascending order, from 1."""
+        """The sample at this rank in ascending order; the first rank is 1."""
         return int(self.values[np.searchsorted(np.cumsum(self.counts), rank)])
 
     def percentile(self, percent: float) -> int:
-        """The nearest-rank percentile: a sample, never interpolated."""
+        """The nearest-rank percentile, which is a measured sample."""
         return self.at_rank(max(1, math.ceil(self.samples * percent / 100)))
 
 
 @dataclass(frozen=True)
 class Percentile:
-    """``value_ns`` is the sample of nearest rank; with 99 % confidence the true percentile is at most ``upper_ns``."""
+    """A percentile (nearest rank); the true one is at most ``upper_ns`` with 99 % confidence."""
 
     percent: float
     value_ns: int
     upper_ns: int
 
 
-def samples_needed(percent: float, confidence: float = CONFIDENCE) -> int:
-    """How many samples a percentile takes: at least two of them lie beyond it with that confidence.
-
-    Gives 11 for p50, 64 for p90, 130 for p95, 662 for p99 and 6636 for p99.9 at 99 %. Source: the early-stopping rule
-    of MLPerf Inference's LoadGen for the single-stream scenario, with one sample beyond the percentile set aside.
-    """
-    beyond = 1.0 - percent / 100.0
-    low, high = 1, 1
-    while binomial_cdf(1, high, beyond) > 1.0 - confidence:
-        low, high = high, high * 2
-    while low < high:
-        middle = (low + high) // 2
-        if binomial_cdf(1, middle, beyond) > 1.0 - confidence:
-            low = middle + 1
-        else:
-            high = middle
-    return high
-
-
 def upper_rank(n: int, percent: float, confidence: float = CONFIDENCE) -> int:
-    """The smallest rank (from 1) whose sample is, with that confidence, no less than the true percentile; at most n.
+    """The smallest rank (from 1, at most n) whose sample is, with that confidence, at least the true percentile.
 
-    That is the least k with P(X < k) >= confidence for a binomial X of n trials: fewer than k samples then lie below
+    This is the smallest k with P(X < k) >= confidence for a binomial X of n trials, X being the number of samples below
     the percentile. Source: distribution-free confidence intervals for quantiles, H. A. David and H. N. Nagaraja,
     "Order Statistics" (2003), sec. 7.1.
     """
@@ -92,7 +72,7 @@ def upper_rank(n: int, percent: float, confidence: float = CONFIDENCE) -> int:
     first = max(0, math.floor(mean - 12 * deviation - 12))
     last = min(n, math.ceil(mean + 12 * deviation + 12))
     k = np.arange(first, last + 1)
-    # log P(X = k), each from the one before, so that a million samples cost a few thousand steps
+    # log P(X = k) from log P(X = k - 1), so that a million samples take only a few thousand steps.
     start = math.lgamma(n + 1) - math.lgamma(first + 1) - math.lgamma(n - first + 1)
     start += first * math.log(p) + (n - first) * math.log1p(-p)
     steps = np.log((n - k[:-1]) / (k[:-1] + 1.0)) + math.log(p / (1 - p))
@@ -100,11 +80,11 @@ def upper_rank(n: int, percent: float, confidence: float = CONFIDENCE) -> int:
     return min(n, first + int(np.searchsorted(cumulative, confidence)) + 1)
 
 
-def percentiles(seen: Distribution) -> tuple[Percentile, ...]:
-    """Those of :data:`PERCENTILES` for which the samples suffice."""
-    n = seen.samples
+def percentiles(distribution: Distribution) -> tuple[Percentile, ...]:
+    """The percentiles of :data:`MIN_SAMPLES` for which there are enough samples."""
+    n = distribution.samples
     return tuple(
-        Percentile(percent, seen.percentile(percent), seen.at_rank(upper_rank(n, percent)))
-        for percent in PERCENTILES
-        if n >= samples_needed(percent)
+        Percentile(percent, distribution.percentile(percent), distribution.at_rank(upper_rank(n, percent)))
+        for percent, needed in MIN_SAMPLES.items()
+        if n >= needed
     )

@@ -1,4 +1,4 @@
-"""A benchmark as text for the terminal."""
+"""Benchmarks and comparisons as text for the terminal."""
 
 from __future__ import annotations
 
@@ -8,37 +8,30 @@ from typing import TYPE_CHECKING
 from edgedigits.system.text import table
 
 if TYPE_CHECKING:
+    from edgedigits.benchmark.compare import ComparedRow, Comparison
     from edgedigits.benchmark.result import BenchmarkReport, LatencyRow
 
 
 def benchmark_text(report: BenchmarkReport) -> str:
-    """The machine, the latency table, cold starts, batches and threads, and what to think of them."""
+    """The machine; tables of latency, batches, threads and cold starts; warnings."""
     m, method = report.machine, report.method
     packages = ", ".join(f"{name} {v}" for name, v in m["packages"].items() if v)
     lines = [f"{m['cpu']}, {m['cores']} cores, {m['os']}, {m['python']}", packages, ""]
     head = (
-        "artifact",
-        "runtime",
-        "bytes",
-        "samples",
-        "p50 ns",
-        "p90 ns",
-        "p99 ns",
-        "p99.9 ns",
-        "spread",
-        "invoke p50 ns",
-    )
+        "artifact", "runtime", "bytes", "samples", "p50 ns", "p90 ns", "p99 ns", "p99.9 ns", "spread", "invoke p50 ns",
+    )  # fmt: skip
     lines.append(table(head, [_latency_cells(row) for row in report.rows], left=2))
     lines += [f"{row.artifact} in {row.runtime}: {row.status}: {row.message}" for row in report.rows if row.message]
     timers = [row.timer_ns for row in report.rows if row.timer_ns is not None]
     lines.append(
-        f"one image a call, {method['threads']} thread, {method['windows']} x {method['min_seconds']:g} s; "
-        f"the clock's own {min(timers, default=0)} ns are in every sample; NOISY: windows differ by over 10 %"
+        f"one image per call, {method['threads']} thread{'s' * (method['threads'] > 1)}, {method['windows']} windows "
+        f"of {method['min_seconds']:g} s; every sample includes the clock's {min(timers, default=0)} ns; "
+        "NOISY: windows differ by more than 10 %"
     )
     lines += _batches_text(report.rows) + _starts_text(report) + _sustained_text(report)
-    lines += [f"warning: {threat.what}; {threat.remedy}" for threat in report.threats]
+    lines += [f"warning: {warning.what}; {warning.remedy}" for warning in report.threats]
     if report.cut_short:
-        lines.append("cut short: only the windows that were finished are shown")
+        lines.append("cut short: only finished windows are shown")
     return "\n".join(lines)
 
 
@@ -46,13 +39,18 @@ def _ns(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"
 
 
+def _scaled(value: int | None, unit: float, digits: int) -> str:
+    """The value in that unit, or a dash."""
+    return "-" if value is None else f"{value / unit:.{digits}f}"
+
+
 def _latency_cells(row: LatencyRow) -> tuple[str, ...]:
+    names = (row.artifact, row.runtime, f"{row.bytes:,}")
     if row.status != "ok":
-        return (row.artifact, row.runtime, f"{row.bytes:,}", row.status, *("-",) * 6)
-    times = (row.p50_ns, row.p90_ns, row.p99_ns, row.p999_ns)
+        return (*names, row.status, *("-",) * 6)
+    times = map(_ns, (row.p50_ns, row.p90_ns, row.p99_ns, row.p999_ns))
     spread = "-" if row.spread is None else f"{row.spread:.1%}{' NOISY' if row.noisy else ''}"
-    shown = [_ns(value) for value in times]
-    return (row.artifact, row.runtime, f"{row.bytes:,}", f"{row.samples:,}", *shown, spread, _ns(row.invoke_p50_ns))
+    return (*names, f"{row.samples:,}", *times, spread, _ns(row.invoke_p50_ns))
 
 
 def _batches_text(rows: Sequence[LatencyRow]) -> list[str]:
@@ -72,19 +70,24 @@ def _batches_text(rows: Sequence[LatencyRow]) -> list[str]:
         )
         for row in measured
     ]
-    return ["", "images a second by batch, its knee, and one image's p50 by threads", table(head, cells, left=2)]
+    title = "images per second by batch size, the knee (smallest batch with 90 % of the best), p50 by thread count"
+    return ["", title, table(head, cells, left=2)]
 
 
 def _starts_text(report: BenchmarkReport) -> list[str]:
     if not report.starts:
         return []
     head = ("cold start", "artifact", "interpreter ms", "imports ms", "load ms", "first ms", "peak MB", "starts")
-    cells = []
-    for row in report.starts:
-        parts = (row.interpreter_ns, row.imports_ns, row.load_ns, row.first_ns)
-        shown = ["-" if part is None else f"{part / 1e6:.1f}" for part in parts]
-        peak = "-" if row.peak_rss_bytes is None else f"{row.peak_rss_bytes / 1e6:.0f}"
-        cells.append((row.runtime, row.artifact, *shown, peak, str(row.samples) if row.status == "ok" else row.status))
+    cells = [
+        (
+            row.runtime,
+            row.artifact,
+            *(_scaled(ns, 1e6, 1) for ns in (row.interpreter_ns, row.imports_ns, row.load_ns, row.first_ns)),
+            _scaled(row.peak_rss_bytes, 1e6, 0),
+            str(row.samples) if row.status == "ok" else row.status,
+        )
+        for row in report.starts
+    ]
     return ["", table(head, cells, left=2)]
 
 
@@ -92,14 +95,51 @@ def _sustained_text(report: BenchmarkReport) -> list[str]:
     if not report.sustained:
         return []
     first = report.sustained[0]
-    head = ("minute", "p50 ns", "MHz", "°C")
     cells = [
         (
-            f"{p.seconds / 60:.1f}",
-            f"{p.p50_ns:,}",
-            "-" if p.frequency_khz is None else f"{p.frequency_khz / 1000:.0f}",
-            "-" if p.temperature_millicelsius is None else f"{p.temperature_millicelsius / 1000:.1f}",
+            f"{point.seconds / 60:.1f}",
+            f"{point.p50_ns:,}",
+            _scaled(point.frequency_khz, 1e3, 0),
+            _scaled(point.temperature_millicelsius, 1e3, 1),
         )
-        for p in report.sustained
+        for point in report.sustained
     ]
-    return ["", f"sustained, {first.artifact} in {first.runtime}", table(head, cells, left=0)]
+    title = f"sustained, {first.artifact} in {first.runtime}"
+    return ["", title, table(("minute", "p50 ns", "MHz", "°C"), cells, left=0)]
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """The table, the notes and the verdict."""
+    head = ("artifact", "runtime", "threads", "old ns", "new ns", "new/old", "95 %", "p", "invoke", "verdict")
+    lines = [table(head, [_comparison_cells(row) for row in comparison.rows], left=2), *comparison.notes]
+    lines.append(
+        "new/old: ratio of the medians over windows; 95 %: its bootstrap interval; p: Mann-Whitney U test, two-sided, "
+        "per row"
+    )
+    verdicts = [row.verdict for row in comparison.rows]
+    limit, of = f"{comparison.max_regress * 100:.4g} %", f"of {len(verdicts)} rows"
+    if not comparison.passed:
+        bad = verdicts.count("regressed") + verdicts.count("broken")
+        lines.append(f"REGRESSION: {bad} {of} slower by more than {limit}, or broken")
+    elif not comparison.decided:
+        few = verdicts.count("too few windows")
+        lines.append(f"UNDECIDED: {few} {of} slower by more than {limit}; benchmark again with --windows 5 or more")
+    else:
+        lines.append(f"no regression: none {of} is significantly slower by more than {limit}")
+    return "\n".join(lines)
+
+
+def _comparison_cells(row: ComparedRow) -> tuple[str, ...]:
+    names = (row.artifact, row.runtime, str(row.threads))
+    if row.ratio is None:
+        return (*names, *("-",) * 6, row.verdict.upper())
+    return (
+        *names,
+        f"{row.old_ns:,.0f}",
+        f"{row.new_ns:,.0f}",
+        f"{row.ratio:.3f}",
+        f"{row.ratio_low:.3f} to {row.ratio_high:.3f}",
+        f"{row.p:.2g}",
+        "-" if row.invoke_ratio is None else f"{row.invoke_ratio:.3f}",
+        row.verdict.upper() if row.verdict == "regressed" else row.verdict,
+    )

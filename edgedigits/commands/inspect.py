@@ -12,10 +12,12 @@ from edgedigits.errors import InputError
 from edgedigits.system.terminal import FAILED, emit
 
 
-@click.command(short_help="Show what a bundle holds.")
+@click.command(short_help="Show the contents of a bundle.")
 @bundle_argument
-@click.option("--int8", is_flag=True, help="Show each layer's error in the int8 artifacts, over the bundle's inputs.")
-@click.option("--timeout", default=300.0, show_default=True, help="Seconds for one artifact, with --int8.")
+@click.option("--int8", is_flag=True, help="Show the error of each int8 layer over the bundle's inputs.")
+@click.option(
+    "--timeout", default=300.0, metavar="SECONDS", show_default=True, help="Abort an artifact after SECONDS (--int8)."
+)
 @memory_option
 @trusted_option
 @json_option
@@ -27,19 +29,18 @@ def inspect(
     keys: Sequence[str],
     json_file: str | None,
 ) -> None:
-    """Show what a bundle holds: each artifact's input and output, sizes, checksums, provenance.
+    """Show the contents of a bundle: artifacts with input and output, sizes, checksums, origin.
 
-    Of a damaged bundle all that is wrong is listed, file by file, and the exit status is 1; it is 2 where the manifest
-    says nothing any more.
+    For a damaged bundle, every problem is listed by file and the exit status is 1. It is 2 if the manifest cannot be
+    read.
 
-    With --key the bundle is refused unless that key signed it; without, a signature is shown and not verified.
+    With --key, a bundle that the key did not sign is refused. Without it, a signature is shown but not verified.
     """
     from edgedigits.bundle.bundle import Bundle
     from edgedigits.bundle.inspection import examine
     from edgedigits.bundle.text import inspect_text
-    from edgedigits.parity.text import layers_text
 
-    if keys:  # what they did not sign is not looked at
+    if keys:  # check the signature before anything else is read
         Bundle(bundle, signed_by=keys)
     examined = examine(bundle)
     if examined.problems:
@@ -54,9 +55,10 @@ def inspect(
     from dataclasses import asdict
 
     from edgedigits.parity.layers import inspect_layers
+    from edgedigits.parity.text import layers_text
 
     quantized = [artifact for artifact in opened.manifest.artifacts if artifact.quantized]
     if not quantized:
-        raise InputError(f"{opened.path} has no int8 artifact; `edgedigits export` makes one")
-    found = {artifact.file: inspect_layers(opened, artifact, timeout, memory_bytes) for artifact in quantized}
-    emit([{"artifact": file, **asdict(layers)} for file, layers in found.items()], layers_text(found), json_file)
+        raise InputError(f"{opened.path} has no int8 artifact; `edgedigits export` creates one")
+    reports = {artifact.file: inspect_layers(opened, artifact, timeout, memory_bytes) for artifact in quantized}
+    emit([{"artifact": file, **asdict(report)} for file, report in reports.items()], layers_text(reports), json_file)

@@ -1,4 +1,4 @@
-"""The options and arguments that several commands share."""
+"""Options and arguments shared by several commands."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ import click
 
 bundle_argument = click.argument("bundle", required=False, type=click.Path(path_type=Path))
 json_option = click.option(
-    "--json",
-    "json_file",
-    metavar="FILE",
-    help="Write the result as JSON; - is standard output, and nothing else goes there.",
+    "--json", "json_file", metavar="FILE", help="Write the result as JSON to FILE; - writes only JSON to stdout."
 )
-artifact_option = click.option("--artifact", help="Such as int8.tflite, or int8.")
+artifact_option = click.option("--artifact", help="An artifact such as int8.tflite, or int8 for short.")
 runtime_option = click.option("--runtime", help="litert, tflite-runtime, onnxruntime, numpy or tensorflow.")
-artifacts_option = click.option("--artifact", "artifacts", multiple=True, help="Only this artifact; may be repeated.")
-runtimes_option = click.option("--runtime", "runtimes", multiple=True, help="Only this runtime; may be repeated.")
-timeout_option = click.option("--timeout", default=300.0, show_default=True, help="Seconds for one row.")
+artifacts_option = click.option("--artifact", "artifacts", multiple=True, help="Run only this artifact; repeatable.")
+runtimes_option = click.option("--runtime", "runtimes", multiple=True, help="Run only this runtime; repeatable.")
+timeout_option = click.option(
+    "--timeout", default=300.0, show_default=True, metavar="SECONDS", help="Abort a row after SECONDS."
+)
 
 
 def _bytes(ctx: click.Context, option: click.Parameter, value: float | None) -> int | None:
-    """Megabytes as bytes."""
+    """Convert megabytes to bytes."""
     return None if value is None else round(value * 1e6)
 
 
@@ -34,23 +33,23 @@ memory_option = click.option(
     type=click.FloatRange(min=0, min_open=True),
     callback=_bytes,
     metavar="MB",
-    help="What one process may take. [default: three quarters of the memory, shared out to the processes at once]",
+    help="Memory limit per process. [default: three quarters of the memory, divided by the parallel processes]",
 )
 trusted_option = click.option(
     "--key",
     "keys",
     multiple=True,
     metavar="KEY.pub",
-    help="A public key to trust; may be repeated. [default for --require-signed and verify: each *.pub in the folder "
-    "$EDGEDIGITS_KEYS, or ~/.config/edgedigits/trusted]",
+    help="Trust this public key; repeatable. [default for --require-signed and verify: every *.pub file in "
+    "$EDGEDIGITS_KEYS or ~/.config/edgedigits/trusted]",
 )
 
 
 def signature_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Ask which keys may have signed the bundle; the command gets them as ``signed_by``, or None for any and none."""
+    """Add --require-signed and --key; the command gets the trusted keys as ``signed_by``, or None for no check."""
 
     @click.option(
-        "--require-signed", is_flag=True, help="Refuse a bundle that no trusted key signed; --key asks it too."
+        "--require-signed", is_flag=True, help="Refuse a bundle without a trusted signature; --key implies it."
     )
     @trusted_option
     @wraps(command)
@@ -64,10 +63,17 @@ def signature_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+def row_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that select, limit and guard the rows of ``parity`` and ``benchmark``."""
+    for option in (memory_option, timeout_option, signature_options, runtimes_option, artifacts_option):
+        command = option(command)
+    return command
+
+
 def output_option(default: str, what: str) -> Callable[[Any], Any]:
-    """``-o FILE``: where the one file goes that a command is run for."""
-    at = click.Path(path_type=Path)
-    return click.option("-o", "--output", default=Path(default), show_default=True, type=at, help=what)
+    """``-o FILE``, with the help text ``what``."""
+    path = click.Path(path_type=Path)
+    return click.option("-o", "--output", default=Path(default), show_default=True, type=path, help=what)
 
 
 def guards_foreign(command: Callable[..., int]) -> Callable[..., int]:

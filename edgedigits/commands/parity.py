@@ -5,59 +5,42 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
-from edgedigits.commands.options import (
-    artifacts_option,
-    bundle_argument,
-    json_option,
-    memory_option,
-    runtimes_option,
-    signature_options,
-    timeout_option,
-)
+from edgedigits.commands.options import bundle_argument, json_option, row_options
 from edgedigits.runtimes.table import RUNTIMES
 from edgedigits.system.terminal import FAILED, emit, progress
 
 KERNELS = dict.fromkeys(name for info in RUNTIMES.values() for name in info.kernels)
 
 
-@click.command(short_help="Prove that every artifact answers alike.")
+@click.command(short_help="Compare every artifact with the reference logits.")
 @bundle_argument
-@artifacts_option
-@runtimes_option
-@click.option("--kernels", multiple=True, help=f"Only this kernel set: {', '.join(KERNELS)}; may be repeated.")
+@click.option("--kernels", multiple=True, help=f"Run only this kernel set ({', '.join(KERNELS)}); repeatable.")
 @click.option("--batch", default=1, show_default=True, help="Images per call.")
 @click.option(
-    "--allow-mismatches", default=0, show_default=True, metavar="N", help="Let int8 rows pass with up to N mismatches."
+    "--allow-mismatches", default=0, show_default=True, metavar="N", help="Accept up to N mismatches in an int8 row."
 )
-@click.option("--workers", type=int, help="Processes at once. [default: one a core]")
-@click.option("--unseen", is_flag=True, help="Run on DATA/unseen.npz, digits never trained or tuned on; only reported.")
+@click.option("--workers", type=int, help="Number of parallel processes. [default: one per core]")
+@click.option("--unseen", is_flag=True, help="Run on the held-out digits in DATA/unseen.npz; mismatches do not fail.")
 @click.option("--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True, help="For --unseen.")
-@signature_options
-@timeout_option
-@memory_option
+@row_options
 @json_option
 def parity(
     bundle: Path | None,
-    artifacts: Sequence[str],
-    runtimes: Sequence[str],
-    kernels: Sequence[str],
-    batch: int,
-    allow_mismatches: int,
     workers: int | None,
     unseen: bool,
     data: Path,
     signed_by: Sequence[Path | str] | None,
-    timeout: float,
-    memory_bytes: int | None,
     json_file: str | None,
+    **options: Any,
 ) -> None:
-    """Hold every artifact, in every runtime and on every kernel set, against the trained model's own answers.
+    """Compare every artifact with the trained model's logits, in every runtime and kernel set.
 
-    Each row runs in a process of its own over all images of the bundle. A runtime that is not installed is a row that
-    says so; a float artifact must answer alike on every image.
+    Each row runs all images of the bundle in its own process. Runtimes that are not installed are listed as missing. A
+    float artifact must predict the same class as the trained model for every image.
     """
     from edgedigits.bundle.bundle import Bundle
     from edgedigits.parity.check import check_parity
@@ -65,16 +48,10 @@ def parity(
 
     report = check_parity(
         Bundle(bundle, signed_by=signed_by),
-        artifacts=artifacts,
-        runtimes=runtimes,
-        kernels=kernels,
-        allow_mismatches=allow_mismatches,
-        batch=batch,
         workers=workers or os.cpu_count() or 1,
         unseen=data if unseen else None,
-        timeout=timeout,
-        memory_bytes=memory_bytes,
         on_row=lambda row: progress(f"{row.artifact} in {row.runtime} ({row.kernels}): {row.status}"),
+        **options,
     )
     emit(report.to_json(), parity_text(report), json_file)
     raise SystemExit(0 if report.passed else FAILED)

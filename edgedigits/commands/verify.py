@@ -11,15 +11,15 @@ from edgedigits.errors import BundleError, SignatureError
 from edgedigits.system.terminal import FAILED, emit
 
 
-@click.command(short_help="Check who signed a bundle.")
+@click.command(short_help="Verify the signature of a bundle.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @trusted_option
 @json_option
 def verify(bundle: Path, keys: tuple[str, ...], json_file: str | None) -> int:
-    """Check that a trusted key signed BUNDLE, and that every file in it is what was signed.
+    """Verify that a trusted key signed BUNDLE and that every file matches the signature.
 
-    The exit status is 0 if so, 1 if it is unsigned, signed by another key, changed or damaged, and 2 if it cannot be
-    told.
+    The exit status is 0 if so; 1 if the bundle is unsigned, signed by another key, changed or damaged; and 2 if the
+    check cannot be made.
     """
     from edgedigits.bundle.bundle import Bundle
     from edgedigits.bundle.signature import trusted_keys
@@ -27,17 +27,17 @@ def verify(bundle: Path, keys: tuple[str, ...], json_file: str | None) -> int:
     facts = {"bundle": str(bundle), "holds": False, "signed_by": None, "files": [], "message": ""}
     trusted = keys or trusted_keys()
     try:
-        opened = Bundle(bundle, signed_by=trusted)
+        opened = Bundle(bundle, signed_by=trusted)  # any other BundleError ends with status 2
     except SignatureError as error:
-        emit(facts | {"message": str(error)}, f"DOES NOT HOLD: {error}", json_file)
+        emit(facts | {"message": str(error)}, f"NOT VERIFIED: {error}", json_file)
         return FAILED
     facts["signed_by"] = opened.signer
     try:
         opened.verify()
     except BundleError as error:
-        emit(facts | {"message": str(error)}, f"DOES NOT HOLD: {error}", json_file)
+        emit(facts | {"message": str(error)}, f"NOT VERIFIED: {error}", json_file)
         return FAILED
     files = [*opened.names, *opened.manifest.files]
-    text = f"{opened.path}: signed by {opened.signer}; {len(files)} files are what was signed"
+    text = f"{opened.path}: verified; signed by {opened.signer}, {len(files)} files match"
     emit(facts | {"bundle": str(opened.path), "holds": True, "files": files}, text, json_file)
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgedigits.benchmark.machine import Threat
+from edgedigits.benchmark.machine import MachineWarning
 from edgedigits.runtimes.wheels import CHECKED, Platform
 from edgedigits.system.text import table
 
@@ -45,7 +45,7 @@ class Diagnosis:
     platform: Platform
     packages: tuple[Check, ...]
     runtimes: tuple[Check, ...]
-    warnings: tuple[Threat, ...] = ()
+    warnings: tuple[MachineWarning, ...] = ()
 
     @property
     def working(self) -> tuple[str, ...]:
@@ -65,7 +65,7 @@ class Diagnosis:
             "platform": asdict(self.platform),
             "packages": [asdict(check) for check in self.packages],
             "runtimes": [asdict(check) for check in self.runtimes],
-            "warnings": [warning.to_json() for warning in self.warnings],
+            "warnings": [asdict(warning) for warning in self.warnings],
             "wheels_checked": CHECKED,
         }
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from edgedigits.benchmark import machine
-from edgedigits.benchmark.machine import Threat, Throttling
+from edgedigits.benchmark.machine import MachineWarning, Throttling
 from edgedigits.doctor.diagnosis import Check, Diagnosis
 from edgedigits.errors import ModelError, RuntimeUnavailableError
 from edgedigits.runtimes.table import CHOSEN_ONLY_BY_NAME, RUNTIMES, RuntimeInfo
@@ -182,15 +182,15 @@ def runtime_remedy(check: Check, works: list[str], numpy: Check, where: Platform
     return check
 
 
-def _warnings(described: dict[str, Any], reading: Throttling, to_type: bool) -> list[Threat]:
+def _warnings(described: dict[str, Any], reading: Throttling, to_type: bool) -> list[MachineWarning]:
     """The traps that can be seen from here; the load of this moment is none."""
-    found = machine.threats({**described, "load_1min": None}, reading)
+    found = machine.find_warnings({**described, "load_1min": None}, reading)
     if reading.now:
         remedy = "use its own power supply and cool it"
-        found.insert(0, Threat(f"at this moment the device is {' and '.join(reading.now)}", remedy))
+        found.insert(0, MachineWarning(f"at this moment the device is {' and '.join(reading.now)}", remedy))
     if to_type and managed(Path(sysconfig.get_path("stdlib")), sys.prefix != sys.base_prefix):
         what = "this Python belongs to the system, whose pip refuses to install (PEP 668)"
-        found.append(Threat(what, "python3 -m venv --system-site-packages ~/edge && . ~/edge/bin/activate"))
+        found.append(MachineWarning(what, "python3 -m venv --system-site-packages ~/edge && . ~/edge/bin/activate"))
     return found
 
 

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 import edgedigits
-from edgedigits.benchmark.machine import Throttling, conditions, describe, invalid, threats, throttling
+from edgedigits.benchmark.machine import Throttling, conditions, describe, find_warnings, throttling, why_invalid
 from edgedigits.runtimes.table import RUNTIMES
 
-FACTS = describe()
 PI = {
     "proc/device-tree/model": "Raspberry Pi 4 Model B Rev 1.4\0",
     "proc/cpuinfo": "processor\t: 0\nFeatures\t: fp asimd asimddp\n\nprocessor\t: 1\nFeatures\t: none\n",
@@ -30,7 +29,7 @@ PI = {
 
 @pytest.fixture
 def pi(tmp_path: Path) -> Path:
-    """The files from which a Raspberry Pi tells of itself."""
+    """A root folder with the files in which a Raspberry Pi describes itself."""
     for name, text in PI.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -38,25 +37,19 @@ def pi(tmp_path: Path) -> Path:
 
 
 def test_this_machine() -> None:
-    assert FACTS["cores"] == os.cpu_count()
-    assert FACTS["architecture"] == platform.machine()
-    assert FACTS["kernel"] == platform.release()
-    assert FACTS["memory_bytes"] > 2**26
-    assert platform.python_version() in FACTS["python"]
+    found = describe()
+    assert found["cores"] == os.cpu_count()
+    assert found["architecture"] == platform.machine()
+    assert found["memory_bytes"] > 2**26
+    assert platform.python_version() in found["python"]
+    assert found["packages"]["edgedigits"] == edgedigits.__version__
+    assert found["packages"]["numpy"] == version("numpy")
+    assert {info.distribution for info in RUNTIMES.values()} <= set(found["packages"])
+    assert "" not in found.values()
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
-def test_versions() -> None:
-    assert FACTS["packages"]["edgedigits"] == edgedigits.__version__
-    assert FACTS["packages"]["numpy"] == version("numpy")
-    assert {info.distribution for info in RUNTIMES.values()} <= set(FACTS["packages"])
-
-
-def test_nothing_is_an_empty_text_and_all_of_it_is_json() -> None:
-    assert "" not in FACTS.values()
-    assert json.loads(json.dumps(FACTS, allow_nan=False)) == FACTS
-
-
-def test_a_raspberry_pi(pi: Path) -> None:
+def test_raspberry_pi(pi: Path) -> None:
     found = describe(pi)
     assert found["model"] == found["cpu"] == "Raspberry Pi 4 Model B Rev 1.4"
     assert found["cpu_features"] == ["asimd", "asimddp"]
@@ -69,7 +62,7 @@ def test_a_raspberry_pi(pi: Path) -> None:
     assert found.items() >= expected.items()
 
 
-def test_what_cannot_be_read_is_none(tmp_path: Path) -> None:
+def test_unreadable_facts_are_none(tmp_path: Path) -> None:
     found = describe(tmp_path)
     for key in ("model", "cpu", "cpu_features", "frequency_khz", "temperature_millicelsius", "load_1min", "governor",
                 "memory_bytes", "os", "container", "on_battery"):  # fmt: skip
@@ -77,52 +70,38 @@ def test_what_cannot_be_read_is_none(tmp_path: Path) -> None:
     assert throttling(tmp_path) == Throttling(None)
 
 
-def test_a_number_that_is_none(pi: Path) -> None:
+def test_malformed_number_is_none(pi: Path) -> None:
     (pi / "sys/class/thermal/thermal_zone0/temp").write_text("no sensor\n")
     assert conditions(pi)["temperature_millicelsius"] is None
 
 
 def test_throttling_bits(pi: Path) -> None:
-    found = throttling(pi)
-    assert found.raw == 0x50005
-    assert found.now == ("under-voltage", "throttled")
-    assert found.since_boot == ("under-voltage", "throttled")
-    assert throttling(pi).to_json()["now"] == ["under-voltage", "throttled"]
-
-
-@pytest.mark.parametrize("text", ["", "throttled=", "VCHI initialization failed"])
-def test_throttling_that_cannot_be_read(pi: Path, text: str) -> None:
-    (pi / "sys/devices/platform/soc/soc:firmware/get_throttled").write_text(text)
+    names = ["under-voltage", "throttled"]
+    assert throttling(pi).to_json() == {"raw": 0x50005, "now": names, "since_boot": names}
+    (pi / "sys/devices/platform/soc/soc:firmware/get_throttled").write_text("VCHI initialization failed")
     assert throttling(pi) == Throttling(None)
 
 
 @pytest.mark.parametrize(
-    ("raws", "said"),
+    ("raws", "reason"),
     [
-        ([0, 0], None),
         ([None, None], None),
-        ([0x50000, 0x50000], None),  # long ago
+        ([0x50000, 0x50000], None),  # before the run
         ([0, 0x4, 0], "throttled"),
         ([0, 0x20000], "frequency capped"),  # between two readings
         ([0x1, 0x10001], "under-voltage"),
     ],
 )
-def test_a_run_is_worth_nothing_if_the_device_was_held_back(raws: list[int | None], said: str | None) -> None:
-    found = invalid([Throttling(raw) for raw in raws])
-    assert (found is None) if said is None else (found is not None and f"the device was {said} during the run" in found)
+def test_throttled_run_is_invalid(raws: list[int | None], reason: str | None) -> None:
+    found = why_invalid([Throttling(raw) for raw in raws])
+    assert (found is None) if reason is None else f"the device was {reason} during the run" in str(found)
 
 
-def test_threats_each_with_a_remedy(pi: Path) -> None:
-    found = threats(describe(pi), throttling(pi))
-    assert [threat.what.split()[0:3] for threat in found] == [
-        ["the", "frequency", "governor"],
-        ["the", "load", "is"],
-        ["the", "machine", "runs"],
-        ["since", "it", "was"],
-    ]
-    assert all(threat.remedy for threat in found)
-
-
-def test_no_threats(pi: Path) -> None:
-    quiet = {**describe(pi), "governor": "performance", "load_1min": 0.1, "on_battery": False}
-    assert threats(quiet, Throttling(0)) == []
+def test_warnings(pi: Path) -> None:
+    described = describe(pi)
+    found = find_warnings(described, throttling(pi))
+    expected = ("governor is ondemand", "load is 1.25", "on battery", "been under-voltage and throttled")
+    assert all(text in warning.what for text, warning in zip(expected, found, strict=True))
+    assert all(warning.remedy for warning in found)
+    quiet = {**described, "governor": "performance", "load_1min": 0.1, "on_battery": False}
+    assert find_warnings(quiet, Throttling(0)) == []

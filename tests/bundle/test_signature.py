@@ -380,7 +380,7 @@ class TestCommands:
         ):
             done = edgedigits("verify", bundle, "--key", keys / f"{key}.pub")
             assert (done.returncode, done.stderr) == (1, "")
-            assert done.stdout.startswith(f"DOES NOT HOLD: {bundle}: {said}")
+            assert done.stdout.startswith(f"NOT VERIFIED: {bundle}: {said}")
         trouble = edgedigits("verify", "nothing", "--key", keys / f"{MINE}.pub")
         assert (trouble.returncode, trouble.stdout) == (2, "")
 

@@ -242,7 +242,7 @@ class TestWarnings:
     def test_a_pi_that_is_held_back(self) -> None:
         now, since, *more = _warnings(self.FACTS, Throttling(0x50005), to_type=False)
         assert now.what == "at this moment the device is under-voltage and throttled"
-        assert since.what.startswith("since it was started the device has been under-voltage and throttled")
+        assert since.what.startswith("since boot the device has been under-voltage and throttled")
         assert more == []
 
     def test_the_governor(self) -> None:

@@ -98,7 +98,7 @@ def benchmark() -> Any:
     }
     throttling = {"raw": 0, "now": ["under-voltage"], "since_boot": []}
     report = BenchmarkReport(
-        "bundle", facts, {"before": throttling, "after": throttling}, (machine.Threat("the load is 3", "end it"),),
+        "bundle", facts, {"before": throttling, "after": throttling}, (machine.MachineWarning("load", "end it"),),
         None, False, {"windows": 3, "min_seconds": 0.1, "seed": 0, "threads": 1}, rows, (start,),
         (point, replace(point, seconds=90.0)),
     )  # fmt: skip

@@ -24,7 +24,8 @@ import numpy as np
 import samples
 from tape import Tape, changed_bytes, changed_json
 
-from edgedigits.benchmark.compare import compare, comparison_text
+from edgedigits.benchmark.compare import compare
+from edgedigits.benchmark.text import comparison_text
 from edgedigits.bundle.arrays import WHOLE, from_npz, read_npy
 from edgedigits.bundle.bundle import GOLDEN, INPUTS, MANIFEST, Bundle
 from edgedigits.bundle.dataset import load_28x28, load_xy

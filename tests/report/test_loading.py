@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgedigits.benchmark import machine
-from edgedigits.benchmark.compare import compare, comparison_text
+from edgedigits.benchmark.compare import compare
+from edgedigits.benchmark.text import comparison_text
 from edgedigits.bundle.bundle import Bundle
 from edgedigits.errors import InputError
 from edgedigits.parity.check import check_parity

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from edgedigits.benchmark.machine import Threat
+from edgedigits.benchmark.machine import MachineWarning
 from edgedigits.benchmark.result import BenchmarkReport, LatencyRow, SustainedPoint
 from edgedigits.parity.result import Flip, ParityReport
 from edgedigits.report.loading import load_benchmark, load_parity
@@ -203,7 +203,7 @@ class TestVerdict:
     @pytest.mark.parametrize("blank", [" ", "  ", "\u3000"])
     def test_a_reason_of_nothing_but_spaces(self, bench: BenchmarkReport, blank: str) -> None:
         assert recommend(replace(bench, invalid=blank)).tone == "bad"
-        assert page(replace(bench, invalid=blank, threats=(Threat(blank, blank),)))
+        assert page(replace(bench, invalid=blank, threats=(MachineWarning(blank, blank),)))
 
     def test_ties_go_both_ways(self) -> None:
         def row(*ns: int) -> LatencyRow:
@@ -254,7 +254,9 @@ class TestPage:
     def test_every_section(self, bench: BenchmarkReport, parity: ParityReport) -> None:
         point = SustainedPoint(FLOAT, "litert", 60.0, 1000, 9_900, 1_800_000, 51_500)
         full = replace(
-            bench, threats=(Threat("the load is 3", "end it"),), sustained=(point, replace(point, seconds=120.0))
+            bench,
+            threats=(MachineWarning("the load is 3", "end it"),),
+            sustained=(point, replace(point, seconds=120.0)),
         )
         text = page(full, parity)
         heads = re.findall(r"<h2>(.*?)</h2>", text)
@@ -313,7 +315,7 @@ class TestPage:
             bench,
             bundle=f"/home/{evil}",
             machine=machine,
-            threats=(Threat(evil, evil),),
+            threats=(MachineWarning(evil, evil),),
             rows=(*rows, broken),
             starts=tuple(starts),
         )
