@@ -1,9 +1,9 @@
-"""Where an int8 model loses precision: each layer's own error, recomputed from its very inputs and weights.
+"""The quantization error of each layer of an int8 model, recomputed in float64 from the layer's own inputs and weights.
 
-A layer that is well quantized errs only by rounding its output once: evenly within half a quantum, so its
-root-mean-square error is 1/sqrt(12), about 0.289 quanta. More means saturation: the range is too narrow for some
-inputs, which a tuned export does on purpose where no answer hangs on it. A low signal-to-noise ratio beside a healthy
-rounding means the opposite, a range so wide that the quanta are coarse. TFLite's QuantizationDebugger asks the same.
+A well quantized layer only rounds its output once. The error is then uniform within half a quantum, with a
+root-mean-square of 1/sqrt(12), about 0.289 quanta. A larger error means saturation: the range is too narrow for some
+inputs, which a tuned export chooses deliberately where it cannot change the predicted class. A low signal-to-noise
+ratio at a healthy error means that the range is too wide. TFLite's QuantizationDebugger measures the same.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from edgedigits.runtimes.tensors import AnyArray, FloatArray
 from edgedigits.system.isolation import run
 
 HEALTHY = 1 / math.sqrt(12)
-# What tells every layer's values, in order of preference, and on which kernels: those that round once where they can.
+# The runtimes that can return the values of every layer, by preference, and their kernels that round once if they can.
 TRACERS = {"litert": "reference", "tflite-runtime": "reference", "numpy": "exact"}
-ELEMENTS = 2**21  # of the largest tensor, in one batch: some 100 MB in float64
+ELEMENTS = 2**21  # of the largest tensor in one batch: about 100 MB in float64
 
 
 @dataclass(frozen=True)
 class LayerError:
-    """One operator of an int8 model, over all inputs.
+    """The error of one operator of an int8 model over all inputs.
 
     Attributes:
-        layer: its output tensor's name, without what comes before the layer's own.
-        operator: its name in TFLite.
-        scale: of its output, real units a quantum.
-        rmse_over_scale: root-mean-square error in output quanta, over the values that the activation lets through.
-        in_range_rmse_over_scale: the same over those that int8 holds at this scale: its rounding alone.
-        snr_db: power of the exact output over power of the error, decibels; None where there is no error at all.
-        saturated: share of the values that lie outside what int8 holds at this scale.
+        layer: the name of its output tensor, without the model's and operator's parts.
+        operator: the TFLite name.
+        scale: the real size of one output quantum.
+        rmse_over_scale: root-mean-square error in quanta, over the values that the activation does not clip.
+        in_range_rmse_over_scale: the same over those that int8 can represent at this scale: the rounding error.
+        snr_db: signal-to-noise ratio in decibels; None if there is no error.
+        saturated: the share of values outside the range of int8 at this scale.
     """
 
     layer: str
@@ -58,9 +58,9 @@ class LayerReport:
     """The layers of one int8 artifact.
 
     Attributes:
-        runtime: where the layers' values are from.
-        layers: in the order in which they run; operators that only move values are left out.
-        not_measured: ``"OPERATOR (layer)"`` of each that there is no float64 form of here.
+        runtime: the runtime that computed the layers' values.
+        layers: in order of execution, without operators that only move values.
+        not_measured: ``"OPERATOR (layer)"`` of each operator that has no float64 implementation here.
     """
 
     runtime: str
@@ -69,10 +69,10 @@ class LayerReport:
 
 
 def inspect_layers(bundle: Bundle, artifact: Artifact, timeout: float, memory_bytes: int | None = None) -> LayerReport:
-    """The error of each layer of an int8 artifact over the bundle's inputs, measured in a process of its own.
+    """Measure the error of each layer of an int8 artifact over the bundle's inputs, in a separate process.
 
-    Raises RuntimeUnavailableError when no runtime for it is installed, and ModelError when none can tell the layers'
-    values within ``timeout`` seconds and ``memory_bytes`` (see :func:`edgedigits.system.isolation.run_all`).
+    Raises RuntimeUnavailableError if no runtime for it is installed, and ModelError if none returns the layers' values
+    within ``timeout`` seconds and ``memory_bytes``.
     """
     fitting = [name for name in TRACERS if name in artifact.opened_by]
     failures = []
@@ -86,63 +86,62 @@ def inspect_layers(bundle: Bundle, artifact: Artifact, timeout: float, memory_by
     if failures:
         raise ModelError(f"{artifact.file}: {'; '.join(failures)}")
     raise RuntimeUnavailableError(
-        f"{artifact.file}: none of {', '.join(fitting) or 'the TFLite runtimes'}, which tell its layers' values, is "
-        f"installed; {RUNTIMES['litert'].install}"
+        f"{artifact.file}: no runtime that returns the values of its layers is installed; expected "
+        f"{' or '.join(fitting or TRACERS)}; {RUNTIMES['litert'].install}"
     )
 
 
 def child_layers(request: dict[str, Any]) -> dict[str, Any]:
-    """In the child: the report of one artifact in one runtime, in plain types."""
+    """The report of one artifact in one runtime, as JSON types; runs in its own process."""
     bundle = Bundle.again(request)
     try:
         return asdict(layer_errors(bundle.read(request["artifact"]), bundle.inputs()[0], request["runtime"]))
-    except (RuntimeError, ValueError) as cause:  # what the interpreters raise
+    except (RuntimeError, ValueError) as cause:  # raised by the interpreters
         raise ModelError(" ".join(str(cause).split())[:300]) from cause
 
 
 def layer_errors(model: bytes, x: FloatArray, runtime: str = "numpy") -> LayerReport:
-    """The error of each layer of an int8 .tflite on inputs (m, ...) float32.
+    """Measure the error of each layer of an int8 .tflite on inputs (m, ...) float32.
 
-    Args:
-        runtime: what runs the model and tells its layers' values; numpy runs dense ones only.
+    ``runtime`` runs the model and returns the layers' values; numpy runs dense models only.
 
     Raises ValueError for a model without int8 layers, and EdgeDigitsError for one that the runtime refuses.
     """
     adapter: Any = open_adapter(model, "tflite", runtime, 1, TRACERS[runtime])
     operators = [op for op in read_graph(model)[2] if op.output.type == "INT8" and len(op.output.scale) == 1]
     if not operators:
-        raise ValueError("the model is float32; expected an int8 one")
-    layers = [op for op in operators if op.name not in MOVES and not _only_joins(op)]
-    sums = {op.output.number: _Sums(op) for op in layers if _measurable(op)}
-    seen = [t for op in layers if op.output.number in sums for t in (*op.inputs, op.output) if t and not t.values.size]
-    step = max(1, min(500, ELEMENTS // max((math.prod(tensor.shape[1:]) for tensor in seen), default=1)))
+        raise ValueError("the model is float32; expected an int8 model")
+    layers = [op for op in operators if not _only_moves_values(op)]
+    measured = [op for op in layers if _measurable(op)]
+    traced = [t for op in measured for t in (*op.inputs, op.output) if t and not t.values.size]
+    batch = max(1, min(500, ELEMENTS // max((math.prod(tensor.shape[1:]) for tensor in traced), default=1)))
     x = x.reshape(len(x), *adapter.inputs.shape)
-    for start in range(0, len(x) if sums else 0, step):
-        values = adapter.trace(adapter.inputs.quantize(x[start : start + step]), {tensor.number for tensor in seen})
-        for measured in sums.values():
-            measured.add(values)
-    others = tuple(f"{op.name} ({_short(op.output.name)})" for op in layers if op.output.number not in sums)
-    return LayerReport(runtime, tuple(measured.result() for measured in sums.values()), others)
+    totals = np.zeros((len(measured), 8))
+    for start in range(0, len(x) if measured else 0, batch):
+        values = adapter.trace(adapter.inputs.quantize(x[start : start + batch]), {t.number for t in traced})
+        totals += [_error_sums(op, values) for op in measured]
+    others = tuple(f"{op.name} ({_layer_name(op.output.name)})" for op in layers if not _measurable(op))
+    return LayerReport(runtime, tuple(map(_layer_error, measured, totals)), others)
 
 
-def _short(name: str) -> str:
-    """A tensor's name without the model's and the operator's: of a Keras model's, what the layer itself is called."""
-    parts = name.partition(";")[0].split("/")  # an operator that was fused carries all its parts' names
-    if parts[0].startswith("StatefulPartitionedCall"):  # how TensorFlow calls what a saved model returns
+def _layer_name(name: str) -> str:
+    """A Keras layer's name from its tensor's: ``model/layer/MatMul;model/layer/BiasAdd`` -> ``layer``."""
+    parts = name.partition(";")[0].split("/")
+    if parts[0].startswith("StatefulPartitionedCall"):  # TensorFlow's name for the outputs of a saved model
         return "output"
     return "/".join(parts[1:-1] if len(parts) > 2 else parts[:1])
 
 
 def _activation(op: Operator) -> int:
-    """Its place among ACTIVATIONS, or beyond them."""
+    """The index of its fused activation in ACTIVATIONS, which may be out of range."""
     fused: int = {"RELU": 1, "RELU6": 3}.get(op.name, op.options.get("fused_activation_function", 0))
     return fused
 
 
-def _only_joins(op: Operator) -> bool:
-    """Whether it is a CONCATENATION of tensors that share their quantization, which moves values and no more."""
+def _only_moves_values(op: Operator) -> bool:
+    """Also true for a CONCATENATION whose inputs and output have the same quantization."""
     kinds = {(*t.scale.tolist(), *t.zero_point.tolist()) for t in (*op.inputs, op.output) if t is not None}
-    return op.name == "CONCATENATION" and len(kinds) == 1
+    return op.name in MOVES or (op.name == "CONCATENATION" and len(kinds) == 1)
 
 
 def _measurable(op: Operator) -> bool:
@@ -150,68 +149,53 @@ def _measurable(op: Operator) -> bool:
     return known and op.name in OPERATIONS and 0 <= _activation(op) < len(ACTIVATIONS)
 
 
-def _real(tensor: Tensor, stored: AnyArray) -> AnyArray:
-    """Stored integers to real values, float64; what has no scale is as it is."""
+def _dequantize(tensor: Tensor, stored: AnyArray) -> AnyArray:
+    """Stored integers to real values, float64; a tensor without a scale keeps its values."""
     if not tensor.scale.size:
         return stored.astype(np.float64)
-    along = [1] * stored.ndim
+    shape = [1] * stored.ndim
     if len(tensor.scale) > 1:
-        along[tensor.axis] = -1
-    scale, zero_point = tensor.scale.astype(np.float64).reshape(along), tensor.zero_point.reshape(along)
+        shape[tensor.axis] = -1
+    scale, zero_point = tensor.scale.astype(np.float64).reshape(shape), tensor.zero_point.reshape(shape)
     return np.asarray((stored - zero_point) * scale)
 
 
-class _Sums:
-    """What an operator's errors add up to, batch by batch."""
-
-    def __init__(self, op: Operator) -> None:
-        self._op = op
-        self._count = self._saturated = 0
-        self._power = self._error = 0.0
-        self._passed, self._in_range = np.zeros(2), np.zeros(2)  # how many, and the sum of their squared errors
-
-    def add(self, values: dict[int, AnyArray]) -> None:
-        """Take one batch, all tensors as stored, by their numbers in the file."""
-        op, stored = self._op, values[self._op.output.number]
-        exact = _exact(op, values).reshape(stored.shape)
-        low, high = ACTIVATIONS[_activation(op)]
-        passed = (exact > low) & (exact < high)
-        exact = np.clip(exact, low, high)
-        squared: AnyArray = (_real(op.output, stored) - exact) ** 2
-        quanta = exact / float(op.output.scale[0]) + int(op.output.zero_point[0])
-        saturated = (quanta < -128.5) | (quanta > 127.5)
-        self._count += exact.size
-        self._saturated += int(saturated.sum())
-        self._power += float((exact**2).sum())
-        self._error += float(squared.sum())
-        for chosen, into in ((passed, self._passed), (passed & ~saturated, self._in_range)):
-            into += chosen.sum(), squared[chosen].sum()
-
-    def result(self) -> LayerError:
-        """The row."""
-        scale = float(self._op.output.scale[0])
-        ratio = self._power / self._error if self._error else 0.0
-        return LayerError(
-            layer=_short(self._op.output.name),
-            operator=self._op.name,
-            scale=scale,
-            rmse_over_scale=_rmse(self._passed) / scale,
-            in_range_rmse_over_scale=_rmse(self._in_range) / scale,
-            snr_db=10 * math.log10(ratio) if ratio else None,
-            saturated=self._saturated / max(self._count, 1),
-        )
-
-
-def _rmse(of: AnyArray) -> float:
-    return float(np.sqrt(of[1] / max(of[0], 1)))
-
-
-def _exact(op: Operator, values: dict[int, AnyArray]) -> AnyArray:
-    """The operator's output before its activation, float64, from the very values that it was given."""
-    given = [t for t in (op.inputs[:2] if op.name in WEIGHTED else op.inputs) if t is not None]
-    reals = [_real(t, t.values if t.values.size else values[t.number]) for t in given]
+def _exact_output(op: Operator, values: dict[int, AnyArray]) -> AnyArray:
+    """The operator's output before its activation, in float64, from the stored inputs."""
+    inputs = [t for t in (op.inputs[:2] if op.name in WEIGHTED else op.inputs) if t is not None]
+    reals = [_dequantize(t, t.values if t.values.size else values[t.number]) for t in inputs]
     exact = OPERATIONS[op.name](reals, op.options)
     bias = op.inputs[2] if op.name in WEIGHTED and len(op.inputs) > 2 else None
     if bias is None:
         return exact
-    return np.asarray(exact + bias.values * given[0].scale.astype(np.float64) * given[1].scale)
+    return np.asarray(exact + bias.values * inputs[0].scale.astype(np.float64) * inputs[1].scale)
+
+
+def _error_sums(op: Operator, values: dict[int, AnyArray]) -> list[float]:
+    """The terms of :func:`_layer_error` for one batch of stored tensors by number: counts and sums of squares."""
+    stored = values[op.output.number]
+    exact = _exact_output(op, values).reshape(stored.shape)
+    low, high = ACTIVATIONS[_activation(op)]
+    passed = (exact > low) & (exact < high)
+    exact = np.clip(exact, low, high)
+    squared: AnyArray = (_dequantize(op.output, stored) - exact) ** 2
+    quanta = exact / float(op.output.scale[0]) + int(op.output.zero_point[0])
+    saturated = (quanta < -128.5) | (quanta > 127.5)
+    rounded = passed & ~saturated
+    sums = (saturated.sum(), (exact**2).sum(), squared.sum())
+    return [exact.size, *sums, passed.sum(), squared[passed].sum(), rounded.sum(), squared[rounded].sum()]
+
+
+def _layer_error(op: Operator, totals: AnyArray) -> LayerError:
+    count, saturated, signal, noise, passed, passed_noise, rounded, rounded_noise = totals.tolist()
+    scale = float(op.output.scale[0])
+    ratio = signal / noise if noise else 0.0
+    return LayerError(
+        layer=_layer_name(op.output.name),
+        operator=op.name,
+        scale=scale,
+        rmse_over_scale=math.sqrt(passed_noise / max(passed, 1)) / scale,
+        in_range_rmse_over_scale=math.sqrt(rounded_noise / max(rounded, 1)) / scale,
+        snr_db=10 * math.log10(ratio) if ratio else None,
+        saturated=saturated / max(count, 1),
+    )

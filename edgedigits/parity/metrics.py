@@ -1,4 +1,4 @@
-"""Small pure functions: arrays in, a number or indices out. Logits are (images, classes) float32."""
+"""Metrics of logits, (images, classes) float32: pure functions from arrays to a number or to indices."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from edgedigits.runtimes.tensors import FloatArray
 from edgedigits.system.statistics import binomial_cdf
 
 Indices = npt.NDArray[np.int64]
-BINS = 15  # as Guo et al. 2017 have it
+BINS = 15  # as in Guo et al. (2017)
 
 
 def mismatched(logits: FloatArray, golden: FloatArray) -> Indices:
-    """The images whose argmax differs from the golden one's, or whose logits are not all finite; ascending."""
+    """The images whose argmax differs from the golden one, or whose logits are not all finite; ascending."""
     differs = logits.argmax(axis=1) != golden.argmax(axis=1)
     found: Indices = np.flatnonzero(differs | ~np.isfinite(logits).all(axis=1))
     return found
 
 
 def ties(logits: FloatArray) -> int:
-    """How many images have more than one largest logit, so that only the order of the classes decides."""
+    """The number of images with more than one largest logit, where argmax takes the first class."""
     return int(((logits == logits.max(axis=1, keepdims=True)).sum(axis=1) > 1).sum())
 
 
 def leads(logits: FloatArray, classes: Indices) -> FloatArray:
-    """By how much each image's given class leads the best other one; negative where it is behind. (images,)."""
+    """The logit of each image's given class minus the largest other one, (images,); negative if it is smaller."""
     rows = np.arange(len(logits))
     others = logits.copy()
     others[rows, classes] = -np.inf
@@ -34,34 +34,35 @@ def leads(logits: FloatArray, classes: Indices) -> FloatArray:
 
 
 def lead_quanta(logits: FloatArray, golden: FloatArray, scale: float) -> Indices:
-    """The golden class's lead in the artifact, in whole output quanta of ``scale``. (images,) int64."""
+    """The lead of the golden class in the artifact, (images,) int64, in output quanta of size ``scale``."""
     quanta: Indices = np.rint(leads(logits, golden.argmax(axis=1)).astype(np.float64) / scale).astype(np.int64)
     return quanta
 
 
 def errors(logits: FloatArray, labels: Indices) -> int:
-    """How many images' argmax is not their label."""
+    """The number of images whose argmax is not their label."""
     return int((logits.argmax(axis=1) != labels).sum())
 
 
 def expected_calibration_error(probabilities: FloatArray, labels: Indices) -> float:
-    """How far the probability of an answer is from how often such answers are right, 0 to 1, on average over images.
+    """The mean difference, 0 to 1, between the probability of a prediction and the accuracy of such predictions.
 
-    The images are sorted by the probability of their answer into 15 bins of equal width; each bin's gap between its
-    mean probability and its share of right answers counts by the images in it. probabilities (images, classes),
-    labels (images,). Source: C. Guo et al., "On calibration of modern neural networks" (2017).
+    The predictions are sorted by probability into 15 bins of equal width. The error is the mean over the bins, weighted
+    by their sizes, of |mean probability - accuracy|. probabilities (images, classes), labels (images,). Source: C. Guo
+    et al., "On calibration of modern neural networks" (2017).
     """
-    sure, right = probabilities.max(axis=1).astype(np.float64), probabilities.argmax(axis=1) == labels
-    inside = np.clip(np.ceil(sure * BINS).astype(int) - 1, 0, BINS - 1)  # bin k holds k / 15 < p <= (k + 1) / 15
-    gaps = np.bincount(inside, weights=sure - right, minlength=BINS)
+    confidence, correct = probabilities.max(axis=1).astype(np.float64), probabilities.argmax(axis=1) == labels
+    bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)  # bin k holds k / 15 < p <= (k + 1) / 15
+    gaps = np.bincount(bins, weights=confidence - correct, minlength=BINS)
     return float(np.abs(gaps).sum() / len(labels))
 
 
-def mcnemar(one_right: npt.NDArray[np.bool_], other_right: npt.NDArray[np.bool_]) -> float:
-    """The p-value of McNemar's exact two-sided test that two classifiers have one accuracy on the same images.
+def mcnemar(first_correct: npt.NDArray[np.bool_], second_correct: npt.NDArray[np.bool_]) -> float:
+    """The p of McNemar's exact two-sided test that two classifiers have the same accuracy on the same images.
 
-    Only images that one of them gets right and the other wrong count. Source: Q. McNemar, "Note on the sampling error
-    of the difference between correlated proportions or percentages" (1947), with the binomial in place of chi squared.
+    It depends only on the images that one classifier predicts correctly and the other does not. Source: Q. McNemar,
+    "Note on the sampling error of the difference between correlated proportions or percentages" (1947), with the
+    binomial distribution instead of chi squared.
     """
-    lost, won = int((one_right & ~other_right).sum()), int((other_right & ~one_right).sum())
+    lost, won = int((first_correct & ~second_correct).sum()), int((second_correct & ~first_correct).sum())
     return min(1.0, 2.0 * binomial_cdf(min(lost, won), lost + won, 0.5))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgedigits.system.text import table
@@ -13,40 +13,40 @@ if TYPE_CHECKING:
 
 
 def parity_text(report: ParityReport, most_listed: int = 20) -> str:
-    """The table of rows, what went wrong below it, and the verdict."""
+    """The table of rows, the mismatches, the int8 details and the verdict."""
     head = ("artifact", "runtime", "kernels", "mismatches", "ties", "max diff", "mean diff", "min lead", "errors", "s")
     lines = [table(head, [_parity_cells(row) for row in report.rows], left=3)]
-    lines += [f"{_where(row)}: {row.status}: {row.message}" for row in report.rows if row.message]
-    for rows in _alike(report.rows, lambda row: row.mismatched):
+    lines += [
+        f"{row.artifact} in {row.runtime} ({row.kernels}): {row.status}: {row.message}"
+        for row in report.rows
+        if row.message
+    ]
+    for rows in _grouped(report.rows, lambda row: row.mismatched):
         first = rows[0]
         shown = ", ".join(map(str, first.mismatched[:most_listed]))
         more = f" and {len(first.mismatched) - most_listed} more" if len(first.mismatched) > most_listed else ""
         allowed = "" if report.unseen or not first.allowed else f" ({first.allowed} allowed)"
-        lines.append(f"{first.mismatches} images answer differently{allowed}: {shown}{more}; in {_places(rows)}")
+        lines.append(f"{first.mismatches} mismatches{allowed}, images {shown}{more}: {_places(rows)}")
     lines += _int8_text(report.rows, most_listed)
     ran = sum(row.status != "missing" for row in report.rows)
     failed = sum(not row.passed for row in report.rows)
     verdict = "parity holds" if report.passed else "PARITY FAILS"
     if report.unseen:
-        verdict = "unseen digits, reported only"
+        verdict = "unseen digits, mismatches do not fail"
     lines.append(f"{verdict}: {ran - failed} of {ran} rows pass, {report.images} images each")
     return "\n".join(lines)
 
 
-def _where(row: ParityRow) -> str:
-    return f"{row.artifact} in {row.runtime} ({row.kernels})"
-
-
 def _places(rows: Sequence[ParityRow]) -> str:
-    """Where rows that are alike stand: artifact, then each runtime with its kernel sets."""
+    """The artifact of the rows, and their runtimes with kernel sets."""
     kernels: dict[str, list[str]] = {}
     for row in rows:
         kernels.setdefault(row.runtime, []).append(row.kernels)
     return f"{rows[0].artifact} in " + ", ".join(f"{name} ({'/'.join(sets)})" for name, sets in kernels.items())
 
 
-def _alike(rows: Sequence[ParityRow], key: Callable[[ParityRow], Any]) -> list[list[ParityRow]]:
-    """Rows with the same, not empty, key, together."""
+def _grouped(rows: Iterable[ParityRow], key: Callable[[ParityRow], Any]) -> list[list[ParityRow]]:
+    """Group the rows of one artifact that have the same key; rows with an empty key are left out."""
     groups: dict[Any, list[ParityRow]] = {}
     for row in rows:
         if key(row):
@@ -55,37 +55,36 @@ def _alike(rows: Sequence[ParityRow], key: Callable[[ParityRow], Any]) -> list[l
 
 
 def _int8_text(rows: Sequence[ParityRow], most_listed: int) -> list[str]:
-    """The flip ledgers, what the counts prove, and whose rounding each row shows."""
+    """Per artifact: the images with a flip or a near-tie, the bound of the flip rate, and the rounding of each row."""
     lines = []
-    for alike in _alike(rows, lambda row: row.ledger):
-        entries = alike[0].ledger
-        lines += ["", f"flips and near-ties of {_places(alike)}"]
+    for group in _grouped(rows, lambda row: row.ledger):
+        ledger = group[0].ledger
         cells = [
             (str(f.image), str(f.label), f"{f.lead_quanta:.2f}", str(f.int8_label), str(f.int8_lead_quanta), f.kind)
-            for f in entries[:most_listed]
+            for f in ledger[:most_listed]
         ]
-        lines.append(table(("image", "Keras", "lead", "int8", "lead", "kind"), cells, left=0))
-        lines += [f"and {len(entries) - most_listed} more; --json has all"] if len(entries) > most_listed else []
+        head = ("image", "Keras", "lead", "int8", "lead", "kind")
+        lines += ["", f"changed predictions and near-ties: {_places(group)}", table(head, cells, left=0)]
+        lines += [f"and {len(ledger) - most_listed} more; --json lists all"] if len(ledger) > most_listed else []
     int8 = [row for row in rows if row.status == "ok" and row.min_lead_quanta is not None]
-    for alike in _alike(int8, lambda row: (row.mismatches, row.accuracy_p)):
-        first = alike[0]
+    for group in _grouped(int8, lambda row: (row.mismatches, row.accuracy_p)):
+        first = group[0]
         assert first.flip_rate_upper_95 is not None
         lines.append(
-            f"{first.artifact}, {first.mismatches} of {first.images} flipped in {len(alike)} rows: at most "
-            f"{first.flip_rate_upper_95:.3%} of such images flip (exact binomial, 95 %); change of accuracy: "
-            f"McNemar's exact p = {first.accuracy_p:.2g}"
+            f"{first.artifact}, {first.mismatches} of {first.images} predictions changed in {len(group)} rows: at most "
+            f"{first.flip_rate_upper_95:.3%} of similar images (exact binomial bound, 95 %); accuracy: McNemar's exact "
+            f"p = {first.accuracy_p:.2g}"
         )
-    for alike in _alike(int8, lambda row: row.arithmetic):
-        others = [row for row in alike if row.runtime != "numpy"]
-        if others:
-            lines.append(f"arithmetic {others[0].arithmetic}: {_places(others)}")
+    for group in _grouped((row for row in int8 if row.runtime != "numpy"), lambda row: row.arithmetic):
+        kernels, _, difference = str(group[0].arithmetic).partition(": ")
+        match = f"no kernel set ({difference})" if difference else f"the kernel set {kernels!r}"
+        lines.append(f"rounds like {match}: {_places(group)}")
     return lines
 
 
 def _parity_cells(row: ParityRow) -> tuple[str, ...]:
     if row.status != "ok":
         return (row.artifact, row.runtime, row.kernels, row.status, *("-",) * 6)
-    assert row.mismatches is not None
     return (
         row.artifact,
         row.runtime,
@@ -99,8 +98,8 @@ def _parity_cells(row: ParityRow) -> tuple[str, ...]:
     )
 
 
-def layers_text(found: dict[str, LayerReport]) -> str:
-    """Each int8 artifact's layers and their errors."""
+def layers_text(reports: dict[str, LayerReport]) -> str:
+    """The layers of each int8 artifact and their errors."""
     head = ("artifact", "layer", "operator", "scale", "RMSE/scale", "in range", "saturated", "SNR dB")
     rows = [
         (
@@ -113,11 +112,12 @@ def layers_text(found: dict[str, LayerReport]) -> str:
             f"{e.saturated:.2%}",
             "-" if e.snr_db is None else f"{e.snr_db:.1f}",
         )
-        for file, report in found.items()
+        for file, report in reports.items()
         for e in report.layers
     ]
-    others = [f"{file}: not measured: {', '.join(r.not_measured)}" for file, r in found.items() if r.not_measured]
-    return "\n".join([table(head, rows, left=3), *others]) + (
-        "\nRMSE/scale is healthy near 0.289 = 1/sqrt 12. More, with values saturated: the range is too narrow for\n"
-        "some inputs; a tuned export does so on purpose where no answer hangs on it. More in range: suspect the kernel."
+    skipped = [f"{file}: not measured: {', '.join(r.not_measured)}" for file, r in reports.items() if r.not_measured]
+    return "\n".join([table(head, rows, left=3), *skipped]) + (
+        "\nAn RMSE/scale near 0.289 = 1/sqrt 12 is healthy. If it is higher and values are saturated, the range is\n"
+        "too narrow for some inputs; a tuned export saturates deliberately where it cannot change the predicted\n"
+        "class. If the in-range error is higher, suspect the kernel."
     )

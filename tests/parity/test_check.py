@@ -109,7 +109,7 @@ class TestFailing:
         assert not row.passed
         assert not found.passed
         text = parity_text(found)
-        assert "2 images answer differently: 7, 4321" in text
+        assert "2 mismatches, images 7, 4321" in text
         assert text.endswith("PARITY FAILS: 0 of 1 rows pass, 5000 images each")
 
     def test_only_int8_rows_may_be_allowed_mismatches(self, swapped: Bundle) -> None:

@@ -1,8 +1,7 @@
-"""Each layer's own error, on real int8 files: the shipped one, random dense ones, and a convolutional one."""
+"""The error of each layer, on real int8 files: the packaged model, random dense ones and a convolutional one."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -17,8 +16,6 @@ from edgedigits.bundle.bundle import Bundle
 from edgedigits.errors import ModelError
 from edgedigits.parity.layers import HEALTHY, LayerError, layer_errors
 from edgedigits.parity.text import layers_text
-from edgedigits.runtimes.oracle.arithmetic import NumpyAdapter
-from edgedigits.runtimes.oracle.reader import read_graph
 from edgedigits.runtimes.tensors import FloatArray
 from edgedigits_export.quiet import caught
 
@@ -27,13 +24,13 @@ RUNTIMES = ("numpy", "litert")
 
 @pytest.fixture(scope="session")
 def x() -> FloatArray:
-    """500 digits on a grained ground, (500, 400): a plain one gives many values that need no rounding at all."""
+    """500 digits with noise, (500, 400): on a plain background many values need no rounding."""
     digits = Bundle().inputs()[0][::10]
     return (digits + np.random.default_rng(1).normal(0, 0.2, digits.shape)).astype(np.float32)
 
 
 def converted(model: Any, x: FloatArray, float_ends: bool = False) -> bytes:
-    """The converter's own int8 of a Keras model."""
+    """A Keras model as TensorFlow's converter quantizes it."""
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
@@ -49,7 +46,7 @@ def converted(model: Any, x: FloatArray, float_ends: bool = False) -> bytes:
 
 @pytest.fixture(scope="session")
 def network() -> Callable[..., Any]:
-    """Makes a convolutional Keras model of digits with all that such models mostly have, and random weights."""
+    """Build a convolutional Keras model with the usual operators and random weights."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     keras = pytest.importorskip("keras")
 
@@ -58,10 +55,8 @@ def network() -> Callable[..., Any]:
         layers = keras.layers
         start = keras.Input(batch_shape=(batch, 400))
         h = layers.Reshape((20, 20, 1))(start)
-        h = layers.ReLU(name="first_relu")(
-            layers.BatchNormalization()(layers.Conv2D(8, 3, strides=2, use_bias=False)(h))
-        )
-        kept = h
+        h = layers.BatchNormalization()(layers.Conv2D(8, 3, strides=2, use_bias=False)(h))
+        h = kept = layers.ReLU(name="first_relu")(h)
         h = layers.DepthwiseConv2D(3, padding="same", activation="relu6", name="deep")(h)
         h = layers.Conv2D(8, 1, name="point")(h)
         h = layers.MaxPooling2D(2, strides=1)(layers.ZeroPadding2D(((1, 0), (0, 1)))(h))
@@ -82,7 +77,7 @@ def cnn(network: Callable[..., Any], x: FloatArray) -> bytes:
 
 
 def edited(model: bytes, change: Callable[[Any], None]) -> bytes:
-    """The same file after a change to its object form."""
+    """The file after a change to its object form."""
     tree = s.ModelT.InitFromObj(s.Model.GetRootAs(bytearray(model), 0))
     change(tree)
     builder = flatbuffers.Builder(1024)
@@ -90,55 +85,49 @@ def edited(model: bytes, change: Callable[[Any], None]) -> bytes:
     return bytes(builder.Output())
 
 
-def output_of(tree: Any, code: int, which: int = 0) -> Any:
-    """The operator of that code, the which-th of them, and its output tensor."""
+def operator(tree: Any, code: int, index: int = 0) -> Any:
+    """The operator with that code; the first unless ``index`` is given."""
     codes = [max(c.builtinCode, c.deprecatedBuiltinCode) for c in tree.operatorCodes]
-    op = [op for op in tree.subgraphs[0].operators if codes[op.opcodeIndex] == code][which]
-    return op, tree.subgraphs[0].tensors[op.outputs[0]]
+    return [op for op in tree.subgraphs[0].operators if codes[op.opcodeIndex] == code][index]
 
 
-def by_layer(found: tuple[LayerError, ...]) -> dict[str, LayerError]:
-    named = {f"{layer.layer} {layer.operator}": layer for layer in found}
-    assert len(named) == len(found)
+def by_layer(layers: tuple[LayerError, ...]) -> dict[str, LayerError]:
+    named = {f"{layer.layer} {layer.operator}": layer for layer in layers}
+    assert len(named) == len(layers)
     return named
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_a_healthy_model_errs_by_rounding_once(runtime: str) -> None:
+def test_packaged_model() -> None:
     bundle = Bundle()
-    report = layer_errors(bundle.read("int8.tflite"), bundle.inputs()[0], runtime)
-    assert [layer.layer for layer in report.layers] == ["layer1", "layer2", "logits"]
-    assert report.not_measured == ()
-    hidden = report.layers[0]
+    by_numpy, by_litert = (layer_errors(bundle.read("int8.tflite"), bundle.inputs()[0], r) for r in RUNTIMES)
+    assert by_numpy.layers == by_litert.layers
+    assert [layer.layer for layer in by_numpy.layers] == ["layer1", "layer2", "logits"]
+    assert by_numpy.not_measured == ()
+    hidden = by_numpy.layers[0]
     assert hidden.in_range_rmse_over_scale == pytest.approx(HEALTHY, rel=0.05)
-    assert hidden.saturated < 0.01  # tuned: its range is spent where answers are close
+    assert hidden.saturated < 0.01  # tuned: the range covers the values that decide
     assert hidden.snr_db is not None
     assert hidden.snr_db > 30
 
 
-def test_both_ways_to_see_the_values_agree(x: FloatArray) -> None:
-    model = Bundle().read("int8.tflite")
-    assert layer_errors(model, x, "numpy").layers == layer_errors(model, x, "litert").layers
-
-
 @pytest.mark.parametrize(("y_scale", "healthy"), [(0.05, True), (0.004, False), (0.5, True)])
-def test_a_layer_whose_range_is_too_narrow_is_told(y_scale: float, healthy: bool) -> None:
+def test_narrow_and_wide_ranges(y_scale: float, healthy: bool) -> None:
     random = np.random.default_rng(3)
     weights = random.integers(-127, 128, (16, 50), np.int8)
     model = write(0.02, 0, [Layer(weights, np.full(1, 0.002, np.float32), None, y_scale, 0)])
     (found,) = layer_errors(model, random.normal(0, 0.7, (500, 50)).astype(np.float32)).layers
+    assert found.in_range_rmse_over_scale == pytest.approx(HEALTHY, rel=0.1)
     if healthy:
-        assert found.rmse_over_scale == found.in_range_rmse_over_scale == pytest.approx(HEALTHY, rel=0.1)
+        assert found.rmse_over_scale == found.in_range_rmse_over_scale
         assert found.saturated == 0
     else:
         assert found.rmse_over_scale > 10 * HEALTHY
-        assert found.in_range_rmse_over_scale == pytest.approx(HEALTHY, rel=0.1)
         assert found.saturated > 0.3
     assert found.snr_db is not None
-    assert (found.snr_db > 25) == (y_scale == 0.05)  # too wide a range: coarse quanta
+    assert (found.snr_db > 25) == (y_scale == 0.05)  # a range too wide has coarse quanta
 
 
-def test_no_error_at_all_has_no_ratio() -> None:
+def test_snr_is_none_without_an_error() -> None:
     model = write(1.0, 0, [Layer(np.eye(3, dtype=np.int8), np.ones(1, np.float32), None, 1.0, 0)])
     report = layer_errors(model, np.ones((4, 3), np.float32))
     assert report.layers[0].snr_db is None
@@ -146,22 +135,20 @@ def test_no_error_at_all_has_no_ratio() -> None:
     assert "0.00%       -" in layers_text({"int8.tflite": report})
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_a_float_model_has_no_such_error(runtime: str) -> None:
-    with pytest.raises(ValueError, match="float32; expected an int8 one"):
-        layer_errors(Bundle().read("float32.tflite"), np.zeros((1, 400), np.float32), runtime)
+def test_float_model_is_refused() -> None:
+    with pytest.raises(ValueError, match="float32; expected an int8 model"):
+        layer_errors(Bundle().read("float32.tflite"), np.zeros((1, 400), np.float32))
 
 
-def test_the_numpy_runtime_refuses_a_convolution_by_name(cnn: bytes, x: FloatArray) -> None:
+def test_numpy_refuses_a_convolution(cnn: bytes, x: FloatArray) -> None:
     with pytest.raises(ModelError, match=r"not supported; the numpy runtime runs FULLY_CONNECTED.*try litert"):
         layer_errors(cnn, x)
 
 
-def test_each_layer_of_a_convolutional_model_errs_by_rounding_once(cnn: bytes, x: FloatArray) -> None:
+def test_convolutional_model(cnn: bytes, x: FloatArray) -> None:
     report = layer_errors(cnn, x, "litert")
     assert report.not_measured == ("GELU (bell_1/Gelu)",)
-    found = by_layer(report.layers)
-    assert list(found)[:6] == [
+    assert list(by_layer(report.layers))[:6] == [
         "first_relu_1 CONV_2D",
         "deep_1 DEPTHWISE_CONV_2D",
         "point_1 CONV_2D",
@@ -174,88 +161,62 @@ def test_each_layer_of_a_convolutional_model_errs_by_rounding_once(cnn: bytes, x
     assert not operators & {"RESHAPE", "PAD", "MAX_POOL_2D", "CONCATENATION", "STRIDED_SLICE", "SPACE_TO_BATCH_ND"}
     for layer in report.layers:
         assert layer.saturated < 0.001
-        # Less where many values are far below half a quantum, as products are, and need hardly any rounding.
+        # Products are often far below half a quantum and hardly need rounding.
         least = 0.7 if layer.operator == "MUL" else 0.9
         assert least * HEALTHY < layer.in_range_rmse_over_scale < 1.1 * HEALTHY, layer
 
 
 @pytest.mark.parametrize(
-    ("code", "which", "spoiled"),
+    ("code", "index", "name"),
     [
-        (s.BuiltinOperator.CONV_2D, 0, "first_relu_1 CONV_2D"),
         (s.BuiltinOperator.DEPTHWISE_CONV_2D, 0, "deep_1 DEPTHWISE_CONV_2D"),
         (s.BuiltinOperator.CONV_2D, 1, "point_1 CONV_2D"),
         (s.BuiltinOperator.ADD, 0, "sum_1 ADD"),
         (s.BuiltinOperator.FULLY_CONNECTED, 0, "output FULLY_CONNECTED"),
     ],
 )
-def test_a_range_too_narrow_stands_out_at_its_layer(
-    cnn: bytes, x: FloatArray, code: int, which: int, spoiled: str
-) -> None:
+def test_narrow_range_shows_at_its_layer(cnn: bytes, x: FloatArray, code: int, index: int, name: str) -> None:
     def narrow(tree: Any) -> None:
-        _, tensor = output_of(tree, code, which)
-        tensor.quantization.scale = tensor.quantization.scale / 8
+        quantization = tree.subgraphs[0].tensors[operator(tree, code, index).outputs[0]].quantization
+        quantization.scale = quantization.scale / 8
 
     healthy, found = (by_layer(layer_errors(model, x, "litert").layers) for model in (cnn, edited(cnn, narrow)))
-    assert max(found, key=lambda name: found[name].rmse_over_scale) == spoiled
-    assert found[spoiled].rmse_over_scale > 5 * HEALTHY
-    assert found[spoiled].saturated > 0.01
-    for name in set(list(found)[: list(found).index(spoiled)]):
-        assert found[name] == healthy[name]  # what runs before it is as it was
+    assert max(found, key=lambda layer: found[layer].rmse_over_scale) == name
+    assert found[name].rmse_over_scale > 5 * HEALTHY
+    assert found[name].saturated > 0.01
+    for earlier in list(found)[: list(found).index(name)]:
+        assert found[earlier] == healthy[earlier]
 
 
-def test_a_channel_with_a_wrong_scale_stands_out_at_its_layer(cnn: bytes, x: FloatArray) -> None:
-    def wreck(tree: Any) -> None:
-        op, _ = output_of(tree, s.BuiltinOperator.DEPTHWISE_CONV_2D)
-        scale = tree.subgraphs[0].tensors[op.inputs[1]].quantization.scale
+def test_wrong_channel_scale_shows_at_its_layer(cnn: bytes, x: FloatArray) -> None:
+    def corrupt(tree: Any) -> None:
+        weights = operator(tree, s.BuiltinOperator.DEPTHWISE_CONV_2D).inputs[1]
+        scale = tree.subgraphs[0].tensors[weights].quantization.scale
         scale[np.argmax(scale)] *= 60
 
-    found = by_layer(layer_errors(edited(cnn, wreck), x, "litert").layers)
+    found = by_layer(layer_errors(edited(cnn, corrupt), x, "litert").layers)
     assert max(found, key=lambda name: found[name].saturated) == "deep_1 DEPTHWISE_CONV_2D"
 
 
-def test_a_model_for_one_image_at_a_time(cnn: bytes, network: Callable[..., Any], x: FloatArray) -> None:
-    fixed = layer_errors(converted(network(1), x), x[:60], "litert")
-    for layer in fixed.layers[:4]:
+def test_model_with_a_fixed_batch_of_one(cnn: bytes, network: Callable[..., Any], x: FloatArray) -> None:
+    fixed, free = (layer_errors(model, x[:60], "litert").layers for model in (converted(network(1), x), cnn))
+    assert [layer.operator for layer in fixed] == [layer.operator for layer in free]
+    for layer in fixed[:4]:
         assert layer.in_range_rmse_over_scale == pytest.approx(HEALTHY, rel=0.1)
-    assert [layer.operator for layer in fixed.layers] == [
-        layer.operator for layer in layer_errors(cnn, x[:60], "litert").layers
-    ]
 
 
-def test_float_ends_count_what_the_input_loses(network: Callable[..., Any], x: FloatArray) -> None:
-    report = layer_errors(converted(network(), x, float_ends=True), x, "litert")
-    first = report.layers[0]
-    assert first.operator == "QUANTIZE"
-    assert first.in_range_rmse_over_scale == pytest.approx(HEALTHY, rel=0.02)
-    assert "DEQUANTIZE" not in {layer.operator for layer in report.layers}
+def test_float_input_is_quantized_with_an_error(network: Callable[..., Any], x: FloatArray) -> None:
+    layers = layer_errors(converted(network(), x, float_ends=True), x, "litert").layers
+    assert layers[0].operator == "QUANTIZE"
+    assert layers[0].in_range_rmse_over_scale == pytest.approx(HEALTHY, rel=0.02)
+    assert "DEQUANTIZE" not in {layer.operator for layer in layers}
 
 
-@pytest.mark.parametrize("count", [1, 499, 500])
-def test_batches_leave_no_seam(cnn: bytes, x: FloatArray, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_add_up(cnn: bytes, x: FloatArray, monkeypatch: pytest.MonkeyPatch) -> None:
     import edgedigits.parity.layers
 
-    whole = layer_errors(cnn, x[:count], "litert").layers
-    monkeypatch.setattr(edgedigits.parity.layers, "ELEMENTS", 30_000)  # some ten images a batch
-    for one, other in zip(whole, layer_errors(cnn, x[:count], "litert").layers, strict=True):
+    whole = layer_errors(cnn, x[:99], "litert").layers
+    monkeypatch.setattr(edgedigits.parity.layers, "ELEMENTS", 30_000)  # about ten images per batch
+    for one, other in zip(whole, layer_errors(cnn, x[:99], "litert").layers, strict=True):
         assert one.rmse_over_scale == pytest.approx(other.rmse_over_scale, rel=1e-9)
         assert one.saturated == other.saturated
-
-
-def test_what_is_traced_is_what_runs() -> None:
-    bundle = Bundle()
-    adapter = NumpyAdapter(bundle.read("int8.tflite"), "exact")
-    x = adapter.inputs.quantize(bundle.inputs()[0][:50])
-    first, *_, last = adapter.trace(x).values()
-    np.testing.assert_array_equal(first, x)
-    np.testing.assert_array_equal(last, adapter.run(x))
-
-
-def test_a_damaged_convolutional_file_is_refused_or_read(cnn: bytes) -> None:
-    r = np.random.default_rng(5)
-    for i in range(600):
-        data = bytearray(cnn)
-        for at in r.integers(0, 3000, r.integers(1, 6)):
-            data[at if i % 2 else -1 - at] = r.integers(0, 256)
-        with contextlib.suppress(ValueError):
-            read_graph(bytes(data[: len(data) - i]))
