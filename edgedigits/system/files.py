@@ -1,16 +1,27 @@
-"""Files that appear whole or not at all, and their checksums."""
+"""Output that replaces a file or a directory as a whole, and checksums.
+
+Output is written to a work folder beside its target, synced and then renamed, so a reader never sees part of it. The
+work folder is locked with flock while it is in use; a second writer of the same target fails at once.
+
+    .NAME.unfinished/new/     being written
+    .NAME.unfinished/done/    complete, being moved into place
+    .NAME.unfinished/old      a directory that is being replaced
+
+A killed process leaves its work folder behind, unlocked. The next writer of that target takes it over: complete output
+is moved into place, everything else is deleted. Windows has no flock; there the last of two writers wins.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from edgedigits.errors import EdgeDigitsError
+
+_held: set[Path] = set()  # the work folders that locked() holds
 
 
 def sha256(content: bytes) -> str:
@@ -18,255 +29,159 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-@contextlib.contextmanager
-def whole_file(target: Path) -> Iterator[Path]:
-    """Give an empty temporary file to write; on success it is synced and renamed to ``target``, else removed.
-
-    While it lasts no other process can do the same. What a killed process left is taken over by the next.
-
-    Raises:
-        EdgeDigitsError: another process is writing it, or it cannot be written; what stood there is untouched.
-    """
-    with whole_files(target) as (temporary,):
-        yield temporary
-
-
-@contextlib.contextmanager
-def whole_files(*targets: Path) -> Iterator[tuple[Path, ...]]:
-    """The same for files that belong together: all are on the disk before the first takes its place."""
-    with _told(*targets), contextlib.ExitStack() as stack:
-        temporaries = tuple(stack.enter_context(_taken(target, directory=False)) for target in targets)
-        yield temporaries
-        for temporary in temporaries:
-            _sync(temporary)
-        pairs = list(zip(temporaries, targets, strict=True))
-        try:
-            _place(pairs)
-        except KeyboardInterrupt:  # between two of them: the rest belongs to what is in its place already
-            _place(pairs)
-            raise
-        for folder in {target.parent for target in targets}:
-            _sync(folder)
-
-
-def _place(pairs: list[tuple[Path, Path]]) -> None:
-    for temporary, target in pairs:
-        if temporary.exists():
-            temporary.replace(target)
-
-
-@contextlib.contextmanager
-def whole_directory(target: Path) -> Iterator[Path]:
-    """Give an empty temporary directory to fill; on success it takes the place of ``target``, else it is removed.
-
-    Otherwise as :func:`whole_file`.
-    """
-    with _told(target), _taken(target, directory=True) as temporary:
-        yield temporary
-        for file in temporary.iterdir():
-            _sync(file)
-        _sync(temporary)
-        if not target.exists():
-            temporary.rename(target)
-        else:
-            from edgedigits.system.locks import held
-
-            with held(target, wait=True):  # what stood there gets the temporary's name, and is nobody else's
-                _swap(temporary, target)
-                _remove(temporary)
-        _sync(target.parent)
-
-
-@contextlib.contextmanager
-def claimed(*targets: Path, directory: bool = False) -> Iterator[None]:
-    """Make targets this thread's own to write, once each, while the block lasts: who comes second is told at once.
-
-    Each is held until its :func:`whole_file` (of a directory: its :func:`whole_directory`) inside the block is through.
-
-    Raises:
-        EdgeDigitsError: another process is writing one, or it cannot be written there.
-    """
-    with contextlib.ExitStack() as stack:
-        for target in targets:
-            key = _key(target)
-            if key not in _claims:
-                with _told(target):
-                    _claims[key] = _Claim(target, directory)
-                stack.callback(_drop, key)
-        yield
-
-
 def write_text(target: Path, text: str) -> None:
-    """Write a text file, UTF-8, whole or not at all."""
-    with whole_file(target) as temporary:
+    """Write a UTF-8 text file atomically."""
+    with atomic_file(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager
-def _told(*targets: Path) -> Iterator[None]:
-    """An OSError as one line."""
-    try:
-        yield
-    except OSError as cause:
-        names = ", ".join(map(str, targets))
-        raise EdgeDigitsError(
-            f"cannot write {names}: {cause.strerror or cause}; what stood there, if anything, is untouched"
-        ) from cause
+def atomic_file(target: Path) -> Iterator[Path]:
+    """Give the path of a new file to write; when the block succeeds, the file replaces ``target``.
 
-
-def temporary_of(target: Path) -> Path:
-    """What a file or directory is called until it is whole.
-
-    It is in the target's own directory, since a rename never crosses file systems, and has its suffix, since some
-    writers choose the format by it.
+    Raises:
+        EdgeDigitsError: another process is writing ``target``, or it cannot be written. What was there is unchanged.
     """
-    return target.with_name(f".{target.stem}.unfinished{target.suffix}")
-
-
-class _Claim:
-    """The one temporary of a target, made, empty, and held against other processes."""
-
-    def __init__(self, target: Path, directory: bool) -> None:
-        from edgedigits.system.locks import held
-
-        self._made = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as cause:
-            raise EdgeDigitsError(
-                f"cannot create the folder {target.parent}: {cause.strerror}; choose another place"
-            ) from cause
-        if not directory and target.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        self.temporary = temporary_of(target)
-        while True:
-            (_make_folder if directory else _make_file)(self.temporary)
-            with contextlib.ExitStack() as stack:
-                state = stack.enter_context(held(self.temporary))
-                if state == "taken":
-                    raise EdgeDigitsError(
-                        f"another process is writing {target}; wait until it is done, or choose another name"
-                    )
-                if state == "gone":  # its owner has just finished
-                    continue
-                _recover(target)
-                _clear(self.temporary)
-                self.release = stack.pop_all().close
-                return
-
-    def remove(self) -> None:
-        """Take the temporary away, and the folders that were made for it and hold nothing."""
-        _remove(self.temporary)
-        for folder in self._made:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-
-
-Key = tuple[int, int, Path]
-_claims: dict[Key, _Claim] = {}  # those that are held and not yet used
-
-
-def _key(target: Path) -> Key:
-    """A thread and what it claimed; a forked child has other keys."""
-    return os.getpid(), threading.get_ident(), target.absolute()
-
-
-def _drop(key: Key) -> None:
-    """Let go of a claim that was not used."""
-    claim = _claims.pop(key, None)
-    if claim is not None:
-        claim.remove()
-        claim.release()
+    with atomic_files(target) as (temporary,):
+        yield temporary
 
 
 @contextlib.contextmanager
-def _taken(target: Path, *, directory: bool) -> Iterator[Path]:
-    """The temporary of a target, claimed here if it was not before; removed if the block fails."""
-    claim = _claims.pop(_key(target), None) or _Claim(target, directory)
+def atomic_files(*targets: Path) -> Iterator[tuple[Path, ...]]:
+    """As :func:`atomic_file` for files of one folder that belong together: all are complete before one is replaced."""
+    for target in targets:
+        if target.exists() and not target.is_file():
+            raise EdgeDigitsError(f"cannot write {target}: it is not a regular file; choose another name")
+    with _new_folder(targets[0]) as folder:
+        yield tuple(folder / target.name for target in targets)
+
+
+@contextlib.contextmanager
+def atomic_directory(target: Path) -> Iterator[Path]:
+    """As :func:`atomic_file` for a directory: gives an empty one to fill."""
+    target = target.resolve()
+    with _new_folder(target) as folder:
+        directory = folder / target.name
+        directory.mkdir()
+        yield directory
+
+
+@contextlib.contextmanager
+def locked(*targets: Path) -> Iterator[None]:
+    """Lock outputs that are written later in the block, so that a second process fails at its start and not at its end.
+
+    Raises:
+        EdgeDigitsError: another process is writing one of them, or it cannot be written there.
+    """
+    with contextlib.ExitStack() as stack:
+        for target in targets:
+            work = stack.enter_context(_work_folder(target))
+            _held.add(work)
+            stack.callback(_held.discard, work)
+        try:
+            yield
+        finally:
+            stack.close()
+
+
+@contextlib.contextmanager
+def _new_folder(target: Path) -> Iterator[Path]:
+    """Give a folder; when the block succeeds, what is in it is moved beside ``target``."""
+    with _work_folder(target) as work:
+        new = work / "new"
+        new.mkdir()
+        try:
+            yield new
+            for path in new.rglob("*"):
+                _sync(path)
+            new.rename(work / "done")
+            _move_into_place(work)
+            _sync(work.parent)
+        except KeyboardInterrupt:
+            _move_into_place(work)  # if it came between two files, the others follow
+            raise
+        finally:
+            _clear(work)
+
+
+@contextlib.contextmanager
+def _work_folder(target: Path) -> Iterator[Path]:
+    """Create and lock the work folder of ``target``, unless it is held; finish or delete what a killed process left."""
+    work = target.absolute()
+    work = work.with_name(f".{work.name}.unfinished")
     try:
-        yield claim.temporary
-    except BaseException:
-        claim.remove()
-        raise
-    finally:
-        claim.release()
+        if work in _held:
+            yield work
+            return
+        work.mkdir(parents=True, exist_ok=True)
+        descriptor = _lock(work)
+        if descriptor is None:
+            raise EdgeDigitsError(f"another process is writing {target}; wait until it is done, or choose another name")
+        try:
+            _move_into_place(work)
+            _clear(work)
+            yield work
+        finally:
+            with contextlib.suppress(OSError):
+                work.rmdir()
+            os.close(descriptor)
+    except OSError as cause:
+        reason = f"{cause.strerror or cause}; what was there is unchanged"
+        raise EdgeDigitsError(f"cannot write {target}: {reason}. Free some space or choose another place") from cause
 
 
-def _make_file(path: Path) -> None:
-    from edgedigits.system.locks import NO_LINK
-
-    os.close(os.open(path, os.O_CREAT | os.O_WRONLY | NO_LINK, 0o666))
-
-
-def _make_folder(path: Path) -> None:
-    with contextlib.suppress(FileExistsError):
-        path.mkdir()
-
-
-def _clear(path: Path) -> None:
-    """Empty a file or a folder."""
-    if not path.is_dir():
-        with contextlib.suppress(FileNotFoundError):
-            os.truncate(path, 0)
-        return
-    import shutil  # it imports every compressor there is
-
-    for inner in path.iterdir():
-        shutil.rmtree(inner) if inner.is_dir() and not inner.is_symlink() else inner.unlink()
+def _lock(folder: Path) -> int | None:
+    """Return a locked descriptor of the folder; None if another process holds it or has just removed it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return os.open(os.devnull, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        ours = os.path.samestat(os.fstat(descriptor), folder.stat())
+    except OSError as cause:  # some network file systems have no locks
+        ours = not isinstance(cause, BlockingIOError | FileNotFoundError)
+    if not ours:
+        os.close(descriptor)
+    return descriptor if ours else None
 
 
-def _remove(path: Path) -> None:
-    """Remove a file or a folder; it may be gone."""
-    _clear(path)
-    path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+def _move_into_place(work: Path) -> None:
+    """Move the complete output, if any, beside the work folder. If that fails, a replaced directory is put back."""
+    done, old = work / "done", work / "old"
+    for new in list(done.iterdir()) if done.exists() else ():
+        target = work.with_name(new.name)
+        try:
+            if new.is_dir() and target.is_dir():
+                target.rename(old)
+            new.replace(target)
+        finally:
+            if old.exists() and not target.exists():
+                old.rename(target)
+
+
+def _clear(work: Path) -> None:
+    """Delete everything in the work folder."""
+    with contextlib.suppress(OSError):
+        (work / "done").rmdir()  # after a success there is nothing else
+    for path in list(work.iterdir()):
+        import shutil  # slow to import
+
+        shutil.rmtree(path)
 
 
 def _sync(path: Path) -> None:
-    """Force a file or a directory to the disk; not every system can open or sync a directory.
-
-    A disk that turns out to be full or broken only now is an error: what stood there must stay.
-    """
-    if os.name == "nt" and path.is_dir():
-        return
-    descriptor = os.open(path, os.O_RDONLY)
+    """Flush a file or a directory to the disk."""
     try:
-        os.fsync(descriptor)
-    except OSError as cause:
-        if cause.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF):  # there is no syncing this
+        descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        if not path.is_dir():  # Windows and some file systems cannot sync a directory
             raise
-    finally:
-        os.close(descriptor)
-
-
-def _swap(new: Path, target: Path) -> None:
-    """Put ``new`` in the place of ``target``; what stood there ends up under the name ``new``."""
-    if not _exchange(new, target):
-        aside = _aside(target)
-        target.rename(aside)
-        new.rename(target)
-        aside.rename(new)
-
-
-def _aside(target: Path) -> Path:
-    """Where a directory stands for a moment while it is replaced, on systems that cannot swap two names."""
-    return target.with_name(f"{temporary_of(target).name}.old")
-
-
-def _recover(target: Path) -> None:
-    """Undo a swap that was cut short: what stood in the target's place goes back there, or goes if that is taken."""
-    aside = _aside(target)
-    if aside.is_dir():
-        _remove(aside) if target.exists() else aside.rename(target)
-
-
-def _exchange(one: Path, other: Path) -> bool:
-    """Swap two names in one step: renameat2(2) with RENAME_EXCHANGE. False where the system has no such call."""
-    import ctypes
-
-    at_working_directory, rename_exchange = -100, 2
-    try:
-        renameat2 = ctypes.CDLL(None).renameat2
-    except (OSError, AttributeError, TypeError):
-        return False
-    names = os.fsencode(one), os.fsencode(other)
-    return bool(renameat2(at_working_directory, names[0], at_working_directory, names[1], rename_exchange) == 0)

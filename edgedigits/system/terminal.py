@@ -1,13 +1,12 @@
 """The terminal: results on standard output, progress and errors on standard error, and exit statuses.
 
-0: it holds. 1: a check failed. 2: trouble, such as bad input or a missing runtime. The only place where an exception
-becomes an exit status.
+Exit statuses: 0 success, 1 a check failed, 2 bad input or another error, 130 interrupted by Ctrl-C. This is the only
+module that turns an exception into an exit status.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +21,7 @@ FAILED, TROUBLE, INTERRUPTED = 1, 2, 130
 
 
 def emit(facts: Any, text: str, json_file: str | None) -> None:
-    """Print the text, and write the JSON where asked; with ``-`` only the JSON goes to standard output."""
+    """Print the text, and write the JSON if a file is given; with ``-`` only the JSON goes to standard output."""
     end_progress()
     if json_file is not None:
         from edgedigits.system.files import write_text
@@ -36,88 +35,80 @@ def emit(facts: Any, text: str, json_file: str | None) -> None:
 
 
 @contextlib.contextmanager
-def without_chatter() -> Iterator[None]:
-    """Keep what native code prints while a runtime starts (LiteRT tells of its delegate) off standard error."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+def quiet_stderr() -> Iterator[None]:
+    """Discard what native code prints to standard error, such as LiteRT's note about its delegate."""
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(null, 2)
         yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-        os.close(nowhere)
+        os.close(null)
 
 
 def progress(line: str) -> None:
-    """One line to standard error, rewritten in place, and only where somebody is watching."""
+    """Show one line on standard error in place of the last one, if standard error is a terminal."""
     if sys.stderr.isatty():
         click.echo(f"\r\x1b[K{line[:100]}", nl=False, err=True)
 
 
-def progress_bar(done: float, of: float) -> None:
-    """A bar and the time left, from seconds done and seconds in all."""
-    filled = round(30 * done / of) if of else 30
-    progress(f"[{'#' * filled}{'.' * (30 - filled)}] {max(0, round(of - done))} s left" if done < of else "")
-
-
 def end_progress() -> None:
-    """Take the progress line away before anything else is printed."""
+    """Clear the progress line before anything else is printed."""
     progress("")
 
 
-def run_and_exit(run: Callable[..., Any], arguments: Sequence[str]) -> NoReturn:
-    """Run a click command and end the process with its exit status; an error is one line on standard error.
+@contextlib.contextmanager
+def progress_bar(label: str = "") -> Iterator[Callable[[float, float], None]]:
+    """Give a function of the amounts done and in all, which draws a bar if standard error is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda done, of: None
+        return
+    with click.progressbar(length=1000, label=label, file=sys.stderr) as bar:
+        yield lambda done, of: bar.update(round(1000 * done / of) - bar.pos if of else 0)
 
-    The process ends at once, as mypy's does: to take an interpreter with NumPy and a runtime apart, piece by piece, is
-    a tenth of a short command's work, and the system frees all of it anyway. Only a profiler is let finish.
-    """
-    status = _status(run, arguments)
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:  # nobody reads it, or there is no room for it: told already, where it could be
-        status = status or TROUBLE
-    if sys.getprofile() or sys.gettrace():
+
+def run_and_exit(command: click.Command, arguments: Sequence[str]) -> NoReturn:
+    """Run a command and end the process with its exit status; an error is one line on standard error."""
+    status = _run(command, list(arguments))
+    if sys.getprofile() or sys.gettrace():  # a profiler prints its result at exit
         raise SystemExit(status)
-    os._exit(status)
+    os._exit(status)  # finalizing an interpreter with NumPy and a runtime takes a tenth of a short command's time
 
 
-def _status(run: Callable[..., Any], arguments: Sequence[str]) -> int:
-    """The exit status of a command that is run to its end."""
-    given = list(arguments)
-    debug = "--debug" in given
+def _run(command: click.Command, arguments: list[str]) -> int:
+    """Run a command and return its exit status."""
     try:
-        status = run(given, prog_name="edgedigits", standalone_mode=False)
-    except SystemExit as end:
-        status = end.code
-    except click.exceptions.Exit as end:
-        return end.exit_code
+        try:
+            if "_EDGEDIGITS_COMPLETE" in os.environ:  # the shell asks for completions
+                command.main(arguments, prog_name="edgedigits")
+            with command.make_context("edgedigits", arguments) as context:  # main() would print a line after Ctrl-C
+                status = command.invoke(context)
+        except SystemExit as end:
+            status = end.code
+        except click.exceptions.Exit as end:
+            status = end.exit_code
+        sys.stdout.flush()  # may be the first to notice a full disk
+        return status if isinstance(status, int) else 0
     except click.ClickException as error:
         error.show()
         return TROUBLE
     except (click.Abort, KeyboardInterrupt):
-        return _failed("interrupted; nothing was left half-written", INTERRUPTED)
-    except EdgeDigitsError as error:
-        if debug:
-            raise
-        return _failed(str(error), TROUBLE)
-    except BrokenPipeError:  # the reader of our output went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _fail("interrupted; nothing was left half-written", INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output is gone, as with `head`
         return TROUBLE
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            return _failed(
-                f"the output has no room where it goes ({error.strerror}); make some, or send it elsewhere", TROUBLE
-            )
-        if debug:
+    except Exception as error:  # no traceback reaches a user who did not ask for it
+        if "--debug" in arguments:
             raise
-        return _failed(
-            f"internal error, {type(error).__name__}: {error}; `edgedigits --debug ...` shows where", TROUBLE
-        )
-    return status if isinstance(status, int) else 0
+        if isinstance(error, EdgeDigitsError):
+            return _fail(str(error))
+        if isinstance(error, OSError):
+            return _fail(f"{error}; check the free space and the permissions there")
+        return _fail(f"internal error, {type(error).__name__}: {error}; `edgedigits --debug ...` shows the traceback")
 
 
-def _failed(message: str, status: int) -> int:
+def _fail(message: str, status: int = TROUBLE) -> int:
+    """Print an error as one line and return the exit status."""
     end_progress()
     click.echo(f"edgedigits: {' '.join(message.splitlines())}", err=True)
     return status

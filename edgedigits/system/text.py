@@ -1,4 +1,4 @@
-"""Results as plain text: JSON with a line end, and tables for the terminal."""
+"""Results as plain text: JSON and tables."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 
 def to_json(facts: Any) -> str:
-    """Indented JSON with a line end; NaN and infinities, which JSON lacks, are refused."""
+    """Format indented JSON with a final newline; ValueError for NaN and infinity."""
     return json.dumps(facts, indent=2, allow_nan=False) + "\n"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Columns under a head: the first ``left`` ones flush left, the others right; two spaces between."""
+    """Format rows under a header; the first ``left`` columns are aligned left, the others right."""
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
 
     def line(cells: Sequence[str]) -> str:
