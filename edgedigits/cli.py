@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -67,7 +67,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and end the process with its exit status."""
     if hasattr(signal, "SIGCHLD"):  # some supervisors ignore it, which commands inherit
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    run_and_exit(cli, sys.argv[1:] if arguments is None else arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+
+    def run() -> Any:
+        if "_EDGEDIGITS_COMPLETE" in os.environ:  # a shell asks for completions
+            cli.main(given, prog_name="edgedigits")
+        with cli.make_context("edgedigits", list(given)) as context:  # main() would print an empty line after Ctrl-C
+            return cli.invoke(context)
+
+    run_and_exit(run, debug="--debug" in given)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,6 @@ from edgedigits.bundle.bundle import Artifact, Bundle
 from edgedigits.errors import InputError, RuntimeUnavailableError
 from edgedigits.runtimes.table import CHOSEN_ONLY_BY_NAME, RUNTIMES, runtime_info
 from edgedigits.system.isolation import Outcome, run
-from edgedigits.system.scratch import scratch_folder
 
 
 @dataclass
@@ -89,7 +89,8 @@ def measure(
     results: dict[tuple[str, str, str], list[tuple[Outcome, Distribution | None]]] = {}
     points: list[SustainedPoint] = []
     cut_short = False
-    with scratch_folder() as folder:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
         inputs = folder / "X.npy"
         np.save(inputs, x)
         common = {**bundle.request, "inputs": str(inputs), "threads": threads}

@@ -10,7 +10,7 @@ from edgedigits.bundle.manifest import MANIFEST, SIGNATURE
 from edgedigits.bundle.signature import CONTEXT, Signature, fingerprint
 from edgedigits.errors import InputError
 from edgedigits.system.archive import write_zip
-from edgedigits.system.files import whole_directory, whole_file
+from edgedigits.system.files import atomic_directory, atomic_file
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -39,14 +39,14 @@ def sign_bundle(bundle: Bundle, key: Ed25519PrivateKey, output: Path | None = No
         raise InputError(f"{output} is there already; choose another name")
     target = output or bundle.path
     if output is None and target.is_dir():
-        with whole_file(target / SIGNATURE) as temporary:
+        with atomic_file(target / SIGNATURE) as temporary:
             temporary.write_bytes(contents[SIGNATURE])
     elif output is None or output.suffix == ".zip":
         beside = {} if output else _beside(target, contents)
-        with whole_file(target) as temporary:
+        with atomic_file(target) as temporary:
             write_zip(temporary, {**beside, **contents})
     else:
-        with whole_directory(target) as folder:
+        with atomic_directory(target) as folder:
             for name, content in contents.items():
                 (folder / name).write_bytes(content)
     return signature

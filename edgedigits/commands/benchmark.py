@@ -47,14 +47,14 @@ def benchmark(
     from edgedigits.benchmark.text import benchmark_text
     from edgedigits.bundle.bundle import Bundle
 
-    report = measure(
-        Bundle(bundle, signed_by=signed_by),
-        windows=5 if quick else windows,
-        min_seconds=1.0 if quick else min_seconds,
-        starts=min(starts, 3) if quick else starts,
-        on_progress=progress_bar,
-        **options,
-    )
+    with progress_bar() as on_progress:
+        report = measure(
+            Bundle(bundle, signed_by=signed_by),
+            windows=5 if quick else windows,
+            min_seconds=1.0 if quick else min_seconds,
+            starts=min(starts, 3) if quick else starts,
+            on_progress=on_progress,
+        )
     emit(report.to_json(), benchmark_text(report), json_file)
     if report.invalid:
         click.secho(f"INVALID: {report.invalid}", fg="red", bold=True, err=True)

@@ -93,8 +93,9 @@ def guards_foreign(command: Callable[..., int]) -> Callable[..., int]:
         from edgedigits.system.isolation import run_guarded
         from edgedigits.system.terminal import run_and_exit
 
-        return run_guarded(
-            lambda: run_and_exit(lambda *_, **__: command(**options), sys.argv[1:]), timeout, memory_bytes
-        )
+        def run_here() -> int:
+            run_and_exit(lambda: command(**options), debug="--debug" in sys.argv)
+
+        return run_guarded(run_here, timeout, memory_bytes)
 
     return run

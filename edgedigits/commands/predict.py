@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from edgedigits.commands.options import (
     signature_options,
 )
 from edgedigits.errors import InputError
-from edgedigits.system.terminal import FAILED, TROUBLE, emit, end_progress, progress_bar, without_chatter
+from edgedigits.system.terminal import FAILED, TROUBLE, emit, end_progress, progress_bar, quiet_stderr
 
 if TYPE_CHECKING:
     from edgedigits.bundle.bundle import Bundle
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from edgedigits.pictures.preprocessing import Look
     from edgedigits.runtimes.tensors import FloatArray
 
-QUIET_SECONDS = 1.0  # what takes longer shows how far it is
+SHOWN_FROM = 20  # so many pictures take long enough for a progress bar
 
 
 @dataclass(frozen=True)
@@ -107,13 +106,10 @@ def _inputs(bundle: Bundle, images: Sequence[Path], indices: Sequence[int]) -> I
     """Every source in order; a picture that cannot be read is an error of its own, a wrong index ends all."""
     sources = _sources(images)
     rows = [(f"X[{index}]", bundle.input_row(index)) for index in indices]
-    began = shown = time.monotonic()
-    for done, source in enumerate(sources):
-        now = time.monotonic()
-        if now - began > QUIET_SECONDS and now - shown > 0.1:
-            shown = now
-            progress_bar(now - began, (now - began) / done * len(sources) if done else now - began)
-        yield _look(source)
+    with progress_bar(shown=len(sources) >= SHOWN_FROM) as show:
+        for done, source in enumerate(sources):
+            show(done, len(sources))
+            yield _look(source)
     for name, row in rows:
         yield _Input(name, row)
 
@@ -148,7 +144,7 @@ def _answers(bundle: Bundle, given: Sequence[_Input], artifact: str | None, runt
     from edgedigits.classifier import Classifier
     from edgedigits.pictures.predictions import answer, unread
 
-    with without_chatter():
+    with quiet_stderr():
         classifier = Classifier(bundle, artifact, runtime)
     rows = []
     with classifier:

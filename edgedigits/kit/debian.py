@@ -13,9 +13,9 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from edgedigits.errors import EdgeDigitsError
-from edgedigits.system.scratch import scratch_folder
 
 # Not carried, nor what they need: every system has them (libstdc++ comes with apt), and no Python code runs perl.
 _BASE = ("python3", "apt", "util-linux", "perl")
@@ -45,8 +45,8 @@ def download(packages: Sequence[str], architecture: str, suite: str, folder: Pat
     Raises:
         EdgeDigitsError: they cannot be had; apt's last line is kept.
     """
-    with scratch_folder() as scratch:
-        options = _private_state(scratch, architecture, suite)
+    with TemporaryDirectory() as scratch:
+        options = _private_state(Path(scratch), architecture, suite)
         updated = _apt([*options, "update"], folder)
         base = set(_would_install(_BASE, options, updated.stderr, folder))
         every = _would_install([*_BASE, *packages], options, updated.stderr, folder)

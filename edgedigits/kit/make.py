@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from edgedigits.bundle.bundle import MANIFEST, SIGNATURE, Bundle
@@ -18,8 +19,7 @@ from edgedigits.kit.own_wheel import installed, write_own_wheel
 from edgedigits.kit.targets import RELEASES, Target, choose_runtime, parse_python, parse_target
 from edgedigits.runtimes.wheels import DEBIAN_ARM32, Wheel
 from edgedigits.system.archive import write_zip
-from edgedigits.system.files import sha256, whole_file
-from edgedigits.system.scratch import scratch_folder
+from edgedigits.system.files import atomic_file, sha256
 
 SUMS = "SHA256SUMS"
 FACTS = "kit.conf"
@@ -104,7 +104,8 @@ def make_kit(
     on_progress("checking the bundle")
     inside: dict[str, bytes | Path] = {f"bundle/{n}": content for n, content in _bundle_files(shipped).items()}
     # The file is made first: a place that cannot be written is told before anything is fetched.
-    with whole_file(output) as temporary, scratch_folder() as folder:
+    with atomic_file(output) as temporary, TemporaryDirectory() as name:
+        folder = Path(name)
         try:
             parts = _fetch(device, version, wheel, bundle is None, folder, on_progress)
         except OSError as cause:

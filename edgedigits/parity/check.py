@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,7 +20,6 @@ from edgedigits.parity.rounding import identify_rounding
 from edgedigits.runtimes.table import RUNTIMES, runtime_info
 from edgedigits.runtimes.tensors import FloatArray
 from edgedigits.system.isolation import Outcome, run_all
-from edgedigits.system.scratch import scratch_folder
 from edgedigits.system.statistics import rate_upper_bound
 
 _Combination: TypeAlias = "tuple[Artifact, str, str]"  # artifact, runtime, kernel set
@@ -75,8 +75,8 @@ def check_parity(
     facts = [_facts(combination, golden, allowed) for combination in plan]
     rows: dict[int, ParityRow] = {}
     logits: dict[int, FloatArray] = {}
-    with scratch_folder() as folder:
-        runner = _Runner(bundle, folder, x, timeout, memory_bytes, workers)
+    with TemporaryDirectory() as folder:
+        runner = _Runner(bundle, Path(folder), x, timeout, memory_bytes, workers)
         for number, (_, runtime, _) in enumerate(plan):
             if not RUNTIMES[runtime].installed:
                 remedy = f"not installed; {RUNTIMES[runtime].install}"

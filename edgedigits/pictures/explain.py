@@ -13,7 +13,7 @@ from edgedigits.bundle.dataset import to_image
 from edgedigits.errors import InputError
 from edgedigits.pictures.predictions import SURE, Row, ranked
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
-from edgedigits.system.files import whole_file
+from edgedigits.system.files import atomic_file
 
 if TYPE_CHECKING:
     from edgedigits.pictures.preprocessing import Look
@@ -47,7 +47,7 @@ def draw(seen: Sequence[tuple[Look | None, FloatArray | None, Row]], target: Pat
     for number, (look, row, answer) in enumerate(seen):
         assert row is not None
         _row(page, MARGIN + number * ROW, look, row, answer)
-    with whole_file(target) as temporary:
+    with atomic_file(target) as temporary:
         page.save(temporary)
 
 

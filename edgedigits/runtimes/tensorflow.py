@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -38,10 +40,8 @@ class KerasAdapter:
                     f"TensorFlow has started in this process and cannot change to {threads} threads now; "
                     "use a process of its own for a .keras file"
                 ) from cause
-        from edgedigits.system.scratch import scratch_folder
-
-        with scratch_folder() as folder:  # Keras reads files, not bytes
-            path = folder / "model.keras"
+        with TemporaryDirectory() as folder:  # Keras reads files, not bytes
+            path = Path(folder) / "model.keras"
             path.write_bytes(model)
             self._model: Any = keras.models.load_model(path, compile=False)
         self.inputs = TensorSpec(self._model.inputs[0].name, tuple(self._model.input_shape[1:]), "float32")

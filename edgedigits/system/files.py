@@ -94,7 +94,7 @@ def _new_folder(target: Path) -> Iterator[Path]:
             yield new
             for path in new.rglob("*"):
                 _sync(path)
-            new.rename(work / "done")
+            new.replace(work / "done")
             _move_into_place(work)
             _sync(work.parent)
         except KeyboardInterrupt:
@@ -157,11 +157,11 @@ def _move_into_place(work: Path) -> None:
         target = work.with_name(new.name)
         try:
             if new.is_dir() and target.is_dir():
-                target.rename(old)
+                target.replace(old)
             new.replace(target)
         finally:
             if old.exists() and not target.exists():
-                old.rename(target)
+                old.replace(target)
 
 
 def _clear(work: Path) -> None:

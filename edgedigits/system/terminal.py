@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -59,31 +59,31 @@ def end_progress() -> None:
 
 
 @contextlib.contextmanager
-def progress_bar(label: str = "") -> Iterator[Callable[[float, float], None]]:
+def progress_bar(shown: bool = True) -> Iterator[Callable[[float, float], None]]:
     """Give a function of the amounts done and in all, which draws a bar if standard error is a terminal."""
-    if not sys.stderr.isatty():
+    if not (shown and sys.stderr.isatty()):
         yield lambda done, of: None
         return
-    with click.progressbar(length=1000, label=label, file=sys.stderr) as bar:
+    with click.progressbar(length=1000, file=sys.stderr) as bar:
         yield lambda done, of: bar.update(round(1000 * done / of) - bar.pos if of else 0)
 
 
-def run_and_exit(command: click.Command, arguments: Sequence[str]) -> NoReturn:
-    """Run a command and end the process with its exit status; an error is one line on standard error."""
-    status = _run(command, list(arguments))
+def run_and_exit(run: Callable[[], Any], debug: bool) -> NoReturn:
+    """Run a command and end the process with its exit status; an error is one line on standard error.
+
+    Args:
+        debug: show the traceback of an error instead.
+    """
+    status = _status_of(run, debug)
     if sys.getprofile() or sys.gettrace():  # a profiler prints its result at exit
         raise SystemExit(status)
     os._exit(status)  # finalizing an interpreter with NumPy and a runtime takes a tenth of a short command's time
 
 
-def _run(command: click.Command, arguments: list[str]) -> int:
-    """Run a command and return its exit status."""
+def _status_of(run: Callable[[], Any], debug: bool) -> int:
     try:
         try:
-            if "_EDGEDIGITS_COMPLETE" in os.environ:  # the shell asks for completions
-                command.main(arguments, prog_name="edgedigits")
-            with command.make_context("edgedigits", arguments) as context:  # main() would print a line after Ctrl-C
-                status = command.invoke(context)
+            status = run()
         except SystemExit as end:
             status = end.code
         except click.exceptions.Exit as end:
@@ -98,7 +98,7 @@ def _run(command: click.Command, arguments: list[str]) -> int:
     except BrokenPipeError:  # the reader of our output is gone, as with `head`
         return TROUBLE
     except Exception as error:  # no traceback reaches a user who did not ask for it
-        if "--debug" in arguments:
+        if debug:
             raise
         if isinstance(error, EdgeDigitsError):
             return _fail(str(error))

@@ -12,7 +12,7 @@ from edgedigits.bundle.dataset import Labels, to_image
 from edgedigits.classifier import softmax
 from edgedigits.errors import RuntimeUnavailableError
 from edgedigits.runtimes.tensors import FloatArray
-from edgedigits.system.files import whole_file
+from edgedigits.system.files import atomic_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,7 +72,7 @@ def mistakes(x: FloatArray, y: Labels, logits: FloatArray, most: int = GRID * GR
 
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG, whole or not at all."""
-    with whole_file(path) as temporary:
+    with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")
 
 

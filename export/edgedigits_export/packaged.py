@@ -10,17 +10,18 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from edgedigits.bundle.bundle import MODELS, READER, REFERENCE, Bundle
-from edgedigits.system.files import whole_directory
-from edgedigits.system.scratch import scratch_folder
+from edgedigits.system.files import atomic_directory
 from edgedigits_export.commands.export import export
 from edgedigits_export.commands.train import train
 
 
 def make(name: str, data: Path, models: Path = MODELS) -> None:
     """Train by the recipe of that name, export, and put the bundle into ``models``, less what the reference holds."""
-    with scratch_folder() as built:
+    with TemporaryDirectory() as folder:
+        built = Path(folder)
         train.main(["--recipe", name, "--data", str(data), "--out", str(built)], standalone_mode=False)
         model, bundle = built / "model.keras", built / "bundle"
         options = ["--model", str(model), "--data", str(data), "--name", name, "--out", str(bundle)]
@@ -32,7 +33,7 @@ def put(bundle: Path, target: Path, reference: Path) -> None:
     """Copy a whole bundle to ``target``, whole or not at all, leaving out the arrays that ``reference`` has as well."""
     shared = Bundle(reference).manifest.files if target != reference else {}
     left_out = {file for file, digest in Bundle(bundle).manifest.files.items() if shared.get(file) == digest}
-    with whole_directory(target) as folder:
+    with atomic_directory(target) as folder:
         for file in bundle.iterdir():
             if file.name not in left_out:
                 shutil.copyfile(file, folder / file.name)

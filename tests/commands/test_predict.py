@@ -177,7 +177,7 @@ class TestOutput:
         assert 250 * count < size[1] < 400 * count
         assert len(np.unique(gray)) > 50  # drawings and letters
 
-    @pytest.mark.parametrize(("name", "said"), [("steps.txt", "not a picture's name"), ("no/way.png", "cannot create")])
+    @pytest.mark.parametrize(("name", "said"), [("steps.txt", "not a picture's name"), ("no/way.png", "cannot write")])
     def test_explain_where_nothing_can_be_drawn(self, edgedigits: Run, folder: Path, name: str, said: str) -> None:
         (folder / "no").write_text("a file")
         done = edgedigits("predict", folder / "a.png", "--explain", folder / name)

@@ -56,13 +56,13 @@ def export(
 
     The parity of each artifact is proven on all of X, so give the data that the model was made for.
     """
-    from edgedigits_export.converting.bundle import claimed_bundle, export_bundle
+    from edgedigits_export.converting.bundle import export_bundle, locked_bundle
     from edgedigits_export.training.calibration import temperature_for
     from edgedigits_export.training.model import load, require
     from edgedigits_export.training.notebook import history_of
 
     require(model_path)
-    hold(claimed_bundle(out))
+    hold(locked_bundle(out))
     model = load(model_path)
     was_signed = is_signed(out)
     x, y = load_data(data, model.input_shape[1], model.output_shape[1])

@@ -40,10 +40,7 @@ bundle_option = click.option(
 
 
 def needs(*packages: str) -> Callable[[Function], Function]:
-    """A command that says which extra to install where one of the packages is missing.
-
-    What those lay aside for a while is in one place, which the next command clears should this one be killed.
-    """
+    """A command that says which extra to install where one of the packages is missing."""
 
     def decorate(function: Function) -> Function:
         @wraps(function)
@@ -55,10 +52,7 @@ def needs(*packages: str) -> Callable[[Function], Function]:
                     "pip install 'edgedigits[export]'"
                 )
             os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-            from edgedigits.system.scratch import all_in_scratch
-
-            with all_in_scratch():
-                return function(*args, **kwargs)
+            return function(*args, **kwargs)
 
         return wrapped  # type: ignore[return-value]
 
@@ -88,5 +82,5 @@ def load_unseen(given: Path | None) -> tuple[AnyArray, FloatArray, Labels] | Non
 
 
 def hold(claim: AbstractContextManager[None]) -> None:
-    """Hold what a command writes until it ends; called before TensorFlow is waited for."""
+    """Hold a lock until the command ends; called before TensorFlow is imported, which takes long."""
     click.get_current_context().with_resource(claim)

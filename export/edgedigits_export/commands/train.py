@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from edgedigits.system.terminal import progress_bar
 from edgedigits_export.commands.options import (
     data_option,
     hold,
@@ -36,13 +36,12 @@ from edgedigits_export.interrupts import heard
 @heard()
 def train(data: Path | None, out: Path, seed: int, epochs: int | None, recipe: str) -> None:
     """Train the 400-25-15-10 network; write model.keras, history.json and the figures."""
-    from edgedigits.system.files import claimed
+    from edgedigits.system.files import locked
     from edgedigits_export.training import notebook as training
 
     x, y = load_data(data)
-    training.finish_cut_short(out)
     written = ("model.keras", "history.json", "samples.png", "loss.png", "mistakes.png")
-    hold(claimed(*(out / name for name in written)))
+    hold(locked(*(out / name for name in written)))
     unseen = load_unseen(data)
     from edgedigits_export.quiet import start_tensorflow
 
@@ -60,13 +59,13 @@ def train(data: Path | None, out: Path, seed: int, epochs: int | None, recipe: s
             click.echo(f"{name}: weights {weights}, biases {biases}")
 
     held_back = unseen and unseen[1:]
-    with click.progressbar(length=epochs, label="training", file=sys.stderr) as bar:
+    with progress_bar() as show:
         options: Any = {
             "unseen": held_back,
             "seed": seed,
             "epochs": epochs,
             "on_start": describe,
-            "on_epoch": lambda *_: bar.update(1),
+            "on_epoch": lambda epoch, _: show(epoch, epochs),
         }
         result = training.train(x, y, **options) if images is None else robust.train_robust(x, y, images, **options)
     history = result.history

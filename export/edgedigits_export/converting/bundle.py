@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,8 +24,7 @@ from edgedigits.runtimes.session import Session
 from edgedigits.runtimes.table import RUNTIMES, runtimes_for
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
 from edgedigits.system.archive import write_zip
-from edgedigits.system.files import claimed, sha256, whole_directory, whole_file
-from edgedigits.system.scratch import scratch_folder
+from edgedigits.system.files import atomic_directory, atomic_file, locked, sha256
 from edgedigits_export.converting import onnx, tflite
 from edgedigits_export.int8 import quantize
 from edgedigits_export.quiet import caught
@@ -147,18 +147,19 @@ def export_bundle(
         return _reopen(Bundle(folder))
 
     if out.suffix == ".zip":
-        with scratch_folder() as folder:
+        with TemporaryDirectory() as name:
+            folder = Path(name)
             report = fill(folder)
-            with whole_file(out) as temporary:
+            with atomic_file(out) as temporary:
                 write_zip(temporary, {file.name: file for file in folder.iterdir()})
     else:
-        with whole_directory(out) as folder:
+        with atomic_directory(out) as folder:
             report = fill(folder)
     return report
 
 
 @contextlib.contextmanager
-def claimed_bundle(out: Path) -> Iterator[None]:
+def locked_bundle(out: Path) -> Iterator[None]:
     """Hold the place of a bundle for the length of a block, so that who exports there as well is told at its start.
 
     Raises:
@@ -166,7 +167,7 @@ def claimed_bundle(out: Path) -> Iterator[None]:
         EdgeDigitsError: another process is exporting there, or it cannot be written.
     """
     _require_free(out)
-    with claimed(out, directory=out.suffix != ".zip"):
+    with locked(out):
         yield
 
 

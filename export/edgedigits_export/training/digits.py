@@ -13,13 +13,13 @@ import numpy as np
 
 from edgedigits.bundle.dataset import load_28x28
 from edgedigits.pictures.preprocessing import to_rows
-from edgedigits.system.files import whole_files
+from edgedigits.system.files import atomic_files
 
 
 def make(source: Path, folder: Path) -> None:
     """Write X.npy and y.npy into a folder."""
     images, labels = load_28x28(source)
-    with whole_files(folder / "X.npy", folder / "y.npy") as (inputs, classes):
+    with atomic_files(folder / "X.npy", folder / "y.npy") as (inputs, classes):
         np.save(inputs, to_rows(images))
         np.save(classes, labels.astype(np.uint8)[:, None])
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,10 +15,8 @@ import numpy as np
 from edgedigits.bundle.dataset import Labels
 from edgedigits.parity.metrics import errors
 from edgedigits.runtimes.tensors import FloatArray
-from edgedigits.system.files import sha256, temporary_of, whole_files
+from edgedigits.system.files import atomic_files, sha256
 from edgedigits.system.limits import read_json
-from edgedigits.system.locks import held
-from edgedigits.system.scratch import scratch_folder
 from edgedigits_export.training.golden import logits_of
 from edgedigits_export.training.model import build
 
@@ -111,38 +109,19 @@ def save(training: Training, folder: Path) -> None:
 
     The history names its model's SHA-256, so that an export never takes another model's history for its own.
     """
-    with whole_files(folder / MODEL, folder / HISTORY) as (model_file, history_file), scratch_folder() as scratch:
-        training.model.save(scratch / MODEL)  # not at its place: Keras may lay files of its own beside it
-        content = (scratch / MODEL).read_bytes()
-        history = {**training.history, "model_sha256": sha256(content)}
+    with TemporaryDirectory() as scratch:  # Keras may write other files beside the model
+        training.model.save(Path(scratch) / MODEL)
+        content = (Path(scratch) / MODEL).read_bytes()
+    history = {**training.history, "model_sha256": sha256(content)}
+    with atomic_files(folder / MODEL, folder / HISTORY) as (model_file, history_file):
         model_file.write_bytes(content)
         history_file.write_text(json.dumps(history, indent=2) + "\n", encoding="utf-8")
 
 
-def finish_cut_short(folder: Path) -> None:
-    """Put the history in its place if a training was killed after it had put its model there, and before this.
-
-    It must come before the next training, which removes what the last one left.
-    """
-    left = temporary_of(folder / HISTORY)
-    with contextlib.suppress(OSError), held(left) as state:  # a folder that cannot be used is told by who writes there
-        if state in ("held", "unknown") and _own_history(left, folder / MODEL):
-            left.replace(folder / HISTORY)
-
-
 def history_of(model_path: Path) -> dict[str, Any]:
-    """The history.json beside a model, if it is this very model's; else nothing.
-
-    A training that was killed after it had put its model in its place leaves the history, whole, as a temporary.
-    """
-    path = model_path.parent / HISTORY
-    return _own_history(path, model_path) or _own_history(temporary_of(path), model_path)
-
-
-def _own_history(path: Path, model_path: Path) -> dict[str, Any]:
-    """What a file holds, if it is the history of this very model; else nothing."""
+    """Return the content of the history.json beside a model; empty if it is missing or another model's."""
     try:
-        history: dict[str, Any] = read_json(path)
+        history: dict[str, Any] = read_json(model_path.parent / HISTORY)
         return history if history.get("model_sha256") == sha256(model_path.read_bytes()) else {}
     except (OSError, ValueError, AttributeError):
         return {}
