@@ -113,6 +113,7 @@ def _work_folder(target: Path) -> Iterator[Path]:
         if work in _held:
             yield work
             return
+        made = [folder for folder in work.parents if not folder.exists()]
         work.mkdir(parents=True, exist_ok=True)
         descriptor = _lock(work)
         if descriptor is None:
@@ -123,7 +124,8 @@ def _work_folder(target: Path) -> Iterator[Path]:
             yield work
         finally:
             with contextlib.suppress(OSError):
-                work.rmdir()
+                for folder in (work, *made):  # up to the first that is not empty
+                    folder.rmdir()
             os.close(descriptor)
     except OSError as cause:
         reason = f"{cause.strerror or cause}; what was there is unchanged"

@@ -86,7 +86,7 @@ def test_a_new_file_is_ordinary(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [ValueError("bad"), KeyboardInterrupt(), SystemExit(3)], ids=repr)
 def test_a_failure_changes_nothing(put: Put, tmp_path: Path, error: BaseException) -> None:
     put(tmp_path / "it", "old")
-    for target in (tmp_path / "it", tmp_path / "another"):
+    for target in (tmp_path / "it", tmp_path / "new" / "folder" / "it"):
         with pytest.raises(type(error)):
             put(target, "new", error)
     assert text_of(tmp_path / "it") == "old"
