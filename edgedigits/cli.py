@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     def run() -> Any:
         if "_EDGEDIGITS_COMPLETE" in os.environ:  # a shell asks for completions
             cli.main(given, prog_name="edgedigits")
-        with cli.make_context("edgedigits", list(given)) as context:  # main() would print an empty line after Ctrl-C
+        with cli.make_context("edgedigits", given) as context:  # main() would print an empty line after Ctrl-C
             return cli.invoke(context)
 
     run_and_exit(run, debug="--debug" in given)

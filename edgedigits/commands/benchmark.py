@@ -54,6 +54,7 @@ def benchmark(
             min_seconds=1.0 if quick else min_seconds,
             starts=min(starts, 3) if quick else starts,
             on_progress=on_progress,
+            **options,
         )
     emit(report.to_json(), benchmark_text(report), json_file)
     if report.invalid:
