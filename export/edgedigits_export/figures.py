@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,10 +71,17 @@ def mistakes(x: FloatArray, y: Labels, logits: FloatArray, most: int = GRID * GR
     return figure
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a PNG, whole or not at all."""
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file."""
+    stream = io.BytesIO()
+    figure.savefig(stream, dpi=120, format="png")
+    return stream.getvalue()
+
+
+def save(content: bytes, path: Path) -> None:
+    """Write a PNG file, whole or not at all."""
     with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=120, format="png")
+        temporary.write_bytes(content)
 
 
 def show(figure: Figure) -> None:

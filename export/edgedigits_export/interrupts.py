@@ -1,62 +1,75 @@
-"""A Ctrl-C that is never lost, however deep in a library it strikes."""
+"""Ctrl-C in the commands that run TensorFlow: one line on standard error, exit status 130, and no exception.
+
+A KeyboardInterrupt raised inside TensorFlow or Keras can be printed and lost (finalizers, weak-reference callbacks),
+turn into another error (native code that calls Python) or abort the process (C++ unwinding). So none is raised: the
+signal handler removes the temporary files and ends the process. Outputs are written inside :func:`interrupts_deferred`.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import signal
-import sys
+import tempfile
 import threading
 from collections.abc import Iterator
-from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
-AGAIN_SECONDS = 0.01
+import click
+
+from edgedigits.system.terminal import INTERRUPTED
+
+MESSAGE = b"edgedigits: interrupted; nothing was left half-written\n"
 
 
 @contextlib.contextmanager
-def heard() -> Iterator[None]:
-    """Let a Ctrl-C inside the block end it with KeyboardInterrupt, whatever becomes of that exception on its way.
+def exit_on_interrupt() -> Iterator[None]:
+    """End the process at the first Ctrl-C inside the block; all temporary files of the block go into one folder.
 
-    In the callback of a weak reference or in a finalizer, of which TensorFlow and Keras run very many, Python can only
-    print it; there it is raised again a moment later. Native code that calls Python makes another error of it, and a
-    bare ``except`` nothing at all; then it is raised where the block ends.
+    Outside the main thread, and where the program has its own SIGINT handler or ignores the signal, nothing changes.
     """
-    struck: list[int] = []
+    if not _is_main_thread() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    usual_folder, folder = tempfile.tempdir, tempfile.mkdtemp(prefix="edgedigits-")
+    terminal = os.dup(2)  # converters run with file descriptor 2 redirected
 
-    def note(number: int, frame: FrameType | None) -> None:
-        struck.append(number)
-        signal.default_int_handler(number, frame)
+    def end_process(*_: Any) -> NoReturn:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        shutil.rmtree(folder, ignore_errors=True)
+        context = click.get_current_context(silent=True)
+        if context:
+            context.close()  # releases what the command has locked
+        os.write(terminal, (b"\r\x1b[K" if os.isatty(terminal) else b"") + MESSAGE)
+        os._exit(INTERRUPTED)  # no destructor of TensorFlow runs, so none can abort
 
-    def hook(unraisable: Any) -> None:
-        if unraisable.exc_type is KeyboardInterrupt:
-            # Not here and now: this very function is called where nothing can be raised.
-            threading.Timer(AGAIN_SECONDS, _interrupt_main).start()
-        else:
-            before(unraisable)
-
-    main = threading.current_thread() is threading.main_thread()
-    ours = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    before = sys.unraisablehook
-    sys.unraisablehook = hook
-    if ours:
-        signal.signal(signal.SIGINT, note)
+    signal.signal(signal.SIGINT, end_process)
+    tempfile.tempdir = folder
     try:
         yield
-    except Exception as cause:
-        if struck:
-            raise KeyboardInterrupt from cause
-        raise
     finally:
-        sys.unraisablehook = before
-        if ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-    if struck:
-        raise KeyboardInterrupt
+        tempfile.tempdir = usual_folder
+        shutil.rmtree(folder, ignore_errors=True)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.close(terminal)
 
 
-def _interrupt_main() -> None:
-    """As Ctrl-C does it: what the main thread waits for ends."""
-    if hasattr(signal, "pthread_kill"):
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-    else:  # Windows
-        signal.raise_signal(signal.SIGINT)
+@contextlib.contextmanager
+def interrupts_deferred() -> Iterator[None]:
+    """Let a Ctrl-C inside the block take effect at its end, so that outputs which belong together are all written."""
+    if not _is_main_thread():
+        yield
+        return
+    received: list[int] = []
+    usual = signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+        if received:
+            signal.raise_signal(signal.SIGINT)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

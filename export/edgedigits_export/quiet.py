@@ -1,4 +1,4 @@
-"""Keep the converters' chatter, which goes straight to file descriptors 1 and 2, off the user's terminal."""
+"""Suppress the converters' output, which goes straight to file descriptors 1 and 2."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def caught(show: bool = False) -> Iterator[None]:
-    """Swallow all that is printed inside, by Python or by native code; show it if the body fails or ``show`` is set."""
+def suppress_output(show: bool = False) -> Iterator[None]:
+    """Suppress all output, of Python and of native code; show it if the block fails or if ``show`` is set."""
     if show:
         yield
         return
@@ -25,23 +25,22 @@ def caught(show: bool = False) -> Iterator[None]:
             for number in kept:
                 os.dup2(sink.fileno(), number)
             out = io.TextIOWrapper(os.fdopen(os.dup(sink.fileno()), "wb"), errors="replace", write_through=True)
-            # In a notebook or under a test runner sys.stdout is not file descriptor 1, so both are turned away.
+            # In a notebook or under a test runner sys.stdout is not file descriptor 1, so both are redirected.
             with out, contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # a converter's warning is chatter too, never an error
+                warnings.simplefilter("ignore")
                 yield
-        except BaseException as error:
+        except Exception:
             _restore(kept)
-            if isinstance(error, Exception):
-                sink.seek(0)
-                sys.stderr.write(sink.read().decode("utf-8", errors="replace"))
+            sink.seek(0)
+            sys.stderr.write(sink.read().decode("utf-8", errors="replace"))
             raise
         finally:
             _restore(kept)
 
 
 def start_tensorflow() -> None:
-    """Import TensorFlow and Keras, and let them look for devices, with the notes that they print on the way caught."""
-    with caught():
+    """Import TensorFlow and Keras and initialize the devices, without the notes that they print."""
+    with suppress_output():
         import keras
 
         keras.ops.zeros(())

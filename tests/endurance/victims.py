@@ -109,7 +109,7 @@ class Watcher:
 
     def __init__(self, pipe: int, number: int, watch: str) -> None:
         self.pipe, self.number, self.watch = pipe, number, watch + "/"
-        self.scratch = f"{tempfile.gettempdir()}/edgedigits-unfinished-"
+        self.scratch = f"{tempfile.gettempdir()}/edgedigits-"
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":

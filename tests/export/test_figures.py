@@ -57,7 +57,7 @@ def test_no_mistakes_is_a_figure_too(bundle: Bundle) -> None:
 
 def test_a_figure_is_written_as_png(bundle: Bundle, tmp_path: Path) -> None:
     target = tmp_path / "new" / "loss.png"
-    figures.save(figures.loss([2.0, 1.0]), target)
+    figures.save(figures.png(figures.loss([2.0, 1.0])), target)
     with Image.open(target) as picture:
         assert picture.format == "PNG"
         assert np.asarray(picture.convert("L")).std() > 5

@@ -17,7 +17,7 @@ from edgedigits.errors import ModelError
 from edgedigits.parity.layers import HEALTHY, LayerError, layer_errors
 from edgedigits.parity.text import layers_text
 from edgedigits.runtimes.tensors import FloatArray
-from edgedigits_export.quiet import caught
+from edgedigits_export.quiet import suppress_output
 
 RUNTIMES = ("numpy", "litert")
 
@@ -39,7 +39,7 @@ def converted(model: Any, x: FloatArray, float_ends: bool = False) -> bytes:
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     if not float_ends:
         converter.inference_input_type = converter.inference_output_type = tf.int8
-    with caught():
+    with suppress_output():
         content: bytes = converter.convert()
     return content
 

@@ -18,7 +18,7 @@ from edgedigits_export.commands.options import (
     needs,
     seed_option,
 )
-from edgedigits_export.interrupts import heard
+from edgedigits_export.interrupts import exit_on_interrupt
 
 if TYPE_CHECKING:
     from edgedigits.bundle.dataset import Labels
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 @click.option("--per-tensor", is_flag=True, help="One scale a weight matrix, not one a channel.")
 @seed_option
 @click.option("--verbose", is_flag=True, help="Show what the converters say.")
+@exit_on_interrupt()
 @needs("tensorflow", "tf2onnx", "onnx")
-@heard()
 def export(
     model_path: Path,
     data: Path | None,

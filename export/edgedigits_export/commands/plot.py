@@ -46,7 +46,7 @@ def plot(
         figures.show(drawn)
         return
     target = out or BUILD / f"{figure}.png"
-    figures.save(drawn, target)
+    figures.save(figures.png(drawn), target)
     click.echo(f"wrote {target}")
 
 

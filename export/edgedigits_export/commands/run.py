@@ -17,6 +17,7 @@ from edgedigits_export.commands.options import (
     seed_option,
 )
 from edgedigits_export.commands.train import train
+from edgedigits_export.interrupts import exit_on_interrupt
 
 
 @click.command(short_help="Do the main job, end to end.")
@@ -24,6 +25,7 @@ from edgedigits_export.commands.train import train
 @out_option
 @seed_option
 @click.pass_context
+@exit_on_interrupt()
 @needs("tensorflow", "tf2onnx", "onnx", "matplotlib")
 def run(context: click.Context, data: Path | None, out: Path, seed: int) -> None:
     """Do the main job: train, export, prove parity, benchmark briefly, and read X[1015]."""

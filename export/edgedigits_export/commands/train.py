@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,10 +19,17 @@ from edgedigits_export.commands.options import (
     out_option,
     seed_option,
 )
-from edgedigits_export.interrupts import heard
+from edgedigits_export.interrupts import exit_on_interrupt, interrupts_deferred
+
+if TYPE_CHECKING:
+    from edgedigits.bundle.dataset import Labels
+    from edgedigits.runtimes.tensors import FloatArray
+    from edgedigits_export.training.notebook import Training
+
+OUTPUTS = ("model.keras", "history.json", "samples.png", "loss.png", "mistakes.png")
 
 
-@click.command(short_help="Train the network as the notebook does, or on warped digits.")
+@click.command(short_help="Train the network by the notebook's recipe, or on augmented digits.")
 @data_option
 @out_option
 @seed_option
@@ -30,59 +39,77 @@ from edgedigits_export.interrupts import heard
     type=click.Choice(["notebook", "robust"]),
     default="notebook",
     show_default=True,
-    help="robust: fresh warps of the digits each epoch; it needs source.npz beside the data.",
+    help="robust: augment the digits anew in each epoch; needs source.npz in the data folder.",
 )
+@exit_on_interrupt()
 @needs("tensorflow", "matplotlib")
-@heard()
 def train(data: Path | None, out: Path, seed: int, epochs: int | None, recipe: str) -> None:
     """Train the 400-25-15-10 network; write model.keras, history.json and the figures."""
     from edgedigits.system.files import locked
-    from edgedigits_export.training import notebook as training
+    from edgedigits_export.quiet import start_tensorflow
+    from edgedigits_export.training import notebook
 
     x, y = load_data(data)
-    written = ("model.keras", "history.json", "samples.png", "loss.png", "mistakes.png")
-    hold(locked(*(out / name for name in written)))
+    hold(locked(*(out / name for name in OUTPUTS)))
     unseen = load_unseen(data)
-    from edgedigits_export.quiet import start_tensorflow
-
     start_tensorflow()
-    from edgedigits_export import figures
-    from edgedigits_export.training import robust
-
-    images = robust.sources(data or Path("data"), x, y) if recipe == "robust" else None
-    epochs = epochs or (training.EPOCHS if images is None else robust.EPOCHS)
     click.echo(f"X {x.shape} {x.dtype}, y {y.shape}, X[0] {x[0].shape}, y[0] {y[0]}")
+    if recipe == "robust":
+        from edgedigits_export.training import robust
 
-    def describe(model: Any) -> None:
-        model.summary(print_fn=lambda line: click.echo(line), line_length=78)
-        for name, weights, biases in training.shapes(model):
-            click.echo(f"{name}: weights {weights}, biases {biases}")
-
-    held_back = unseen and unseen[1:]
-    with progress_bar() as show:
-        options: Any = {
-            "unseen": held_back,
-            "seed": seed,
-            "epochs": epochs,
-            "on_start": describe,
-            "on_epoch": lambda epoch, _: show(epoch, epochs),
-        }
-        result = training.train(x, y, **options) if images is None else robust.train_robust(x, y, images, **options)
-    history = result.history
-    every = 1 if images is None else max(1, epochs // 20)
-    for epoch, value in enumerate(history["loss"], start=1):
-        if epoch % every == 0:
-            click.echo(f"epoch {epoch:>{len(str(epochs))}}/{epochs}  loss {value:.4f}")
-    click.echo(f"{history['errors']} errors of {len(x)}, loss {history['final_loss']:.4f}, {history['seconds']:.1f} s")
-    if history["unseen_accuracy"] is None:
-        click.echo("accuracy on unseen digits: not measured, there is no unseen.npz beside the data")
+        fit: Callable[..., Training] = partial(robust.train_robust, images=robust.sources(data or Path("data"), x, y))
+        epochs = epochs or robust.EPOCHS
     else:
-        click.echo(f"accuracy on {history['unseen_images']} digits never seen: {history['unseen_accuracy']:.2%}")
-    training.save(result, out)
-    for name, figure in (
-        ("samples", figures.samples(x, y)),
-        ("loss", figures.loss(history["loss"])),
-        ("mistakes", figures.mistakes(x, y, result.logits)),
-    ):
-        figures.save(figure, out / f"{name}.png")
-    click.echo(f"wrote {out / written[0]}, {', '.join(written[1:])}")
+        fit, epochs = notebook.train, epochs or notebook.EPOCHS
+    with progress_bar() as show:
+        result = fit(
+            x,
+            y,
+            unseen=unseen and unseen[1:],
+            seed=seed,
+            epochs=epochs,
+            on_start=_print_model,
+            on_epoch=lambda epoch, _: show(epoch, epochs),
+        )
+    _print_history(result.history)
+    _write(result, x, y, out)
+    click.echo(f"wrote {out / OUTPUTS[0]}, {', '.join(OUTPUTS[1:])}")
+
+
+def _print_model(model: Any) -> None:
+    from edgedigits_export.training.notebook import shapes
+
+    model.summary(print_fn=click.echo, line_length=78)
+    for name, weights, biases in shapes(model):
+        click.echo(f"{name}: weights {weights}, biases {biases}")
+
+
+def _print_history(history: dict[str, Any]) -> None:
+    losses = history["loss"]
+    every = 1 if history["recipe"] == "notebook" else max(1, len(losses) // 20)
+    for epoch in range(every, len(losses) + 1, every):
+        click.echo(f"epoch {epoch:>{len(str(len(losses)))}}/{len(losses)}  loss {losses[epoch - 1]:.4f}")
+    click.echo(
+        f"{history['errors']} errors of {history['images']}, loss {history['final_loss']:.4f}, "
+        f"{history['seconds']:.1f} s"
+    )
+    if history["unseen_accuracy"] is None:
+        click.echo("accuracy on unseen digits: not measured, there is no unseen.npz in the data folder")
+    else:
+        click.echo(f"accuracy on {history['unseen_images']} unseen digits: {history['unseen_accuracy']:.2%}")
+
+
+def _write(result: Training, x: FloatArray, y: Labels, out: Path) -> None:
+    """Write the model, its history and the figures; the figures are drawn first, since that takes long."""
+    from edgedigits_export import figures
+    from edgedigits_export.training.notebook import save
+
+    drawn = {
+        "samples": figures.png(figures.samples(x, y)),
+        "loss": figures.png(figures.loss(result.history["loss"])),
+        "mistakes": figures.png(figures.mistakes(x, y, result.logits)),
+    }
+    with interrupts_deferred():
+        save(result, out)
+        for name, content in drawn.items():
+            figures.save(content, out / f"{name}.png")

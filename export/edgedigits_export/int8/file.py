@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgedigits.errors import ExportError
 from edgedigits.runtimes.tensors import FloatArray
-from edgedigits_export.quiet import caught
+from edgedigits_export.quiet import suppress_output
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -42,7 +42,7 @@ def convert(
         converter._experimental_disable_per_channel = True
         converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     refused: ConverterError | None = None
-    with caught(verbose):
+    with suppress_output(verbose):
         try:
             content = bytes(converter.convert())
         except ConverterError as error:
@@ -57,7 +57,7 @@ def convert(
 
 def _refuse_float(content: bytes, verbose: bool) -> None:
     """Raise QuantizationError if a tensor stayed float: the converter lets an op without int8 pass between casts."""
-    with caught(verbose):
+    with suppress_output(verbose):
         engine = open_file(content)
         left = [tensor["name"] for tensor in engine.get_tensor_details() if np.issubdtype(tensor["dtype"], np.floating)]
     if left:
@@ -100,7 +100,7 @@ def measure(
     """
     mismatches, lead = 0, 255
     rows = np.arange(len(wanted))
-    with caught(verbose):
+    with suppress_output(verbose):
         for kernels in KERNEL_SETS:
             output = invoke(open_file(content, kernels), inputs)
             others = output.copy()

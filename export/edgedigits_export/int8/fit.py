@@ -25,6 +25,7 @@ BATCH = 1_000  # for a small dense model; one with more activations takes fewer
 ACTIVATIONS = 200_000  # in one such batch
 FLOAT_STEPS = 1_500
 GRID_STEPS = 1_500
+STEPS_PER_CALL = 25  # Ctrl-C takes effect between calls
 WARPS = 6  # of each calibration input, where inputs are square images
 GRID_RATE = 3e-3  # weight steps per descent step
 FLOAT_RATE = 3e-5
@@ -211,7 +212,7 @@ def _descend(
     lead: float,
     firmness: float,
 ) -> None:
-    """Adam with a cosine to zero, one learning rate per group; the whole loop is one graph, free of Python."""
+    """Adam with a cosine schedule to zero and one learning rate per group, compiled into one graph."""
     optimizers = [keras.optimizers.Adam(rate, beta_2=0.99) for _, rate in groups]
     for optimizer, (variables, _) in zip(optimizers, groups, strict=True):
         optimizer.build(variables)
@@ -220,8 +221,8 @@ def _descend(
     batch = _batch(graph)
 
     @tf.function  # type: ignore[untyped-decorator]
-    def loop() -> None:
-        for step in tf.range(steps):
+    def run_steps(first: Any, last: Any) -> None:
+        for step in tf.range(first, last):
             seeds = tf.stack([seed, step])
             some = tf.random.stateless_uniform((batch,), seeds, 0, images, tf.int32)
             others = tf.random.stateless_uniform((batch,), seeds + 1_000_003, 0, blends, tf.int32)
@@ -236,7 +237,10 @@ def _descend(
                 optimizer.learning_rate.assign(rate * pace)
                 optimizer.apply_gradients([(next(slopes), variable) for variable in variables])
 
-    loop.get_concrete_function()()
+    number = tf.TensorSpec((), tf.int32)
+    run_steps_compiled = run_steps.get_concrete_function(number, number)
+    for first in range(0, steps, STEPS_PER_CALL):
+        run_steps_compiled(tf.constant(first), tf.constant(min(first + STEPS_PER_CALL, steps)))
 
 
 def _fit_floats(graph: Graph, lesson: Lesson, seed: int, target_lead: int) -> None:

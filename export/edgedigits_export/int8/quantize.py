@@ -22,7 +22,7 @@ import numpy as np
 
 from edgedigits.runtimes.tensors import FloatArray
 from edgedigits_export.int8.file import QuantizationError, convert, measure, packed
-from edgedigits_export.quiet import caught
+from edgedigits_export.quiet import suppress_output
 
 if TYPE_CHECKING:
     import keras
@@ -106,7 +106,7 @@ def quantize(
     say = progress or (lambda line: None)
     calibration = _checked(model, calibration)
     refuse_nan(model)
-    with caught(verbose):
+    with suppress_output(verbose):
         parts = [np.asarray(model(calibration[i : i + 2000], training=False)) for i in range(0, len(calibration), 2000)]
     wanted = np.argmax(np.concatenate(parts), 1)
 
@@ -120,13 +120,13 @@ def quantize(
             content, method, per_channel, seed, target_lead, mismatches, lead, tries, met, seconds, runtime
         )
 
-    with caught(verbose):
+    with suppress_output(verbose):
         converter = tf.lite.TFLiteConverter.from_keras_model(model)
     if plain:
         return judged(convert(converter, calibration, per_channel, verbose), "plain", 1)
     # An op without int8 shows here, in a second, not after the fitting.
     own = convert(converter, calibration[:10], per_channel, verbose)
-    with caught(verbose):
+    with suppress_output(verbose):
         graph = read(model)
     room = int((1 + GROWTH) * len(own)) - len(packed(own))
     best: Int8Result | None = None
@@ -179,5 +179,5 @@ def _converter(classify: Callable[[Any], Any], shape: tuple[int, ...], verbose: 
 
     module = tf.Module()
     module.logits = logits
-    with caught(verbose):
+    with suppress_output(verbose):
         return tf.lite.TFLiteConverter.from_concrete_functions([logits.get_concrete_function()], module)

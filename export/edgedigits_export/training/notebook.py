@@ -17,6 +17,7 @@ from edgedigits.parity.metrics import errors
 from edgedigits.runtimes.tensors import FloatArray
 from edgedigits.system.files import atomic_files, sha256
 from edgedigits.system.limits import read_json
+from edgedigits_export.interrupts import interrupts_deferred
 from edgedigits_export.training.golden import logits_of
 from edgedigits_export.training.model import build
 
@@ -113,7 +114,7 @@ def save(training: Training, folder: Path) -> None:
         training.model.save(Path(scratch) / MODEL)
         content = (Path(scratch) / MODEL).read_bytes()
     history = {**training.history, "model_sha256": sha256(content)}
-    with atomic_files(folder / MODEL, folder / HISTORY) as (model_file, history_file):
+    with interrupts_deferred(), atomic_files(folder / MODEL, folder / HISTORY) as (model_file, history_file):
         model_file.write_bytes(content)
         history_file.write_text(json.dumps(history, indent=2) + "\n", encoding="utf-8")
 

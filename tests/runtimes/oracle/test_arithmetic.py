@@ -23,7 +23,7 @@ from edgedigits.runtimes.oracle.arithmetic import OPERATORS, NumpyAdapter
 from edgedigits.runtimes.oracle.flatbuffer import schema
 from edgedigits.runtimes.oracle.reader import read_chain
 from edgedigits.runtimes.table import RUNTIMES
-from edgedigits_export.quiet import caught
+from edgedigits_export.quiet import suppress_output
 
 Array = npt.NDArray[Any]
 HERE = Path(__file__).parent
@@ -73,7 +73,7 @@ def models(x: Array) -> dict[str, bytes]:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = ends
         converter._experimental_disable_per_channel_quantization_for_dense_layers = per_tensor
-        with caught():
+        with suppress_output():
             content: bytes = converter.convert()
         return content
 
