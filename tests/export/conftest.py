@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 def data() -> Path:
     """The project's data folder."""
     return Path(__file__).parents[2] / "data"
-
-
-@pytest.fixture(scope="session")
-def x(data: Path) -> Any:
-    """The digits as the model sees them, (5000, 400) float32."""
-    from edgedigits.bundle.dataset import load_xy
-
-    return load_xy(data)[0]
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +43,25 @@ def small() -> tuple[Any, Any, Any]:
     model = keras.Sequential([keras.Input((7,)), keras.layers.Dense(6, activation="relu"), keras.layers.Dense(3)])
     x = np.random.default_rng(5).normal(size=(200, 7)).astype(np.float32)
     return model, x, np.asarray(model(x)).argmax(axis=1)
+
+
+@pytest.fixture(scope="session")
+def shorten_tuning() -> Callable[[pytest.MonkeyPatch], None]:
+    """Give the int8 tuning a thirtieth of its work, for tests that do not need its target to be met."""
+
+    def shorten(patch: pytest.MonkeyPatch) -> None:
+        from edgedigits_export.int8 import fit
+
+        for name, value in (("FLOAT_STEPS", 50), ("GRID_STEPS", 50), ("BLENDS", 2000)):
+            patch.setattr(fit, name, value)
+
+    return shorten
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch, shorten_tuning: Callable[[pytest.MonkeyPatch], None]) -> None:
+    """Shorten the tuning for one test."""
+    shorten_tuning(monkeypatch)
 
 
 @pytest.fixture

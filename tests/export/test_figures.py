@@ -1,11 +1,11 @@
-"""The figures: what they show, and that each is a picture of its own."""
+"""The figures: what each shows, and that it is written as a PNG file."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,8 +21,7 @@ def bundle() -> Bundle:
     return Bundle()
 
 
-def test_samples_are_64_upright_digits_under_their_labels(bundle: Bundle) -> None:
-    x, y = bundle.inputs()
+def test_samples_are_64_upright_digits_under_their_labels(x: Any, y: Any) -> None:
     figure = figures.samples(x, y, seed=3)
     chosen = np.random.default_rng(3).choice(len(x), size=64, replace=False)
     assert [axes.get_title() for axes in figure.axes] == [str(label) for label in y[chosen]]
@@ -40,22 +39,17 @@ def test_the_prediction_names_the_digit(bundle: Bundle) -> None:
     assert [axes.get_title() for axes in figure.axes] == ["X[1015]", "reads 2"]
 
 
-def test_mistakes_are_all_there_with_both_labels(bundle: Bundle) -> None:
-    x, y = bundle.inputs()
-    answers = bundle.golden().argmax(axis=1)
+def test_mistakes_are_all_there_with_both_labels(bundle: Bundle, x: Any, y: Any) -> None:
+    predicted = bundle.golden().argmax(axis=1)
     titles = [axes.get_title() for axes in figures.mistakes(x, y, bundle.golden()).axes]
-    expected = [f"{y[i]} \N{RIGHTWARDS ARROW} {answers[i]}" for i in np.flatnonzero(answers != y)]
+    expected = [f"{y[i]} \N{RIGHTWARDS ARROW} {predicted[i]}" for i in np.flatnonzero(predicted != y)]
     assert titles[: len(expected)] == expected
     assert set(titles[len(expected) :]) <= {""}
-
-
-def test_no_mistakes_is_a_figure_too(bundle: Bundle) -> None:
-    x, y = bundle.inputs()
     perfect = np.eye(10, dtype=np.float32)[y]
     assert "0 errors of 5000" in str(figures.mistakes(x, y, perfect).get_suptitle())
 
 
-def test_a_figure_is_written_as_png(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_figure_is_written_as_png(tmp_path: Path) -> None:
     target = tmp_path / "new" / "loss.png"
     figures.save(figures.png(figures.loss([2.0, 1.0])), target)
     with Image.open(target) as picture:
@@ -64,9 +58,8 @@ def test_a_figure_is_written_as_png(bundle: Bundle, tmp_path: Path) -> None:
     assert [p.name for p in target.parent.iterdir()] == ["loss.png"]
 
 
-def test_a_window_without_a_screen_is_told() -> None:
+def test_a_window_without_a_screen_is_an_error(edgedigits: Callable[..., Any]) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
-    command = [sys.executable, "-m", "edgedigits", "plot", "samples", "--show"]
-    done = subprocess.run(command, capture_output=True, text=True, env={**environment, "MPLBACKEND": "agg"})
+    done = edgedigits("plot", "samples", "--show", env={**environment, "MPLBACKEND": "agg"})
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "edgedigits: there is no screen to open a window on; leave out --show to write a PNG file\n"

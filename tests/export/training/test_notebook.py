@@ -1,12 +1,9 @@
-"""Training: the notebook's figures, repeatable, and nothing half-written."""
+"""Training: the notebook's figures, repeatable, with a history that belongs to its model."""
 
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +31,14 @@ def test_it_reaches_the_notebooks_loss_and_errors(trained: tuple[Any, Path]) -> 
     assert trained[0].logits[1015].argmax() == 2
 
 
-def test_the_history_belongs_to_its_model(trained: tuple[Any, Path]) -> None:
+def test_the_history_belongs_to_its_model(trained: tuple[Any, Path], tmp_path: Path) -> None:
     folder = trained[1]
     written = json.loads((folder / "history.json").read_text())
     assert written["model_sha256"] == sha256((folder / "model.keras").read_bytes())
     assert history_of(folder / "model.keras") == written
     assert sorted(p.name for p in folder.iterdir()) == ["history.json", "model.keras"]
-
-
-def test_another_models_history_is_not_taken(trained: tuple[Any, Path], tmp_path: Path) -> None:
     (tmp_path / "model.keras").write_bytes(b"another model")
-    (tmp_path / "history.json").write_bytes((trained[1] / "history.json").read_bytes())
+    (tmp_path / "history.json").write_bytes((folder / "history.json").read_bytes())
     assert history_of(tmp_path / "model.keras") == {}
 
 
@@ -55,39 +49,17 @@ def test_a_run_repeats_exactly_from_its_seed(data: Path) -> None:
     assert first.history["loss"] == again.history["loss"] != other.history["loss"]
 
 
-def test_an_interrupt_keeps_the_older_model_and_leaves_no_half(data: Path, tmp_path: Path) -> None:
-    (tmp_path / "model.keras").write_bytes(b"older")
-    # A shell's background job is started with SIGINT ignored, and so is all below it; a user's terminal does not.
-    code = (
-        "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from edgedigits.cli import main\nmain(sys.argv[1:])"
-    )
-    train = ["train", "--data", str(data), "--out", str(tmp_path), "--epochs", "100000"]
-    command, pipe = [sys.executable, "-c", code, *train], subprocess.PIPE
-    with subprocess.Popen(command, text=True, stdout=pipe, stderr=pipe) as child:
-        try:
-            assert child.stdout is not None
-            for line in child.stdout:  # the summary is printed right before the first epoch
-                if line.startswith("L3:"):
-                    break
-            time.sleep(1.0)
-            child.send_signal(signal.SIGINT)
-            _, errors = child.communicate(timeout=60)
-        finally:
-            child.kill()
-    assert child.returncode == 130
-    assert "edgedigits: interrupted" in errors
-    assert "Traceback" not in errors
-    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"model.keras": b"older"}
-
-
-@pytest.mark.parametrize("missing", ["X.npy", "y.npy"])
-def test_missing_data_is_one_line(missing: str, data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("recipe", "missing"), [("notebook", "X.npy"), ("notebook", "y.npy"), ("robust", "source.npz")]
+)
+def test_missing_data_is_one_line(
+    recipe: str, missing: str, data: Path, tmp_path: Path, edgedigits: Callable[..., Any]
+) -> None:
+    given, out = tmp_path / "given", tmp_path / "out"
+    given.mkdir()
     for name in {"X.npy", "y.npy"} - {missing}:
-        (tmp_path / name).symlink_to(data / name)
-    command = [sys.executable, "-m", "edgedigits", "train", "--data", str(tmp_path), "--out", str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
+        (given / name).symlink_to(data / name)
+    done = edgedigits("train", "--recipe", recipe, "--data", given, "--out", out)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert missing in done.stderr
-    assert not (tmp_path / "out").exists()
+    assert not out.exists()
