@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from edgedigits.errors import RuntimeUnavailableError
+from edgedigits_export.interrupts import interrupts_deferred
 
 if TYPE_CHECKING:
     from edgedigits.bundle.dataset import Labels
@@ -81,6 +82,7 @@ def load_unseen(given: Path | None) -> tuple[AnyArray, FloatArray, Labels] | Non
     return images, to_rows(images), labels
 
 
-def hold(claim: AbstractContextManager[None]) -> None:
+def hold(lock: AbstractContextManager[None]) -> None:
     """Hold a lock until the command ends; called before TensorFlow is imported, which takes long."""
-    click.get_current_context().with_resource(claim)
+    with interrupts_deferred():
+        click.get_current_context().with_resource(lock)

@@ -52,15 +52,16 @@ def train(data: Path | None, out: Path, seed: int, epochs: int | None, recipe: s
     x, y = load_data(data)
     hold(locked(*(out / name for name in OUTPUTS)))
     unseen = load_unseen(data)
-    start_tensorflow()
-    click.echo(f"X {x.shape} {x.dtype}, y {y.shape}, X[0] {x[0].shape}, y[0] {y[0]}")
     if recipe == "robust":
         from edgedigits_export.training import robust
 
-        fit: Callable[..., Training] = partial(robust.train_robust, images=robust.sources(data or Path("data"), x, y))
+        images = robust.sources(data or Path("data"), x, y)
+        fit: Callable[..., Training] = partial(robust.train_robust, images=images)
         epochs = epochs or robust.EPOCHS
     else:
         fit, epochs = notebook.train, epochs or notebook.EPOCHS
+    start_tensorflow()
+    click.echo(f"X {x.shape} {x.dtype}, y {y.shape}, X[0] {x[0].shape}, y[0] {y[0]}")
     with progress_bar() as show:
         result = fit(
             x,

@@ -60,7 +60,9 @@ def test_any_classifier_of_flat_inputs_is_exported(exported: Path, small: tuple[
         np.testing.assert_allclose(classifier.logits(x), expected, atol=1e-5)
 
 
-def test_a_second_export_as_a_zip_holds_the_same_bytes(exported: Path, small: Any, brief: None) -> None:
+def test_a_second_export_as_a_zip_holds_the_same_bytes(
+    exported: Path, small: tuple[Any, Any, Any], brief: None
+) -> None:
     packed = exported.with_name("bundle.zip")
     export_bundle(*small, packed, name="small", training={"seed": 5})
     Bundle(packed).verify()
