@@ -12,7 +12,7 @@ import numpy as np
 from edgedigits.bundle.bundle import Artifact, Bundle, reading_bundle
 from edgedigits.bundle.dataset import SIDE, Labels, to_row
 from edgedigits.errors import ModelError, RuntimeUnavailableError, SharingError
-from edgedigits.runtimes.session import Session, unshared
+from edgedigits.runtimes.session import Session, not_copyable
 from edgedigits.runtimes.table import CHOSEN_ONLY_BY_NAME, RUNTIMES, runtime_info
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
 
@@ -73,7 +73,7 @@ class Classifier:
         return softmax(self.logits(x) / self._temperature)
 
     def __reduce__(self) -> NoReturn:
-        raise SharingError(unshared("classifier"))
+        raise SharingError(not_copyable("classifier"))
 
     def close(self) -> None:
         """Free the model; further calls raise ClosedError."""

@@ -8,21 +8,21 @@ from edgedigits.commands.options import json_option, memory_option, timeout_opti
 from edgedigits.system.terminal import FAILED, emit, progress
 
 
-@click.command(short_help="Say what this machine can run.")
+@click.command(short_help="Show which runtimes work on this machine.")
 @timeout_option
 @memory_option
 @json_option
 def doctor(timeout: float, memory_bytes: int | None, json_file: str | None) -> None:
-    """Say what this machine can run, and the exact line to type for what is missing or broken.
+    """Show which runtimes work on this machine, and how to install or repair the others.
 
-    Every runtime is tried on one image, in a process of its own, so that a crash is a line here. The exit status is 0
-    if a runtime works and none that is installed fails, and 1 if not.
+    Every runtime classifies one image in a process of its own, so a runtime that crashes is reported like any other.
+    The exit status is 0 if at least one runtime works and no installed runtime fails, otherwise 1.
     """
     from edgedigits.doctor.diagnosis import diagnosis_text
     from edgedigits.doctor.examination import examine
 
-    found = examine(
+    diagnosis = examine(
         timeout=timeout, memory_bytes=memory_bytes, on_check=lambda check: progress(f"{check.name}: {check.status}")
     )
-    emit(found.to_json(), diagnosis_text(found), json_file)
-    raise SystemExit(0 if found.healthy else FAILED)
+    emit(diagnosis.to_json(), diagnosis_text(diagnosis), json_file)
+    raise SystemExit(0 if diagnosis.healthy else FAILED)

@@ -10,22 +10,23 @@ from edgedigits.commands.options import bundle_argument, json_option, output_opt
 from edgedigits.system.terminal import emit, progress
 
 
-@click.command(short_help="Pack all that an offline device needs.")
+@click.command(short_help="Make an offline installation kit for a device.")
 @bundle_argument
 @click.option("--target", required=True, metavar="NAME", help="The device: pi-64, pi-32 or linux-64.")
-@click.option("--python", default="3.11", show_default=True, metavar="VERSION", help="The device's Python.")
+@click.option("--python", default="3.11", show_default=True, metavar="VERSION", help="The device's Python version.")
 @click.option(
-    "--runtime", help="litert, tflite-runtime, onnxruntime or numpy. [default: the first that has a wheel there]"
+    "--runtime", help="litert, tflite-runtime, onnxruntime or numpy. [default: the first with a wheel for the device]"
 )
-@output_option("kit.zip", "The kit: one .zip.")
+@output_option("kit.zip", "The kit to write.")
 @json_option
 def kit(
     bundle: Path | None, target: str, python: str, runtime: str | None, output: Path, json_file: str | None
 ) -> None:
-    """Pack edgedigits, a runtime, NumPy and BUNDLE for a device that has Python, but neither a network nor root.
+    """Make an installation kit with BUNDLE for a device that has Python but no network, pip or root.
 
-    Raspberry Pi OS bookworm has Python 3.11, trixie 3.13. The install.sh inside checks every file and the device before
-    it writes, and proves the installation by an answer. Making a kit needs pip and a network.
+    The kit contains edgedigits, a runtime, NumPy and BUNDLE. Raspberry Pi OS bookworm has Python 3.11, trixie 3.13.
+    Making a kit needs pip and a network. Its install.sh checks every file and the device before it writes anything, and
+    tests the installation with one prediction.
     """
     from edgedigits.bundle.bundle import Bundle
     from edgedigits.kit.make import kit_text, make_kit

@@ -1,4 +1,4 @@
-"""What `edgedigits doctor` found: the facts, the verdict, and both as text."""
+"""The result of `edgedigits doctor`, as JSON and as text."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgedigits.benchmark.machine import MachineWarning
-from edgedigits.runtimes.wheels import CHECKED, Platform
+from edgedigits.runtimes.wheels import TABLE_DATE, Platform
 from edgedigits.system.text import table
 
 
 @dataclass(frozen=True)
 class Check:
-    """What was found about one runtime, or about a package that edgedigits needs.
+    """The state of one runtime, or of a package that edgedigits needs.
 
     Attributes:
-        name: the runtime's or the distribution's.
-        version: None where it is not installed or does not tell.
+        name: of the runtime or distribution.
+        version: None if not installed or unknown.
         status: ``"works"``; ``"wrong answer"``; ``"crashed"``, by ``signal``; ``"broken"``, it raised an exception;
             ``"error"``, edgedigits found why it cannot run; ``"timeout"``; ``"memory"``; ``"not installed"``;
-            ``"not tried"``, since NumPy does not work.
-        message: what is wrong, or why there is no wheel, and what to use instead; empty where all is well.
-        line: what to type to mend or to add it; None where there is no such line.
+            ``"not tried"``, because NumPy does not work.
+        message: what is wrong, or why there is no wheel, and what to use instead; empty if there is nothing to say.
+        line: the command that installs or repairs it; None if there is none.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Everything that was found, and the verdict."""
+    """The machine and the state of everything on it."""
 
     machine: dict[str, Any]
     platform: Platform
@@ -49,12 +49,12 @@ class Diagnosis:
 
     @property
     def working(self) -> tuple[str, ...]:
-        """The runtimes that answered right, in their order of preference."""
+        """The runtimes that work, in order of preference."""
         return tuple(check.name for check in self.runtimes if check.status == "works")
 
     @property
     def healthy(self) -> bool:
-        """Whether at least one runtime works, and none that is installed fails."""
+        """Whether at least one runtime works and no installed one fails."""
         return bool(self.working) and not any(check.failed for check in self.runtimes)
 
     def to_json(self) -> dict[str, Any]:
@@ -66,46 +66,44 @@ class Diagnosis:
             "packages": [asdict(check) for check in self.packages],
             "runtimes": [asdict(check) for check in self.runtimes],
             "warnings": [asdict(warning) for warning in self.warnings],
-            "wheels_checked": CHECKED,
+            "wheels_checked": TABLE_DATE,
         }
 
 
-def diagnosis_text(found: Diagnosis) -> str:
-    """The machine, the table of runtimes, what is wrong, the lines to type, and the verdict."""
-    rows = [(check.name, check.version or "-", check.status) for check in found.runtimes]
-    lines = [*_machine_lines(found), "", table(("runtime", "version", "state"), rows, left=3)]
-    checks = (*found.packages, *found.runtimes)
+def diagnosis_text(diagnosis: Diagnosis) -> str:
+    """The machine, the table of runtimes, the problems, the commands that solve them, and the verdict."""
+    rows = [(check.name, check.version or "-", check.status) for check in diagnosis.runtimes]
+    lines = [*_machine_lines(diagnosis), "", table(("runtime", "version", "state"), rows, left=3)]
+    checks = (*diagnosis.packages, *diagnosis.runtimes)
     lines += [f"{check.name}: {check.message}" for check in checks if check.message]
-    lines += [f"warning: {warning.what}; {warning.remedy}" for warning in found.warnings]
-    needed = [c for c in checks if c.failed or c in found.packages]
-    optional = [c for c in checks if c not in needed]
-    heads = ("to mend it, type", "to add a runtime, type one of" if found.working else "to have a runtime, type one of")
-    for head, group in zip(heads, (needed, optional), strict=True):
-        typed = dict.fromkeys(check.line for check in group if check.line)
-        lines += ["", head, *(f"  {line}" for line in typed)] if typed else []
-    return "\n".join([*lines, "", _verdict(found)])
-
-
-def _verdict(found: Diagnosis) -> str:
-    broken = [check.name for check in found.runtimes if check.failed]
-    works = f"{', '.join(found.working) or 'no runtime'} work{'s' if len(found.working) < 2 else ''}"
+    lines += [f"warning: {warning.what}; {warning.remedy}" for warning in diagnosis.warnings]
+    repairs = {c.line: None for c in checks if c.line and (c.failed or c in diagnosis.packages)}
+    additions = {c.line: None for c in checks if c.line and c.line not in repairs}
+    if repairs:
+        lines += ["", "to repair it, run", *(f"  {line}" for line in repairs)]
+    if additions:
+        lines += ["", f"to add a{'nother' * bool(diagnosis.working)} runtime, run one of"]
+        lines += [f"  {line}" for line in additions]
+    broken = [check.name for check in diagnosis.runtimes if check.failed]
+    works = f"{', '.join(diagnosis.working) or 'no runtime'} work{'s' if len(diagnosis.working) < 2 else ''}"
     fails = f", {', '.join(broken)} fail{'s' if len(broken) < 2 else ''}" if broken else ""
-    return f"{'healthy' if found.healthy else 'NOT HEALTHY'}: {works}{fails} (wheels as of {CHECKED})"
+    verdict = "healthy" if diagnosis.healthy else "NOT HEALTHY"
+    return "\n".join([*lines, "", f"{verdict}: {works}{fails} (table of wheels from {TABLE_DATE})"])
 
 
-def _machine_lines(found: Diagnosis) -> list[str]:
-    m, where = found.machine, found.platform
-    size = None if m["memory_bytes"] is None else f"{m['memory_bytes'] / 1e9:.1f} GB"
+def _machine_lines(diagnosis: Diagnosis) -> list[str]:
+    m, where = diagnosis.machine, diagnosis.platform
+    memory = None if m["memory_bytes"] is None else f"{m['memory_bytes'] / 1e9:.1f} GB"
     libc = f"{where.libc} {where.release_text}".strip() if where.system == "Linux" else None
     processor = where.machine
     if m["architecture"] is not None and m["architecture"].lower() != where.machine:
-        processor += f" under a kernel for {m['architecture']}"
+        processor += f" on a kernel for {m['architecture']}"
     packages = [f"edgedigits {m['packages']['edgedigits']}"]
-    packages += [f"{c.name} {c.version or ''} {c.status if c.status != 'works' else ''}" for c in found.packages]
+    packages += [f"{c.name} {c.version or ''} {c.status if c.status != 'works' else ''}" for c in diagnosis.packages]
     parts = {
-        "machine": (*dict.fromkeys((m["model"], m["cpu"])), f"{m['cores']} cores", size),
+        "machine": (*dict.fromkeys((m["model"], m["cpu"])), f"{m['cores']} cores", memory),
         "system": (m["os"], libc, m["container"] and f"in {m['container']}"),
         "Python": (f"{m['python']} for {processor}",),
         "packages": [" ".join(text.split()) for text in packages],
     }
-    return [f"{name:<8}  {', '.join(part for part in facts if part)}" for name, facts in parts.items()]
+    return [f"{name:<8}  {', '.join(part for part in values if part)}" for name, values in parts.items()]

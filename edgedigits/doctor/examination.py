@@ -1,6 +1,6 @@
-"""Examine this machine: every runtime is tried on one image, and what is missing or broken gets its line to type.
+"""Try every runtime on one image, and find the command that installs or repairs what is missing or broken.
 
-Nothing here imports NumPy, Pillow or a runtime but in a child process, so that a broken one is a finding like others.
+NumPy, Pillow and the runtimes are imported only in child processes, because any of them may be broken.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import sys
 import sysconfig
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -20,17 +21,15 @@ from edgedigits.benchmark.machine import MachineWarning, Throttling
 from edgedigits.doctor.diagnosis import Check, Diagnosis
 from edgedigits.errors import ModelError, RuntimeUnavailableError
 from edgedigits.runtimes.table import CHOSEN_ONLY_BY_NAME, RUNTIMES, RuntimeInfo
-from edgedigits.runtimes.wheels import Platform, advice_for, dependency_line, here, wheel_for
+from edgedigits.runtimes.wheels import Platform, advice_for, dependency_install, this_platform, wheel_for
 from edgedigits.system.isolation import Outcome, run
 from edgedigits.system.resources import ILLEGAL_INSTRUCTION
 
-#: The image that every runtime is asked about: the notebook's own example, a 2.
+#: The image that every runtime classifies: the notebook's example, a 2.
 IMAGE = 1015
-#: What edgedigits needs and can be broken: distribution -> what is imported. The rest is plain Python, and shows:
-#: without flatbuffers there is no numpy runtime, without click no command.
-NEEDED = {"numpy": "numpy", "Pillow": "PIL.Image"}
-#: Run a task of this module in a child.
-_Ask: TypeAlias = Callable[[str, dict[str, Any]], Outcome]
+#: Dependencies with compiled code, which can be broken: distribution -> module.
+DEPENDENCIES = {"numpy": "numpy", "Pillow": "PIL.Image"}
+_Run: TypeAlias = Callable[[str, dict[str, Any]], Outcome]
 
 
 def examine(
@@ -39,37 +38,35 @@ def examine(
     memory_bytes: int | None = None,
     on_check: Callable[[Check], None] = lambda check: None,
 ) -> Diagnosis:
-    """Try everything, each in a process of its own.
+    """Try every runtime and dependency, each in a process of its own.
 
     Args:
         timeout: seconds for one process.
-        memory_bytes: what one may take of memory; None for three quarters of the memory.
-        on_check: called with each check as it is done, before its remedy is known.
+        memory_bytes: memory for one process; None for three quarters of the memory.
+        on_check: called with each finished check, before its remedy is known.
     """
-    where, described, reading = here(), machine.describe(), machine.throttling()
+    where, described, throttling = this_platform(), machine.describe(), machine.throttling()
+    run_task = partial(run, timeout=timeout, memory_bytes=memory_bytes)
 
-    def told(check: Check) -> Check:
+    def report(check: Check) -> Check:
         on_check(check)
         return check
 
-    def ask(task: str, request: dict[str, Any]) -> Outcome:
-        return run(f"{__name__}:child_{task}", request, timeout, memory_bytes)
-
-    found = {name: told(_try_runtime(RUNTIMES[name], ask)) for name in RUNTIMES}
-    works = [name for name in RUNTIMES if found[name].status == "works"]
-    # A runtime that answered right was asked through NumPy.
-    numpy = told(Check("numpy", _version("numpy"), "works") if works else _try_import("numpy", ask))
-    pillow = told(_try_import("Pillow", ask))
-    packages = tuple(package_remedy(check, where) for check in (numpy, pillow))
-    runtimes = tuple(runtime_remedy(found[name], works, numpy, where) for name in RUNTIMES)
-    to_type = any(check.line for check in (*packages, *runtimes))
-    return Diagnosis(described, where, packages, runtimes, tuple(_warnings(described, reading, to_type)))
+    checks = {name: report(_try_runtime(info, run_task)) for name, info in RUNTIMES.items()}
+    works = [name for name, check in checks.items() if check.status == "works"]
+    # NumPy works if any runtime does.
+    numpy = report(Check("numpy", _version("numpy"), "works") if works else _try_dependency("numpy", run_task))
+    pillow = report(_try_dependency("Pillow", run_task))
+    packages = tuple(dependency_remedy(check, where) for check in (numpy, pillow))
+    runtimes = tuple(runtime_remedy(check, works, numpy, where) for check in checks.values())
+    to_install = any(check.line for check in (*packages, *runtimes))
+    return Diagnosis(described, where, packages, runtimes, tuple(_warnings(described, throttling, to_install)))
 
 
 def child_runtime(request: dict[str, Any]) -> dict[str, Any]:
     """In the child: run every artifact of the default bundle that ``request["runtime"]`` opens on one image.
 
-    Answers with the digits by artifact and the ``expected`` one, or with ``broken``, the runtime's own words.
+    Returns the digits by artifact and the ``expected`` one, or the runtime's exception as ``broken``.
     """
     from edgedigits.bundle.bundle import Bundle
     from edgedigits.classifier import open_artifact
@@ -82,11 +79,11 @@ def child_runtime(request: dict[str, Any]) -> dict[str, Any]:
                 with open_artifact(bundle, artifact, info.name, threads=1, kernels=None) as session:
                     digits[artifact.file] = int(session.run(x).argmax())
     except (RuntimeUnavailableError, ModelError) as error:
-        if error.__cause__ is None:  # found by a check of our own, whose message names the remedy
+        if error.__cause__ is None:  # raised by a check of ours, with a remedy in its message
             raise
         return {"broken": f"{type(error.__cause__).__name__}: {error.__cause__}"}
-    told = getattr(sys.modules.get(info.package), "__version__", None)
-    return {"digits": digits, "expected": int(bundle.golden()[IMAGE].argmax()), "version": told}
+    module_version = getattr(sys.modules.get(info.package), "__version__", None)
+    return {"digits": digits, "expected": int(bundle.golden()[IMAGE].argmax()), "version": module_version}
 
 
 def child_import(request: dict[str, Any]) -> dict[str, Any]:
@@ -95,105 +92,102 @@ def child_import(request: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def _try_runtime(info: RuntimeInfo, ask: _Ask) -> Check:
+def _try_runtime(info: RuntimeInfo, run_task: _Run) -> Check:
     if not info.installed:
         return Check(info.name, None, "not installed")
-    outcome = ask("runtime", {"runtime": info.name})
+    outcome = run_task(f"{__name__}:child_runtime", {"runtime": info.name})
     if outcome.status != "ok" or "broken" in outcome.answer:
         return _failure(info.name, info.version, outcome)
-    answer = outcome.answer
-    found = info.version or answer["version"]  # Debian's packages need not have metadata
-    wrong = [f"{file} says {digit}" for file, digit in answer["digits"].items() if digit != answer["expected"]]
+    result = outcome.answer
+    installed = info.version or result["version"]  # Debian's packages can lack metadata
+    wrong = [f"{file} says {digit}" for file, digit in result["digits"].items() if digit != result["expected"]]
     if wrong:
-        message = f"X[{IMAGE}] is a {answer['expected']}, and {', '.join(wrong)}"
-        return Check(info.name, found, "wrong answer", message)
-    return Check(info.name, found, "works")
+        message = f"X[{IMAGE}] is a {result['expected']}, but {', '.join(wrong)}"
+        return Check(info.name, installed, "wrong answer", message)
+    return Check(info.name, installed, "works")
 
 
-def _try_import(distribution: str, ask: _Ask) -> Check:
-    module = NEEDED[distribution]
+def _try_dependency(distribution: str, run_task: _Run) -> Check:
+    module = DEPENDENCIES[distribution]
     if find_spec(module.partition(".")[0]) is None:
         return Check(distribution, None, "not installed")
-    found = _version(distribution)
-    outcome = ask("import", {"module": module})
-    return Check(distribution, found, "works") if outcome.status == "ok" else _failure(distribution, found, outcome)
+    outcome = run_task(f"{__name__}:child_import", {"module": module})
+    if outcome.status != "ok":
+        return _failure(distribution, _version(distribution), outcome)
+    return Check(distribution, _version(distribution), "works")
 
 
 def _version(distribution: str) -> str | None:
-    """None where it is installed without saying so."""
     try:
         return version(distribution)
     except PackageNotFoundError:
         return None
 
 
-def _failure(name: str, found: str | None, outcome: Outcome) -> Check:
-    """Of a child that did not do what was asked."""
+def _failure(name: str, installed: str | None, outcome: Outcome) -> Check:
     if outcome.signal is not None:
-        why = (
-            ": this processor lacks an instruction that it was built with"
-            if outcome.signal in ILLEGAL_INSTRUCTION
-            else ""
-        )
-        return Check(name, found, "crashed", f"died of {outcome.signal}{why}", outcome.signal)
+        illegal = outcome.signal in ILLEGAL_INSTRUCTION
+        why = ": it was built for instructions that this processor lacks" if illegal else ""
+        return Check(name, installed, "crashed", f"crashed with {outcome.signal}{why}", outcome.signal)
     status = outcome.status if outcome.status in ("error", "timeout", "memory") else "broken"
-    return Check(name, found, status, " ".join(outcome.answer.get("broken", outcome.message).split())[:300])
+    return Check(name, installed, status, " ".join(outcome.answer.get("broken", outcome.message).split())[:300])
 
 
-def package_remedy(check: Check, where: Platform) -> Check:
-    """With what to type where something that edgedigits needs is missing or broken."""
+def dependency_remedy(check: Check, where: Platform) -> Check:
+    """Add the install or repair command to the check of a dependency."""
     if check.status in ("works", "timeout", "memory"):
         return check
-    line: str | None = dependency_line(check.name, where)
-    if check.signal in ILLEGAL_INSTRUCTION:  # the same again would not help
+    line: str | None = dependency_install(check.name, where)
+    if check.signal in ILLEGAL_INSTRUCTION:  # reinstalling would not help
         line = None
     elif line is not None and check.failed:
         line = line.replace("pip install ", "pip install --force-reinstall ").replace("apt install ", "apt reinstall ")
-    without = {"numpy": "nothing runs without it", "Pillow": "`predict` reads no picture without it"}[check.name]
+    without = {"numpy": "nothing runs without it", "Pillow": "`predict` cannot read pictures without it"}[check.name]
     return replace(check, line=line, message="; ".join(filter(None, (check.message, without))))
 
 
 def runtime_remedy(check: Check, works: list[str], numpy: Check, where: Platform) -> Check:
-    """With what to type where a runtime is missing or fails, or what to use instead.
+    """Add the install or repair command, or what to use instead, to the check of a runtime.
 
     Args:
-        works: the runtimes that do work.
-        numpy: what was found about the package.
+        works: the runtimes that work.
+        numpy: the check of the NumPy package.
     """
     name, distribution = check.name, RUNTIMES[check.name].distribution
     if check.status == "not installed":
         if name in CHOSEN_ONLY_BY_NAME:
             return replace(check, message="not needed on a device")
-        if name == "numpy":  # the runtime of our own
-            return replace(check, message="it reads .tflite files with flatbuffers", line="pip install flatbuffers")
+        if name == "numpy":
+            return replace(check, message="it reads .tflite files with flatbuffers", line=RUNTIMES[name].install)
         advice = advice_for(name, where)
         return replace(check, message="; ".join(filter(None, (advice.why, advice.instead))), line=advice.install)
     if check.failed and numpy.status != "works":
         return replace(check, status="not tried", message="it needs NumPy, which does not work", signal=None)
     if name == "tflite-runtime" and check.failed and (numpy.version or "1").partition(".")[0] != "1":
         return replace(check, line="pip install 'numpy<2'")
-    if check.signal in ILLEGAL_INSTRUCTION or check.status == "wrong answer":  # installing it again would not help
-        instead = f"use {' or '.join(works)}" if works else "and no other runtime works here"
+    if check.signal in ILLEGAL_INSTRUCTION or check.status == "wrong answer":  # reinstalling would not help
+        instead = f"use {' or '.join(works)}" if works else "no other runtime works here"
         return replace(check, message=f"{check.message}; {instead}", line=f"pip uninstall {distribution}")
     if check.status in ("crashed", "broken"):
         wheel = wheel_for(name, where)
-        again = "flatbuffers" if name == "numpy" else distribution if wheel is None else wheel.requirement
-        return replace(check, line=f"pip install --force-reinstall --no-deps {again}")
+        requirement = "flatbuffers" if name == "numpy" else wheel.requirement if wheel else distribution
+        return replace(check, line=f"pip install --force-reinstall --no-deps {requirement}")
     return check
 
 
-def _warnings(described: dict[str, Any], reading: Throttling, to_type: bool) -> list[MachineWarning]:
-    """The traps that can be seen from here; the load of this moment is none."""
-    found = machine.find_warnings({**described, "load_1min": None}, reading)
-    if reading.now:
+def _warnings(described: dict[str, Any], throttling: Throttling, to_install: bool) -> list[MachineWarning]:
+    """Warnings about this machine, except about its current load."""
+    found = machine.find_warnings({**described, "load_1min": None}, throttling)
+    if throttling.now:
         remedy = "use its own power supply and cool it"
-        found.insert(0, MachineWarning(f"at this moment the device is {' and '.join(reading.now)}", remedy))
-    if to_type and managed(Path(sysconfig.get_path("stdlib")), sys.prefix != sys.base_prefix):
-        what = "this Python belongs to the system, whose pip refuses to install (PEP 668)"
-        found.append(MachineWarning(what, "python3 -m venv --system-site-packages ~/edge && . ~/edge/bin/activate"))
+        found.insert(0, MachineWarning(f"the device is {' and '.join(throttling.now)} now", remedy))
+    if to_install and externally_managed(Path(sysconfig.get_path("stdlib")), sys.prefix != sys.base_prefix):
+        what = "pip refuses to install into the system's Python (PEP 668)"
+        remedy = "first run: python3 -m venv --system-site-packages ~/edge && . ~/edge/bin/activate"
+        found.append(MachineWarning(what, remedy))
     return found
 
 
-def managed(stdlib: Path, in_environment: bool) -> bool:
-    """Whether pip refuses to install beside this standard library (PEP 668), as it does on Debian 12 and later."""
+def externally_managed(stdlib: Path, in_environment: bool) -> bool:
+    """Whether pip refuses to install next to this standard library (PEP 668), as on Debian 12 and later."""
     return not in_environment and (stdlib / "EXTERNALLY-MANAGED").exists()

@@ -1,1 +1,4 @@
-"""Offline kits: all that a device needs, in one .zip, for a device without a network, without pip and without root."""
+"""Offline kits: one .zip with everything that a device without a network, pip or root needs.
+
+In: a target, its Python version, and a bundle. Out: kit.zip with wheels, the bundle, checksums and install.sh.
+"""

@@ -1,7 +1,7 @@
-"""Debian's packages for another machine: apt, with this machine's own sources, but in a state of its own.
+"""Download Debian packages for another machine, where no wheel exists (NumPy and Pillow on a 32-bit ARM).
 
-For what no wheel exists of (NumPy and Pillow on a 32-bit ARM). Needs no root and touches nothing of the system: every
-folder that apt writes to is a temporary one.
+Uses this machine's apt and its sources, but a temporary folder for all of apt's state: it needs no root and changes
+nothing on the system.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from tempfile import TemporaryDirectory
 
 from edgedigits.errors import EdgeDigitsError
 
-# Not carried, nor what they need: every system has them (libstdc++ comes with apt), and no Python code runs perl.
+# Left out with their dependencies: every system has them (libstdc++ comes with apt), and no Python code needs perl.
 _BASE = ("python3", "apt", "util-linux", "perl")
 _KEYRINGS = ("debian-archive-keyring", "raspbian-archive-keyring", "raspberrypi-archive-keyring")
 
 
-def why_not() -> str | None:
-    """What keeps this machine from fetching Debian's packages; None if nothing does."""
+def why_unavailable() -> str | None:
+    """Why this machine cannot download Debian packages; None if it can."""
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
         return "this machine has no apt-get"
     try:
@@ -36,33 +36,33 @@ def why_not() -> str | None:
 
 
 def download(packages: Sequence[str], architecture: str, suite: str, folder: Path) -> None:
-    """Put the packages, and what they need beyond a system with Python, into ``folder``.
+    """Download the packages, and their dependencies beyond a system with Python, into ``folder``.
 
     Args:
         architecture: such as ``"armhf"``.
-        suite: the code name of Debian's release, such as ``"bookworm"``; it need not be this machine's.
+        suite: the code name of a Debian release, such as ``"bookworm"``; it can differ from this machine's.
 
     Raises:
-        EdgeDigitsError: they cannot be had; apt's last line is kept.
+        EdgeDigitsError: apt failed; includes its first message.
     """
     with TemporaryDirectory() as scratch:
         options = _private_state(Path(scratch), architecture, suite)
         updated = _apt([*options, "update"], folder)
         base = set(_would_install(_BASE, options, updated.stderr, folder))
-        every = _would_install([*_BASE, *packages], options, updated.stderr, folder)
-        done = _apt([*options, "download", *(name for name in every if name not in base)], folder)
+        needed = _would_install([*_BASE, *packages], options, updated.stderr, folder)
+        done = _apt([*options, "download", *(name for name in needed if name not in base)], folder)
         if done.returncode:
             raise _failed(packages, updated.stderr + done.stderr)
 
 
 def unpacked_bytes(package: Path) -> int:
-    """What a .deb takes once it is unpacked, by its own word."""
+    """The unpacked size of a .deb, as it states it."""
     command = ["dpkg-deb", "--field", str(package), "Installed-Size"]
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) * 1024
 
 
 def _private_state(state: Path, architecture: str, suite: str) -> list[str]:
-    """apt's options for a state below ``state``, an empty system, and this machine's sources for another release."""
+    """apt options for an empty system with its state in ``state``, and this machine's sources for another release."""
     for name in ("lists/partial", "cache/archives/partial", "keys"):
         (state / name).mkdir(parents=True)
     (state / "status").touch()
@@ -74,16 +74,16 @@ def _private_state(state: Path, architecture: str, suite: str) -> list[str]:
     settings = [
         f"APT::Architecture={architecture}",
         f"APT::Architectures={architecture}",
-        "APT::Sandbox::User=root",  # started by root, apt would else become a user who may not write below `state`
-        "#clear=APT::Update::Post-Invoke",  # what other packages hook in is about the system's own state
+        "APT::Sandbox::User=root",  # run by root, apt would switch to a user who cannot write to `state`
+        "#clear=APT::Update::Post-Invoke",  # hooks of other packages are about the system's own state
         "#clear=APT::Update::Post-Invoke-Success",
         "Acquire::Languages=none",
         "Acquire::Retries=2",
         f"Dir::State={state}",
         f"Dir::State::status={state}/status",
         f"Dir::Cache={state}/cache",
-        f"Dir::Cache::archives={state}/cache/archives/",  # --print-uris leaves out what is in the machine's own
-        "Dir::Cache::pkgcache=pkgcache.bin",  # a container's settings often leave it out, and each call reads all again
+        f"Dir::Cache::archives={state}/cache/archives/",  # --print-uris leaves out cached packages
+        "Dir::Cache::pkgcache=pkgcache.bin",  # containers often disable it, which makes each call parse everything
         "Dir::Cache::srcpkgcache=srcpkgcache.bin",
         f"Dir::Etc::SourceList={state}/sources.list",
         "Dir::Etc::SourceParts=/dev/null",
@@ -95,22 +95,23 @@ def _private_state(state: Path, architecture: str, suite: str) -> list[str]:
 
 
 def _sources(suite: str, folder: Path) -> list[str]:
-    """Lines of a sources.list: what this machine has of its own release, asked for ``suite`` instead."""
+    """Lines of a sources.list: this machine's sources of its own release, for ``suite`` instead."""
     own = platform.freedesktop_os_release()["VERSION_CODENAME"]
-    shown = _apt(["indextargets", "--format", "$(REPO_URI)|$(RELEASE)|$(COMPONENT)", "Created-By: Packages"], folder)
+    listing = _apt(["indextargets", "--format", "$(REPO_URI)|$(RELEASE)|$(COMPONENT)", "Created-By: Packages"], folder)
     lines = []
-    for line in shown.stdout.splitlines():
+    for line in listing.stdout.splitlines():
         uri, release, component = line.split("|")
         if " " not in uri and component == "main" and release in (own, f"{own}-updates", f"{own}-security"):
             lines.append(f"deb {uri} {release.replace(own, suite)} main")
     return list(dict.fromkeys(lines))
 
 
-def _would_install(packages: Sequence[str], options: Sequence[str], before: str, folder: Path) -> list[str]:
+def _would_install(packages: Sequence[str], options: Sequence[str], update_errors: str, folder: Path) -> list[str]:
+    """The names of all packages that apt would install for these."""
     done = _apt([*options, "install", "--print-uris", "--no-install-recommends", *packages], folder)
     if done.returncode:
-        raise _failed(packages, before + done.stderr)
-    # Each line is 'URI' NAME_VERSION_ARCHITECTURE.deb SIZE SUM.
+        raise _failed(packages, update_errors + done.stderr)
+    # A line is 'URI' NAME_VERSION_ARCHITECTURE.deb SIZE SUM.
     return re.findall(r"^'\S+' ([^_\s]+)_", done.stdout, flags=re.MULTILINE)
 
 
@@ -123,7 +124,9 @@ def _apt(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess[
 def _failed(packages: Sequence[str], errors: str) -> EdgeDigitsError:
     lines = [line for line in errors.splitlines() if line.startswith(("W: ", "E: "))] or ["no reason given"]
     if "No space left on device" in errors:
-        return EdgeDigitsError(f"apt-get ran out of disk ({lines[0]}); free some, or set TMPDIR to a larger folder")
+        return EdgeDigitsError(
+            f"apt-get ran out of disk space ({lines[0]}); free some, or set TMPDIR to a larger folder"
+        )
     return EdgeDigitsError(
-        f"apt-get could not fetch {', '.join(packages)} ({lines[0][3:303]}); mend the network or the apt sources"
+        f"apt-get could not download {', '.join(packages)} ({lines[0][3:303]}); check the network and the apt sources"
     )

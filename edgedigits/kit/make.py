@@ -1,4 +1,4 @@
-"""Make a kit: our wheel, the wheels of a runtime and of NumPy for the device, a bundle, checksums and install.sh."""
+"""Make a kit: wheels of edgedigits, a runtime and NumPy for the device, a bundle, checksums and install.sh."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from typing import Any
 from edgedigits.bundle.bundle import MANIFEST, SIGNATURE, Bundle
 from edgedigits.errors import EdgeDigitsError, InputError
 from edgedigits.kit import debian, pip
-from edgedigits.kit.own_wheel import installed, write_own_wheel
+from edgedigits.kit.own_wheel import own_distribution, write_own_wheel
 from edgedigits.kit.targets import RELEASES, Target, choose_runtime, parse_python, parse_target
 from edgedigits.runtimes.wheels import DEBIAN_ARM32, Wheel
 from edgedigits.system.archive import write_zip
 from edgedigits.system.files import atomic_file, sha256
 
 SUMS = "SHA256SUMS"
-FACTS = "kit.conf"
+CONF = "kit.conf"
 INSTALL = "install.sh"
-SHOWN_INDEX = 1015  # the image that install.sh reads to prove the installation
-_BYTECODE_AND_BLOCKS = 1.3  # what an unpacked file takes on a disk once it has been imported, over its size
+TEST_INDEX = 1015  # the image that install.sh classifies to test the installation
+_DISK_FACTOR = 1.3  # bytes on a disk, with bytecode and whole blocks, per unpacked byte
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class KitFile:
 class Kit:
     """A kit that was written: for which device, and what is in it.
 
-    ``needs`` names the Debian packages that the device must have itself; it is empty where the kit holds all.
+    ``needs`` are the Debian packages that the device must already have, and ``note`` says why the kit lacks them.
     """
 
     path: str
@@ -61,16 +61,6 @@ class Kit:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """What was fetched, and why something was not."""
-
-    wheels: list[Path]
-    packages: list[Path]
-    needs: tuple[str, ...] = ()
-    note: str = ""
-
-
 def make_kit(
     target: str,
     output: Path,
@@ -80,19 +70,19 @@ def make_kit(
     bundle: Bundle | None = None,
     on_progress: Callable[[str], None] = lambda line: None,
 ) -> Kit:
-    """Write a kit to ``output``, whole or not at all.
+    """Write a kit to ``output``, completely or not at all.
 
     Args:
         target: one of :data:`edgedigits.kit.targets.TARGETS`.
         python: the device's, such as ``"3.11"``.
-        runtime: its name; None for the first that has a wheel there, else numpy.
-        bundle: None for those inside the package; another takes the place of all of them.
-        on_progress: told what is being done.
+        runtime: its name; None for the first .tflite runtime with a wheel for the device, else numpy.
+        bundle: None for the packaged ones; any other replaces them all.
+        on_progress: called with each step.
 
     Raises:
-        InputError: an unknown target or Python, or a runtime without a wheel there or that opens nothing of the bundle.
+        InputError: an unknown target or Python, or a runtime that has no wheel there or opens nothing in the bundle.
         BundleError: the bundle is damaged.
-        EdgeDigitsError: the wheels cannot be fetched, or the kit cannot be written.
+        EdgeDigitsError: the wheels cannot be downloaded, or the kit cannot be written.
     """
     device, version = parse_target(target), parse_python(python)
     name, wheel = choose_runtime(device, version, runtime)
@@ -100,28 +90,30 @@ def make_kit(
     if not any(name in artifact.opened_by for artifact in shipped.manifest.artifacts):
         raise InputError(f"{name} opens none of {', '.join(shipped.names)}; choose another --runtime or bundle")
     if output.is_dir():
-        raise InputError(f"{output} is a folder; expected a file to write, such as {output / 'kit.zip'}")
+        raise InputError(f"{output} is a folder; expected a file name, such as {output / 'kit.zip'}")
     on_progress("checking the bundle")
-    inside: dict[str, bytes | Path] = {f"bundle/{n}": content for n, content in _bundle_files(shipped).items()}
-    # The file is made first: a place that cannot be written is told before anything is fetched.
-    with atomic_file(output) as temporary, TemporaryDirectory() as name:
-        folder = Path(name)
+    members: dict[str, bytes | Path] = {f"bundle/{n}": content for n, content in _bundle_files(shipped).items()}
+    unpacked = sum(len(content) for content in members.values() if isinstance(content, bytes))
+    # The output file comes first, so that a path that cannot be written is reported before anything is downloaded.
+    with atomic_file(output) as temporary, TemporaryDirectory() as scratch:
+        folder = Path(scratch)
         try:
-            parts = _fetch(device, version, wheel, bundle is None, folder, on_progress)
+            needs, note = _download(device, version, wheel, folder, on_progress)
+            write_own_wheel(folder, other_bundles=bundle is None)
         except OSError as cause:
             raise EdgeDigitsError(
                 f"cannot write to {folder}: {cause.strerror or cause}; free some space, or set TMPDIR to another folder"
             ) from cause
-        inside.update({f"wheels/{path.name}": path for path in parts.wheels})
-        inside.update({f"debian/{path.name}": path for path in parts.packages})
-        unpacked = sum(len(content) for content in inside.values() if isinstance(content, bytes))
-        unpacked += sum(map(_wheel_bytes, parts.wheels)) + sum(map(debian.unpacked_bytes, parts.packages))
-        inside[FACTS] = _facts(device, version, name, shipped, parts, unpacked).encode()
-        inside[INSTALL] = (files(__package__) / INSTALL).read_bytes()
-        listed = _listed(inside)
-        inside[SUMS] = "".join(f"{file.sha256}  {file.name}\n" for file in listed).encode()
+        wheels, packages = sorted(folder.glob("*.whl")), sorted(folder.glob("*.deb"))
+        members |= {f"wheels/{path.name}": path for path in wheels}
+        members |= {f"debian/{path.name}": path for path in packages}
+        unpacked += sum(map(_wheel_bytes, wheels)) + sum(map(debian.unpacked_bytes, packages))
+        members[CONF] = _conf(device, version, name, shipped, wheels, packages, needs, unpacked).encode()
+        members[INSTALL] = (files(__package__) / INSTALL).read_bytes()
+        listed = _list_files(members)
+        members[SUMS] = "".join(f"{file.sha256}  {file.name}\n" for file in listed).encode()
         on_progress("writing the kit")
-        write_zip(temporary, inside)
+        write_zip(temporary, members)
         content = temporary.read_bytes()
     return Kit(
         path=str(output),
@@ -133,125 +125,113 @@ def make_kit(
         unpacked_bytes=unpacked,
         sha256=sha256(content),
         files=listed,
-        needs=parts.needs,
-        note=parts.note,
+        needs=needs,
+        note=note,
     )
 
 
 def kit_text(kit: Kit) -> str:
-    """The files, the size, and what to type on the device."""
+    """The files, the size, and the command for the device."""
     from edgedigits.system.text import table
 
     rows = [(file.name, f"{file.bytes:,}", file.sha256[:16]) for file in kit.files]
     lines = [table(("file", "bytes", "sha256"), rows), ""]
     if kit.needs:
-        lines.append(f"not in it, since {kit.note}; on the device: sudo apt install {' '.join(kit.needs)}")
+        lines.append(
+            f"the kit lacks some packages, since {kit.note}; on the device run: sudo apt install {' '.join(kit.needs)}"
+        )
     name = Path(kit.path).name
     lines += [
-        f"{kit.path}: {kit.bytes / 1e6:.1f} MB, for {kit.target} with Python {kit.python}; runtime {kit.runtime}, "
+        f"{kit.path}: {kit.bytes / 1e6:.1f} MB for {kit.target} with Python {kit.python}, runtime {kit.runtime}, "
         f"bundle {kit.bundle}",
         f"sha256 {kit.sha256}",
-        f"copy it to the device, and there: python3 -m zipfile -e {shlex.quote(name)} kit && sh kit/{INSTALL}",
+        f"copy it to the device and run there: python3 -m zipfile -e {shlex.quote(name)} kit && sh kit/{INSTALL}",
     ]
     return "\n".join(lines)
 
 
 def _bundle_files(bundle: Bundle) -> dict[str, bytes]:
-    """Every file as it is, byte for byte, so that a signature holds on the device too."""
+    """All files byte for byte, so that a signature stays valid on the device."""
     signature = bundle.signature()
     files = {MANIFEST: bundle.manifest_bytes} | ({} if signature is None else {SIGNATURE: signature})
     return files | {name: bundle.read(name) for name in (*bundle.names, *bundle.manifest.files)}
 
 
-def _fetch(
-    device: Target,
-    python: tuple[int, int],
-    wheel: Wheel | None,
-    other_bundles: bool,
-    folder: Path,
-    on_progress: Callable[[str], None],
-) -> _Parts:
-    """The wheels and packages for the device, in ``folder``."""
+def _download(
+    device: Target, python: tuple[int, int], wheel: Wheel | None, folder: Path, on_progress: Callable[[str], None]
+) -> tuple[tuple[str, ...], str]:
+    """Download wheels and Debian packages into ``folder``; returns the kit's ``needs`` and ``note``."""
     where = device.platform(python)
-    own = [line for line in installed().requires or () if "extra ==" not in line]
-    runtime = [wheel.requirement] if wheel else []
-    needs = [*wheel.needs] if wheel else []
-    packages: tuple[str, ...] = ()
-    note: str | None = None
+    own = [requirement for requirement in own_distribution().requires or () if "extra ==" not in requirement]
+    runtime, runtime_needs = ([wheel.requirement], wheel.needs) if wheel else ([], ())
+    on_progress("downloading wheels")
     if not where.arm32:
-        on_progress("fetching wheels")
-        pip.download([*own, *runtime, *needs], where, folder)
-    else:
-        # The package index has neither NumPy nor Pillow for this processor; another, set up by the user, may.
-        compiled = {name.lower(): package for name, package in DEBIAN_ARM32.items()}
-        on_progress("fetching wheels")
-        pip.download([*(r for r in own if _name(r) not in compiled), *runtime], where, folder, dependencies=False)
-        try:
-            pip.download([*(r for r in own if _name(r) in compiled), *needs], where, folder, dependencies=False)
-        except pip.NoWheelError as cause:
-            if python not in RELEASES:
-                known = " or ".join("{}.{}".format(*version) for version in RELEASES)
-                raise InputError(
-                    f"no NumPy for {device.name} with Python {where.python_text}; make the kit with --python {known}"
-                ) from cause
-            packages = tuple(compiled.values())
-            note = debian.why_not()
-            if note is None:
-                on_progress("fetching Debian's packages")
-                debian.download(packages, device.debian, RELEASES[python][0], folder)
-    write_own_wheel(folder, other_bundles)
-    return _Parts(
-        wheels=sorted(folder.glob("*.whl")),
-        packages=sorted(folder.glob("*.deb")),
-        needs=packages if note else (),
-        note=note or "",
-    )
-
-
-def _name(requirement: str) -> str:
-    """Such as ``numpy`` of ``numpy>=1.23``."""
-    found = re.match(r"[\w.-]+", requirement)
-    return found[0].lower() if found else ""
+        pip.download([*own, *runtime, *runtime_needs], where, folder)
+        return (), ""
+    # The package index has neither NumPy nor Pillow for this processor; another index that the user set up may.
+    compiled = [r for r in own if re.split(r"[^\w.-]", r)[0].lower() in map(str.lower, DEBIAN_ARM32)]
+    pip.download([*(r for r in own if r not in compiled), *runtime], where, folder, dependencies=False)
+    try:
+        pip.download([*compiled, *runtime_needs], where, folder, dependencies=False)
+    except pip.NoWheelError as cause:
+        if python not in RELEASES:
+            known = " or ".join("{}.{}".format(*version) for version in RELEASES)
+            raise InputError(
+                f"no NumPy for {device.name} with Python {where.python_text}; make the kit with --python {known}"
+            ) from cause
+        packages = tuple(DEBIAN_ARM32.values())
+        reason = debian.why_unavailable()
+        if reason is not None:
+            return packages, reason
+        on_progress("downloading Debian packages")
+        debian.download(packages, device.debian, RELEASES[python][0], folder)
+    return (), ""
 
 
 def _wheel_bytes(path: Path) -> int:
-    """What a wheel takes once it is unpacked."""
+    """The unpacked size of a wheel."""
     with zipfile.ZipFile(path) as archive:
         return sum(member.file_size for member in archive.infolist())
 
 
-def _facts(
-    device: Target, python: tuple[int, int], runtime: str, bundle: Bundle, parts: _Parts, unpacked_bytes: int
+def _conf(
+    device: Target,
+    python: tuple[int, int],
+    runtime: str,
+    bundle: Bundle,
+    wheels: list[Path],
+    packages: list[Path],
+    needs: tuple[str, ...],
+    unpacked_bytes: int,
 ) -> str:
-    """What install.sh must know, as assignments of the shell."""
-    index = min(SHOWN_INDEX, bundle.manifest.images - 1)
-    openable = [artifact for artifact in bundle.manifest.artifacts if runtime in artifact.opened_by]
-    # A float model must answer as the trained one did; one that is int8 alone may be a bundle that flips this image.
-    exact = any(not artifact.quantized for artifact in openable)
-    facts = {
+    """The settings of install.sh, as shell assignments."""
+    index = min(TEST_INDEX, bundle.manifest.images - 1)
+    # A float model must give the trained model's answer; an int8 model may give another one on this image.
+    exact = any(runtime in artifact.opened_by and not artifact.quantized for artifact in bundle.manifest.artifacts)
+    settings = {
         "target": device.name,
-        "words": device.words,
+        "description": device.description,
         "python_version": "{}.{}".format(*python),
         "runtime": runtime,
         "suffix": device.suffix(python),
         "triplet": device.triplet,
         "machines": " ".join(device.kernels),
-        "glibc": "{}.{}".format(*pip.glibc_needed(parts.wheels)),
-        "need_kb": str(round(unpacked_bytes * _BYTECODE_AND_BLOCKS / 1024)),
-        "modules": "numpy=python3-numpy" if parts.needs else "",
-        "wheels": " ".join(path.name for path in parts.wheels),
-        "packages": " ".join(path.name for path in parts.packages),
+        "glibc": "{}.{}".format(*pip.glibc_needed(wheels)),
+        "need_kb": str(round(unpacked_bytes * _DISK_FACTOR / 1024)),
+        "modules": "numpy=python3-numpy" if needs else "",
+        "wheels": " ".join(path.name for path in wheels),
+        "packages": " ".join(path.name for path in packages),
         "index": str(index),
-        # Sure or unsure, the digit stands between a colon and a blank.
+        # The output of `predict` has the digit between a colon and a space, with or without a warning behind it.
         "expected": f": {bundle.golden()[index].argmax()} " if exact else f"X[{index}]: ",
     }
-    return "".join(f"{key}={shlex.quote(value)}\n" for key, value in facts.items())
+    return "".join(f"{key}={shlex.quote(value)}\n" for key, value in settings.items())
 
 
-def _listed(inside: Mapping[str, bytes | Path]) -> tuple[KitFile, ...]:
+def _list_files(members: Mapping[str, bytes | Path]) -> tuple[KitFile, ...]:
     """The files with their checksums, by name."""
-    listed = []
-    for name, held in sorted(inside.items()):
-        content = held if isinstance(held, bytes) else held.read_bytes()
-        listed.append(KitFile(name, len(content), sha256(content)))
-    return tuple(listed)
+    files = []
+    for name, member in sorted(members.items()):
+        content = member if isinstance(member, bytes) else member.read_bytes()
+        files.append(KitFile(name, len(content), sha256(content)))
+    return tuple(files)

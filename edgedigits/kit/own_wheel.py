@@ -1,9 +1,6 @@
-"""Our own wheel for a device, put together from what is installed here: a wheel's user has no wheel file any more.
+"""Build our wheel for a device from the installed package, since most users have no wheel file.
 
-The same way serves an ordinary and an editable installation: the files of the package, the installed metadata. The
-workstation's package stays behind, and so do its entry points, which would name a package that the device lacks. The
-default bundle stays behind too, for a kit carries its bundle beside the wheel; and so does the other one where the
-kit's bundle is not the default, since what is read there is to be read by that bundle.
+Leaves out the workstation's package, and the packaged bundles that the kit replaces.
 """
 
 from __future__ import annotations
@@ -21,61 +18,53 @@ from edgedigits.system.archive import write_zip
 NAME = "edgedigits"
 
 
-def installed() -> Distribution:
-    """Our own metadata; EdgeDigitsError where edgedigits runs without having been installed."""
+def own_distribution() -> Distribution:
+    """Our installed metadata; EdgeDigitsError if there is none."""
     try:
         return distribution(NAME)
     except PackageNotFoundError:
-        raise EdgeDigitsError("edgedigits is not installed, only found; `pip install edgedigits`, then again") from None
+        raise EdgeDigitsError("edgedigits is not installed here; run `pip install .` in its source folder") from None
 
 
-def write_own_wheel(folder: Path, other_bundles: bool) -> Path:
+def write_own_wheel(folder: Path, other_bundles: bool) -> None:
     """Write the wheel into ``folder``; the same installation gives the same bytes.
 
-    The format is that of PEP 427 (binary distribution) and PEP 376 (RECORD).
+    The format is that of PEP 427 (wheels) and PEP 376 (RECORD). The default bundle is left out, because the kit has its
+    bundle next to the wheel; without ``other_bundles`` the other ones are left out too.
     """
-    own = installed()
+    own = own_distribution()
     info = f"{NAME}-{own.version}.dist-info"
-    members = {
-        **_package_files(other_bundles),
-        **{f"{info}/{name}": content for name, content in _metadata(own).items()},
-    }
-    record = [f"{name},sha256={_record_hash(content)},{len(content)}" for name, content in sorted(members.items())]
-    record.append(f"{info}/RECORD,,")
-    members[f"{info}/RECORD"] = ("\n".join(record) + "\n").encode()
-    path = folder / f"{NAME}-{own.version}-py3-none-any.whl"
-    write_zip(path, members)
-    return path
+    files = {**_package_files(other_bundles), **{f"{info}/{name}": text.encode() for name, text in _metadata(own)}}
+    record = [f"{name},sha256={_record_hash(content)},{len(content)}" for name, content in sorted(files.items())]
+    files[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,", ""]).encode()
+    write_zip(folder / f"{NAME}-{own.version}-py3-none-any.whl", files)
 
 
 def _package_files(other_bundles: bool) -> dict[str, bytes]:
     top = Path(edgedigits.__path__[0])
-    left_out = [DEFAULT_BUNDLE] if other_bundles else [path for path in MODELS.iterdir() if path.is_dir()]
+    excluded = [DEFAULT_BUNDLE] if other_bundles else [path for path in MODELS.iterdir() if path.is_dir()]
     files = {}
     for path in top.rglob("*"):
-        inside = path.relative_to(top)
-        hidden = any(part == "__pycache__" or part.startswith(".") for part in inside.parts)
-        if path.is_file() and not hidden and not any(path.is_relative_to(p) for p in left_out):
-            files[f"{NAME}/{inside.as_posix()}"] = path.read_bytes()
+        name = path.relative_to(top)
+        hidden = any(part == "__pycache__" or part.startswith(".") for part in name.parts)
+        if path.is_file() and not hidden and not any(path.is_relative_to(bundle) for bundle in excluded):
+            files[f"{NAME}/{name.as_posix()}"] = path.read_bytes()
     return files
 
 
-def _metadata(own: Distribution) -> dict[str, bytes]:
-    points = [p for p in own.entry_points if p.value.partition(":")[0].partition(".")[0] == NAME]
-    groups = sorted({point.group for point in points})
-    texts = {
-        "METADATA": own.read_text("METADATA") or "",
-        "WHEEL": f"Wheel-Version: 1.0\nGenerator: edgedigits {own.version}\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        "entry_points.txt": "\n".join(
-            f"[{group}]\n" + "".join(f"{p.name} = {p.value}\n" for p in sorted(points) if p.group == group)
-            for group in groups
-        ),
-    }
+def _metadata(own: Distribution) -> list[tuple[str, str]]:
+    """The files of the .dist-info folder but RECORD; the entry points of the workstation's package are left out."""
+    scripts = [p for p in own.entry_points if p.group == "console_scripts" and p.value.startswith(f"{NAME}.")]
+    texts = [
+        ("METADATA", own.read_text("METADATA") or ""),
+        ("WHEEL", f"Wheel-Version: 1.0\nGenerator: {NAME} {own.version}\nRoot-Is-Purelib: true\nTag: py3-none-any\n"),
+        ("entry_points.txt", "[console_scripts]\n" + "".join(f"{p.name} = {p.value}\n" for p in scripts)),
+    ]
     for file in own.files or ():
-        if "licenses" in file.parts and file.parts[0].endswith(".dist-info"):
+        if file.parts[0].endswith(".dist-info") and "licenses" in file.parts:
             name = file.relative_to(file.parts[0]).as_posix()
-            texts[name] = own.read_text(name) or ""
-    return {name: text.encode() for name, text in texts.items()}
+            texts.append((name, own.read_text(name) or ""))
+    return texts
 
 
 def _record_hash(content: bytes) -> str:

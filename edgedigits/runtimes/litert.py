@@ -6,7 +6,7 @@ from edgedigits.runtimes.tflite import TFLiteAdapter
 
 
 def open_model(model: bytes, model_format: str, threads: int, kernels: str) -> TFLiteAdapter:
-    """Open a .tflite file's bytes."""
+    """Open a .tflite model."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     return TFLiteAdapter(Interpreter, OpResolverType, model, threads, kernels)

@@ -13,10 +13,10 @@ from edgedigits.runtimes.tensors import AnyArray, TensorSpec
 
 
 def open_model(model: bytes, model_format: str, threads: int, kernels: str) -> OnnxAdapter:
-    """Open an .onnx file's bytes.
+    """Open an .onnx model.
 
-    Version 1.31 reports over the network how it is used, leaves a device's number and a database in the user's cache,
-    and runs threads for it. Here it does so only where ``ORT_DISABLE_TELEMETRY=0`` asks for it.
+    Disables the telemetry of version 1.31, which uses the network, the user's cache and threads of its own, unless
+    ``ORT_DISABLE_TELEMETRY=0`` is set.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
@@ -30,18 +30,18 @@ def _spec(tensor: Any) -> TensorSpec:
 
 
 def _invoke(run: Callable[[Any], object], binding: Any, *bound: AnyArray) -> None:
-    """Run in the arrays that are bound, which live for as long as this can be called."""
+    """Run the binding; the partial object also keeps the bound arrays alive."""
     run(binding)
 
 
 class OnnxAdapter:
-    """An .onnx file in an InferenceSession; kernel set ``unoptimized`` runs the graph as it was exported."""
+    """An .onnx model in an InferenceSession; the kernel set ``unoptimized`` runs the graph as it was exported."""
 
     def __init__(self, onnxruntime: Any, model: bytes, threads: int, kernels: str) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # errors only; it logs to the terminal
+        options.log_severity_level = 3  # log errors only
         if kernels == "unoptimized":
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -52,7 +52,7 @@ class OnnxAdapter:
         binding = self._session.io_binding()
         binding.bind_input(given.name, "cpu", 0, x.dtype, x.shape, x.ctypes.data)
         binding.bind_output(got.name, "cpu", 0, y.dtype, y.shape, y.ctypes.data)
-        self.place = x[0], y[0]
+        self.buffers = x[0], y[0]
         self.invoke = partial(_invoke, self._session.run_with_iobinding, binding, x, y)
 
     def run(self, x: AnyArray) -> AnyArray:
@@ -60,5 +60,5 @@ class OnnxAdapter:
         return self._session.run(self._names, {self.inputs.name: x})[0]  # type: ignore[no-any-return]
 
     def close(self) -> None:
-        """Drop the session; its memory goes with the last reference."""
-        del self._session, self.invoke, self.place
+        """Drop the session; its memory is freed with the last reference."""
+        del self._session, self.invoke, self.buffers

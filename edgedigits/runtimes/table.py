@@ -1,7 +1,6 @@
-"""The runtimes by name: which formats each opens, its kernel sets, and what to install.
+"""The runtimes by name: what each opens, its kernel sets, and how to install it.
 
-Nothing is imported until a session is opened. An adapter only loads and runs; everything that is checked is checked
-once, in :class:`edgedigits.runtimes.session.Session`.
+Importing this module loads no runtime, and not NumPy either: `edgedigits doctor` uses it where those are broken.
 """
 
 from __future__ import annotations
@@ -13,56 +12,75 @@ from typing import TYPE_CHECKING, Protocol
 
 from edgedigits.errors import RuntimeUnavailableError
 
-if TYPE_CHECKING:  # `edgedigits doctor` reads this table also where NumPy is missing or broken
+if TYPE_CHECKING:
     from edgedigits.runtimes.tensors import AnyArray, TensorSpec
 
 
 class Adapter(Protocol):
-    """What a runtime's module provides as ``open_model(model, model_format, threads, kernels)``."""
+    """What a runtime's module returns from ``open_model(model, model_format, threads, kernels)``.
+
+    An adapter only loads and runs; :class:`edgedigits.runtimes.session.Session` does the checks.
+    """
 
     inputs: TensorSpec
     outputs: TensorSpec
 
-    #: Where one image, (*shape,), is written and its logits, (classes,), are read, each in the artifact's own dtype:
-    #: the runtime's own memory where it has such. Both stay where they are until ``close``.
-    place: tuple[AnyArray, AnyArray]
+    #: The input (*shape,) and output (classes,) of one image, in the artifact's dtypes: the runtime's own memory where
+    #: it gives access to it. Their addresses do not change until ``close``.
+    buffers: tuple[AnyArray, AnyArray]
 
     @property
     def invoke(self) -> Callable[[], object]:
-        """Run the model on the image in its place, and leave the logits in theirs."""
+        """Run the model from the input buffer to the output buffer."""
 
     def run(self, x: AnyArray) -> AnyArray:
-        """(n, *shape), C-contiguous, n >= 1 -> (n, classes), a fresh array; each in the artifact's own dtype."""
+        """Run a C-contiguous batch (n, *shape), n >= 1; returns a new array (n, classes). In the artifact's dtypes."""
 
     def close(self) -> None:
-        """Let go of the model."""
+        """Free the model."""
 
 
 @dataclass(frozen=True)
 class RuntimeInfo:
-    """One runtime. ``package`` is what is imported, ``distribution`` what pip installs, as the extra ``name``."""
+    """One runtime.
+
+    Attributes:
+        name: as the user writes it.
+        module: the adapter's module, relative to this package.
+        package: the import name.
+        distribution: the name on the package index.
+        formats: the file name extensions of the models that it opens.
+        kernels: its kernel sets, the default first.
+        command: the command that installs it, where that is not ``pip install DISTRIBUTION``.
+        kernels_round_only: whether its kernel sets differ only in int8 rounding.
+    """
 
     name: str
     module: str
     package: str
     distribution: str
-    install: str
     formats: tuple[str, ...]
-    kernels: tuple[str, ...] = ("default",)
+    kernels: tuple[str, ...]
+    command: str = ""
     kernels_round_only: bool = False
 
     def kernels_for(self, quantized: bool) -> tuple[str, ...]:
-        """The kernel sets that can differ on an artifact; where only int8 rounding differs, float needs but one."""
+        """The kernel sets that can give different results for a float32 or a quantized artifact."""
         return self.kernels if quantized or not self.kernels_round_only else self.kernels[:1]
 
     @property
+    def install(self) -> str:
+        """The command that installs it."""
+        return self.command or f"pip install {self.distribution}"
+
+    @property
     def installed(self) -> bool:
-        """Whether its package can be found; nothing is imported."""
+        """Whether its package can be found; does not import it."""
         return find_spec(self.package) is not None
 
     @property
     def version(self) -> str | None:
-        """The installed distribution's version, None where there is none."""
+        """The version of the installed distribution; None without metadata."""
         from importlib.metadata import PackageNotFoundError, version
 
         try:
@@ -71,66 +89,39 @@ class RuntimeInfo:
             return None
 
     def require(self) -> None:
-        """RuntimeUnavailableError, with the line to type, unless the runtime is installed."""
+        """Raise RuntimeUnavailableError with the install command if the runtime is not installed."""
         if not self.installed:
             raise RuntimeUnavailableError(f"the runtime {self.name} is not installed; {self.install}")
 
 
-TFLITE_KERNELS = ("default", "no-delegates", "reference")
-
-# In the order in which one is chosen where none is named; tensorflow is never chosen.
-RUNTIMES = {
-    info.name: info
-    for info in (
-        RuntimeInfo(
-            "litert",
-            "edgedigits.runtimes.litert",
-            "ai_edge_litert",
-            "ai-edge-litert",
-            "pip install 'edgedigits[litert]'",
-            ("tflite",),
-            TFLITE_KERNELS,
-        ),
-        RuntimeInfo(
-            "tflite-runtime",
-            "edgedigits.runtimes.tflite_runtime",
-            "tflite_runtime",
-            "tflite-runtime",
-            "pip install 'edgedigits[tflite-runtime]' (Python 3.11 or older)",
-            ("tflite",),
-            TFLITE_KERNELS,
-        ),
-        RuntimeInfo(
-            "onnxruntime",
-            "edgedigits.runtimes.onnxruntime",
-            "onnxruntime",
-            "onnxruntime",
-            "pip install 'edgedigits[onnxruntime]'",
-            ("onnx",),
-            ("default", "unoptimized"),
-        ),
-        RuntimeInfo(
-            "numpy",
-            "edgedigits.runtimes.oracle.arithmetic",
-            "flatbuffers",
-            "numpy",
-            "pip install edgedigits",
-            ("tflite",),
-            ("reference", "ruy", "xnnpack", "exact"),
-            kernels_round_only=True,
-        ),
-        RuntimeInfo(
-            "tensorflow",
-            "edgedigits.runtimes.tensorflow",
-            "tensorflow",
-            "tensorflow",
-            "pip install 'edgedigits[export]'",
-            ("tflite", "keras"),
-            TFLITE_KERNELS,
-        ),
-    )
-}
-CHOSEN_ONLY_BY_NAME = ("tensorflow",)
+_TFLITE_KERNELS = ("default", "no-delegates", "reference")
+_TABLE = (
+    RuntimeInfo("litert", "litert", "ai_edge_litert", "ai-edge-litert", ("tflite",), _TFLITE_KERNELS),
+    RuntimeInfo(
+        "tflite-runtime",
+        "tflite_runtime",
+        "tflite_runtime",
+        "tflite-runtime",
+        ("tflite",),
+        _TFLITE_KERNELS,
+        command="pip install tflite-runtime 'numpy<2' (Python 3.11 or older)",
+    ),
+    RuntimeInfo("onnxruntime", "onnxruntime", "onnxruntime", "onnxruntime", ("onnx",), ("default", "unoptimized")),
+    RuntimeInfo(
+        "numpy",
+        "oracle.arithmetic",
+        "flatbuffers",
+        "numpy",
+        ("tflite",),
+        ("reference", "ruy", "xnnpack", "exact"),
+        command="pip install flatbuffers",
+        kernels_round_only=True,
+    ),
+    RuntimeInfo("tensorflow", "tensorflow", "tensorflow", "tensorflow", ("tflite", "keras"), _TFLITE_KERNELS),
+)
+#: In order of preference.
+RUNTIMES = {info.name: info for info in _TABLE}
+CHOSEN_ONLY_BY_NAME = ("tensorflow",)  # large and slow to import, so never a default
 
 
 def runtime_info(name: str) -> RuntimeInfo:

@@ -1,4 +1,4 @@
-"""TensorFlow, for the workstation: its own TFLite interpreter, and Keras for .keras files. Only ever by name."""
+"""TensorFlow on a workstation: its TFLite interpreter, and Keras for .keras files. Used only when named."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from edgedigits.runtimes.tflite import TFLiteAdapter
 
 
 def open_model(model: bytes, model_format: str, threads: int, kernels: str) -> Adapter:
-    """Open the bytes of a .tflite or a .keras file."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its start-up notes are not the user's
+    """Open a .tflite or .keras model."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up messages
     if model_format == "keras":
         return KerasAdapter(model, threads)
     import tensorflow as tf
@@ -26,7 +26,7 @@ def open_model(model: bytes, model_format: str, threads: int, kernels: str) -> A
 
 
 class KerasAdapter:
-    """A .keras file, run by Keras itself: what every export is held against."""
+    """A .keras model run by Keras, the reference for every export."""
 
     def __init__(self, model: bytes, threads: int) -> None:
         import keras
@@ -37,8 +37,8 @@ class KerasAdapter:
                 tf.config.threading.set_intra_op_parallelism_threads(threads)
             except RuntimeError as cause:
                 raise RuntimeUnavailableError(
-                    f"TensorFlow has started in this process and cannot change to {threads} threads now; "
-                    "use a process of its own for a .keras file"
+                    f"TensorFlow has already started in this process and cannot change to {threads} threads; "
+                    "open the .keras file in a process of its own"
                 ) from cause
         with TemporaryDirectory() as folder:  # Keras reads files, not bytes
             path = Path(folder) / "model.keras"
@@ -46,8 +46,8 @@ class KerasAdapter:
             self._model: Any = keras.models.load_model(path, compile=False)
         self.inputs = TensorSpec(self._model.inputs[0].name, tuple(self._model.input_shape[1:]), "float32")
         self.outputs = TensorSpec(self._model.outputs[0].name, tuple(self._model.output_shape[1:]), "float32")
-        self._given, self._got = (np.zeros((1, *spec.shape), np.float32) for spec in (self.inputs, self.outputs))
-        self.place = self._given[0], self._got[0]
+        self._image, self._logits = (np.zeros((1, *spec.shape), np.float32) for spec in (self.inputs, self.outputs))
+        self.buffers = self._image[0], self._logits[0]
 
     def run(self, x: AnyArray) -> AnyArray:
         """See :class:`edgedigits.runtimes.table.Adapter`."""
@@ -55,7 +55,7 @@ class KerasAdapter:
 
     def invoke(self) -> None:
         """See :class:`edgedigits.runtimes.table.Adapter`."""
-        self._got[...] = self._model(self._given, training=False)
+        self._logits[...] = self._model(self._image, training=False)
 
     def close(self) -> None:
         """Drop the model."""

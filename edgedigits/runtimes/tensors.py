@@ -1,16 +1,16 @@
-"""What an artifact takes and gives: name, shape, dtype, and the affine map between float32 and int8."""
+"""The inputs and outputs of an artifact: name, shape, dtype, and the affine map between float32 and int8."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
-    import numpy.typing as npt  # a millisecond at each start, for the type checker alone
+    import numpy.typing as npt  # takes a millisecond to import
 
 FloatArray: TypeAlias = "npt.NDArray[np.float32]"
 AnyArray: TypeAlias = "npt.NDArray[Any]"
@@ -21,7 +21,7 @@ class TensorSpec:
     """One input or output of an artifact.
 
     Attributes:
-        name: the tensor's name inside the artifact.
+        name: as in the artifact.
         shape: without the batch axis, such as ``(400,)``.
         dtype: ``"float32"`` or ``"int8"``.
         scale, zero_point: of an int8 tensor, ``real = scale * (q - zero_point)``; None for float32.
@@ -43,18 +43,18 @@ class TensorSpec:
 
     @property
     def elements(self) -> int:
-        """How many numbers one image has."""
+        """The number of elements of one image."""
         return math.prod(self.shape)
 
     def quantize(self, real: FloatArray) -> AnyArray:
-        """Finite real values to what the artifact takes, any shape, float32 -> float32 (unchanged) or int8.
+        """Finite float32 values of any shape to the artifact's dtype: unchanged, or int8.
 
         Rounds to nearest, ties to even, and saturates to [-128, 127]. Source: the affine scheme of Jacob et al.,
         "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference" (2018), sec. 2.1.
         """
         if self.scale is None or self.zero_point is None:
             return real
-        # Saturating first, so that no finite value overflows when it is divided by a small scale.
+        # Saturate first, so that no finite value overflows when it is divided by a small scale.
         q = np.maximum(real, self.scale * (-128 - self.zero_point))
         np.minimum(q, self.scale * (127 - self.zero_point), out=q)
         q *= np.float32(1.0 / self.scale)
@@ -63,50 +63,45 @@ class TensorSpec:
         return q.astype(np.int8)
 
     def dequantize(self, stored: AnyArray) -> FloatArray:
-        """What the artifact gives to real values, any shape, float32 (unchanged) or int8 -> float32."""
+        """Values in the artifact's dtype, of any shape, to float32."""
         if self.scale is None or self.zero_point is None:
             return stored
         return (stored - np.float32(self.zero_point)) * np.float32(self.scale)
 
     def quantizer(self) -> Callable[[FloatArray, AnyArray], None]:
-        """:meth:`quantize` for one (*shape,) array into another, into kept buffers: a third of the time.
+        """A function that quantizes one (*shape,) array into another, three times as fast as :meth:`quantize`.
 
-        Not for two threads at once. Constants are full arrays, since NumPy takes half as long again with a scalar.
+        It keeps its buffers, so threads must not share it. Its constants are full arrays, which NumPy handles in two
+        thirds of the time of scalars.
         """
         if self.scale is None or self.zero_point is None:
             raise ValueError(f"tensor {self.name!r} is not quantized")
         work = np.empty(self.shape, np.float32)
-        ends = ((q - self.zero_point) * self.scale for q in (-128, 127))
-        low, high, inverse, zero = (np.full_like(work, c) for c in (*ends, 1.0 / self.scale, self.zero_point))
+        limits = ((q - self.zero_point) * self.scale for q in (-128, 127))
+        low, high, inverse, zero = (np.full_like(work, c) for c in (*limits, 1.0 / self.scale, self.zero_point))
         multiply, rint, add, maximum, minimum = np.multiply, np.rint, np.add, np.maximum, np.minimum
 
-        def into(real: FloatArray, stored: AnyArray) -> None:
-            maximum(real, low, work)  # saturated first, so that nothing can overflow
+        def quantize_into(real: FloatArray, stored: AnyArray) -> None:
+            maximum(real, low, work)
             minimum(work, high, work)
             multiply(work, inverse, work)
             rint(work, work)
             add(work, zero, work)
-            stored[...] = work  # whole numbers in range by now, so the cast is exact
+            stored[...] = work  # whole numbers within int8, so the cast is exact
 
-        return into
+        return quantize_into
 
-    def reals(self) -> FloatArray:
-        """The real value of every int8, (256,) float32, at the place where ``reals()[q]`` finds it for q < 0 too."""
+    def dequantization_table(self) -> FloatArray:
+        """The real value of every int8, (256,) float32; ``table[q]`` is that of q, also for q < 0."""
         return self.dequantize(np.arange(256, dtype=np.uint8).view(np.int8))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain types for the manifest."""
-        return {
-            "name": self.name,
-            "shape": list(self.shape),
-            "dtype": self.dtype,
-            "scale": self.scale,
-            "zero_point": self.zero_point,
-        }
+        """The fields in plain types."""
+        return {**asdict(self), "shape": list(self.shape)}
 
     @classmethod
     def from_json(cls, facts: dict[str, Any]) -> TensorSpec:
-        """The inverse of :meth:`to_json`; KeyError, TypeError or ValueError if a fact is missing or wrong."""
+        """The inverse of :meth:`to_json`; KeyError, TypeError or ValueError if a field is missing or wrong."""
         scale, zero_point = facts["scale"], facts["zero_point"]
         return cls(
             name=str(facts["name"]),
@@ -117,13 +112,13 @@ class TensorSpec:
         )
 
     def matches(self, other: TensorSpec) -> bool:
-        """Whether both describe the same contract; runtimes may name tensors differently, so names are not compared."""
-        same_scale = self.scale == other.scale or (
-            self.scale is not None and other.scale is not None and np.float32(self.scale) == np.float32(other.scale)
-        )
-        same_rest = (self.shape, self.dtype, self.zero_point) == (other.shape, other.dtype, other.zero_point)
-        return same_rest and bool(same_scale)
+        """Whether shape, dtype and (in float32) quantization are equal; names are not compared, as runtimes differ."""
+
+        def contract(spec: TensorSpec) -> tuple[object, ...]:
+            return spec.shape, spec.dtype, spec.zero_point, None if spec.scale is None else np.float32(spec.scale)
+
+        return contract(self) == contract(other)
 
     def __str__(self) -> str:
         quantized = "" if self.scale is None else f", scale {self.scale:.6g}, zero point {self.zero_point}"
-        return f"{self.name}: {self.dtype} {['n', *self.shape]}{quantized}".replace("'n'", "n")
+        return f"{self.name}: {self.dtype} [{', '.join(map(str, ('n', *self.shape)))}]{quantized}"

@@ -1,4 +1,4 @@
-"""What the three packages that carry the TFLite interpreter have in common: all but where it is imported from."""
+"""The adapter of the three packages with a TFLite interpreter, which differ only in where it is imported from."""
 
 from __future__ import annotations
 
@@ -15,42 +15,41 @@ from edgedigits.runtimes.tensors import AnyArray, TensorSpec
 def _spec(detail: dict[str, Any]) -> TensorSpec:
     dtype = np.dtype(detail["dtype"]).name
     scale, zero_point = detail["quantization"] if dtype == "int8" else (None, None)
-    shape = tuple(int(n) for n in detail["shape"][1:])
-    return TensorSpec(detail["name"], shape, dtype, scale, zero_point)
+    return TensorSpec(detail["name"], tuple(int(n) for n in detail["shape"][1:]), dtype, scale, zero_point)
 
 
-def _memory(tensor: Callable[[], AnyArray]) -> AnyArray:
-    """A tensor's own memory as an array, without the batch axis.
+def _tensor_memory(tensor: Callable[[], AnyArray]) -> AnyArray:
+    """A view of a tensor's memory, without the batch axis.
 
-    ``invoke`` refuses to run while an array of the interpreter's is alive, so only the address is kept.
+    ``invoke`` refuses to run while an array from the interpreter is alive, so this one refers to the address only.
     """
-    seen = tensor()
-    memory = memoryview((ctypes.c_byte * seen.nbytes).from_address(seen.ctypes.data))
-    place: AnyArray = np.frombuffer(memory, seen.dtype).reshape(seen.shape[1:])
-    return place
+    array = tensor()
+    memory = memoryview((ctypes.c_byte * array.nbytes).from_address(array.ctypes.data))
+    view: AnyArray = np.frombuffer(memory, array.dtype).reshape(array.shape[1:])
+    return view
 
 
 def _with_outputs(model: bytes, tensors: Sequence[int]) -> bytes:
-    """The same .tflite with other outputs, by their numbers: a vector more at its end, and the offset that leads there.
+    """The same .tflite with other outputs, given by tensor number.
 
-    FlatBuffers' offsets count from where they stand; a vector is its length and its values, aligned to four bytes.
+    Appends a FlatBuffers vector (its length, then its values, aligned to four bytes) and changes the offset of the
+    outputs, which counts from its own position.
     """
     from edgedigits.runtimes.oracle.flatbuffer import Table
 
     graph = Table(model, int.from_bytes(model[:4], "little"), "Model")["subgraphs"][0]
     slot, *_ = graph.fields["outputs"]
-    at = graph.Pos + graph.Offset(4 + 2 * slot)
+    position = graph.Pos + graph.Offset(4 + 2 * slot)
     changed = bytearray(model + bytes(-len(model) % 4))
-    changed[at : at + 4] = (len(changed) - at).to_bytes(4, "little")
+    changed[position : position + 4] = (len(changed) - position).to_bytes(4, "little")
     return bytes(changed) + np.array([len(tensors), *tensors], "<u4").tobytes()
 
 
 class TFLiteAdapter:
-    """A .tflite file in a TFLite interpreter; a second one, opened when it is first needed, runs the batches.
+    """A .tflite file in a TFLite interpreter; a second interpreter, opened on first use, runs batches.
 
-    The first is never resized once its memory is planned, so its tensors stay where they are: one image is written
-    and read in place, in half the time of ``set_tensor`` and ``get_tensor``. (Signature runners take several times as
-    long as those.)
+    The first one is never resized, so its tensors keep their addresses: one image is written and read in place, in half
+    the time of ``set_tensor`` and ``get_tensor``. (Signature runners take several times as long as those.)
 
     Args:
         interpreter, resolvers: the package's ``Interpreter`` and ``OpResolverType``.
@@ -65,29 +64,30 @@ class TFLiteAdapter:
         self._open = partial(
             interpreter, model_content=model, num_threads=threads, experimental_op_resolver_type=resolver
         )
-        self._one: Any = self._open()
-        self._many: Any = None
+        self._single: Any = self._open()
+        self._batched: Any = None
         self._batch = 0
-        (given,), (got,) = self._one.get_input_details(), self._one.get_output_details()
+        (given,), (got,) = self._single.get_input_details(), self._single.get_output_details()
         self._input, self._output = given["index"], got["index"]
         self.inputs, self.outputs = _spec(given), _spec(got)
-        self._resize(self._one, 1)
-        self.place, self.invoke = self._in_place() or self._copying()
+        self._resize(self._single, 1)
+        self.buffers, self.invoke = self._in_place() or self._with_copies()
 
     def _in_place(self) -> tuple[tuple[AnyArray, AnyArray], Callable[[], object]] | None:
-        """The tensors' own memory; None for a model that plans its memory anew as it runs."""
-        tensors = self._one.tensor(self._input), self._one.tensor(self._output)
+        """The tensors' own memory as buffers; None for a model that moves its tensors when it runs."""
+        tensors = self._single.tensor(self._input), self._single.tensor(self._output)
         try:
-            before = [_memory(tensor).ctypes.data for tensor in tensors]
-        except ValueError:  # no memory before the first run: its shape is known only then
+            before = [_tensor_memory(tensor).ctypes.data for tensor in tensors]
+        except ValueError:  # a tensor has no memory before the first run
             return None
-        self._one.invoke()
-        given, got = (_memory(tensor) for tensor in tensors)
-        return ((given, got), self._one.invoke) if [given.ctypes.data, got.ctypes.data] == before else None
+        self._single.invoke()
+        image, logits = (_tensor_memory(tensor) for tensor in tensors)
+        same = [image.ctypes.data, logits.ctypes.data] == before
+        return ((image, logits), self._single.invoke) if same else None
 
-    def _copying(self) -> tuple[tuple[AnyArray, AnyArray], Callable[[], object]]:
-        """Memory beside the interpreter's, copied there and back."""
-        interpreter, given, got = self._one, self._input, self._output
+    def _with_copies(self) -> tuple[tuple[AnyArray, AnyArray], Callable[[], object]]:
+        """Buffers outside the interpreter, copied on each run."""
+        interpreter, given, got = self._single, self._input, self._output
         x, y = (np.zeros((1, *spec.shape), spec.dtype) for spec in (self.inputs, self.outputs))
 
         def invoke() -> None:
@@ -103,26 +103,26 @@ class TFLiteAdapter:
 
     def run(self, x: AnyArray) -> AnyArray:
         """See :class:`edgedigits.runtimes.table.Adapter`."""
-        if self._many is None:
-            self._many = self._open()
+        if self._batched is None:
+            self._batched = self._open()
         if self._batch != len(x):
-            self._batch = 0  # unknown, should the resizing fail
-            self._resize(self._many, len(x))
+            self._batch = 0  # unknown if resizing fails
+            self._resize(self._batched, len(x))
             self._batch = len(x)
-        self._many.set_tensor(self._input, x)
-        self._many.invoke()
-        return self._many.get_tensor(self._output)  # type: ignore[no-any-return]
+        self._batched.set_tensor(self._input, x)
+        self._batched.invoke()
+        return self._batched.get_tensor(self._output)  # type: ignore[no-any-return]
 
     def trace(self, x: AnyArray, tensors: Collection[int]) -> dict[int, AnyArray]:
-        """The values of these tensors, by their numbers in the file, as stored, for (n, *shape) inputs.
+        """The stored values of tensors, by their numbers in the file, for a batch (n, *shape).
 
-        They are made outputs of the model: ``experimental_preserve_all_tensors`` lets tflite-runtime 2.14 write an
-        ADD's result over what it was given.
+        Makes them outputs of the model, because with ``experimental_preserve_all_tensors`` tflite-runtime 2.14 can
+        overwrite an ADD's input with its result.
         """
         interpreter = self._open(model_content=_with_outputs(self._open.keywords["model_content"], sorted(tensors)))
         try:
             self._resize(interpreter, len(x))
-        except (RuntimeError, ValueError):  # made for one image at a time
+        except (RuntimeError, ValueError):  # the model has a fixed batch size of 1
             if len(x) == 1:
                 raise
             rows = [self.trace(row[None], tensors) for row in x]
@@ -132,5 +132,5 @@ class TFLiteAdapter:
         return {index: interpreter.get_tensor(index) for index in tensors}
 
     def close(self) -> None:
-        """Drop the interpreters; their memory goes with the last reference."""
-        del self._one, self._many, self._open, self.invoke, self.place
+        """Drop the interpreters; their memory is freed with the last reference."""
+        del self._single, self._batched, self._open, self.invoke, self.buffers

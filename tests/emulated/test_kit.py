@@ -47,5 +47,5 @@ def test_a_kit_for_another_pi_is_refused_before_anything_is_written(
 ) -> None:
     done = refusal.installed
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"this machine is {STRANGERS[stranger]}; make one for it" in done.stderr
+    assert f"this machine is {STRANGERS[stranger]}; make a kit for it" in done.stderr
     assert refusal.after == refusal.before

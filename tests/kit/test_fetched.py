@@ -49,7 +49,7 @@ def test_a_wheel_for_an_older_glibc_is_found(kit: Kit, tmp_path: Path) -> None:
         download(["tflite-runtime==2.14.0"], TARGETS["pi-32"].platform((3, 13)), tmp_path, dependencies=False)
 
 
-@pytest.mark.skipif(debian.why_not() is not None, reason=f"{debian.why_not()}")
+@pytest.mark.skipif(debian.why_unavailable() is not None, reason=f"{debian.why_unavailable()}")
 @pytest.mark.parametrize(("python", "runtime"), [("3.11", "tflite_runtime"), ("3.13", None)])
 def test_a_32_bit_pi_gets_numpy_from_debian(
     python: str, runtime: str | None, temporary: dict[str, str], kit: Kit, tmp_path: Path

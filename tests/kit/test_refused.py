@@ -24,14 +24,14 @@ pytestmark = on_linux
     ("arguments", "message"),
     [
         (("--target", "pi-5"), "no target is called 'pi-5'; choose one of pi-64, pi-32, linux-64"),
-        (("--target", "pi-64", "--python", "3"), "--python 3: not a version of Python; expected such as 3.11"),
-        (("--target", "pi-64", "--python", "3.x"), "--python 3.x: not a version"),
+        (("--target", "pi-64", "--python", "3"), "--python 3: not a Python version; expected one such as 3.11"),
+        (("--target", "pi-64", "--python", "3.x"), "--python 3.x: not a Python version"),
         (("--target", "pi-64", "--python", "3.9"), "edgedigits needs Python 3.10 or newer"),
         (("--target", "pi-64", "--python", "3.13", "--runtime", "tflite-runtime"), "Python 3.8 to 3.11, not 3.13; "),
-        (("--target", "pi-32", "--runtime", "litert"), "make the kit with --runtime tflite-runtime or numpy"),
-        (("--target", "pi-64", "--runtime", "tensorflow"), "a kit has no runtime 'tensorflow'; choose one of litert"),
+        (("--target", "pi-32", "--runtime", "litert"), "use --runtime tflite-runtime or numpy, or another --python"),
+        (("--target", "pi-64", "--runtime", "tensorflow"), "a kit cannot contain 'tensorflow'; choose one of litert"),
         (("no/such/bundle", "--target", "pi-64"), "no/such/bundle: no such bundle"),
-        (("--target", "pi-64", "-o", "."), ". is a folder; expected a file to write"),
+        (("--target", "pi-64", "-o", "."), ". is a folder; expected a file name"),
         (("--target", "pi-64", "-o", "/proc/kit.zip"), "cannot write /proc/kit.zip"),
     ],
 )
@@ -53,10 +53,7 @@ def test_no_network(edgedigits: Run, temporary: dict[str, str], tmp_path: Path) 
 def test_no_pip(edgedigits: Run, hidden: Callable[..., dict[str, str]]) -> None:
     done = edgedigits("kit", "--target", "pi-64", env=hidden("pip"))
     assert done.returncode == 2
-    assert (
-        done.stderr
-        == "edgedigits: making a kit needs pip, which this Python lacks; `python -m ensurepip`, then again\n"
-    )
+    assert done.stderr == "edgedigits: making a kit needs pip, which this Python lacks; run `python -m ensurepip`\n"
 
 
 def test_a_python_for_which_there_is_no_wheel(edgedigits: Run, kit: Kit) -> None:

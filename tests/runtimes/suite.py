@@ -384,7 +384,7 @@ class TestDamagedFiles:
         message = str(caught.value)
         assert "\n" not in message
         assert f"cannot open this .{model.format} file" in message
-        assert "Export it again" in message
+        assert "export it again" in message
 
     @pytest.mark.parametrize("file", [a.file for a in BUNDLED])
     def test_a_bundle_never_hands_it_over(self, file: str, tmp_path: Path) -> None:

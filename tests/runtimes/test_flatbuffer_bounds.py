@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edgedigits.bundle.bundle import Bundle
-from edgedigits.runtimes.flatbuffer_bounds import check
+from edgedigits.runtimes.flatbuffer_bounds import check_bounds
 
 FILES = [(bundle, file) for bundle in ("notebook", "robust") for file in ("float32.tflite", "int8.tflite")]
 FUZZ = Path(__file__).with_name("fuzz_classic.py")
@@ -25,20 +25,20 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     folder = tmp_path_factory.mktemp("hostile")
     subprocess.run([sys.executable, str(Path(__file__).with_name("hostile_models.py")), str(folder)], check=True)
     for path in folder.iterdir():
-        check(path.read_bytes())
+        check_bounds(path.read_bytes())
     return (folder / "large.tflite").read_bytes()
 
 
 @pytest.mark.parametrize(("bundle", "file"), FILES)
 def test_whole_files_pass(bundle: str, file: str) -> None:
-    check(Bundle(bundle).read(file))
+    check_bounds(Bundle(bundle).read(file))
 
 
 def test_every_file_that_is_cut_is_refused(small: bytes) -> None:
     """Down to the last byte that means something: the file ends in at most 3 that fill a word."""
     for length in range(len(small) - 3):
         with pytest.raises(ValueError, match="tflite"):
-            check(small[:length])
+            check_bounds(small[:length])
 
 
 @pytest.mark.parametrize("value", [b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x00\x00\x01\x00"])
@@ -47,7 +47,7 @@ def test_offsets_out_of_the_file(small: bytes, value: bytes) -> None:
     refused = 0
     for at in range(0, len(small), 4):
         try:
-            check(small[:at] + value + small[at + 4 :])
+            check_bounds(small[:at] + value + small[at + 4 :])
         except ValueError:
             refused += 1
     assert refused > len(small) // 4 // 3
@@ -58,7 +58,7 @@ def test_a_model_without_a_graph(small: bytes) -> None:
     table = root - int.from_bytes(small[root : root + 4], "little", signed=True)
     slot = table + 4 + 2 * 2
     with pytest.raises(ValueError, match="it has no graph"):
-        check(small[:slot] + b"\0\0" + small[slot + 2 :])
+        check_bounds(small[:slot] + b"\0\0" + small[slot + 2 :])
 
 
 def test_shared_parts_are_read_once() -> None:
@@ -80,7 +80,7 @@ def test_shared_parts_are_read_once() -> None:
     content[4:8] = b"TFL3"
     content[8:34] = struct.pack("<5H6H2H", 10, 8, 0, 0, 4, 12, 8, 0, 0, 0, 4, 4, 4)
     began = time.process_time()
-    check(bytes(content))
+    check_bounds(bytes(content))
     assert time.process_time() - began < 2.0
 
 

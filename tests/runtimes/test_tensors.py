@@ -61,7 +61,7 @@ def test_larger_values_never_get_smaller_quanta(spec: TensorSpec, x: FloatArray)
 
 
 @given(specs, any_values)
-def test_quantizer_does_the_same_in_place(spec: TensorSpec, x: FloatArray) -> None:
+def test_quantizer_gives_the_same_values(spec: TensorSpec, x: FloatArray) -> None:
     stored = np.zeros(3, np.int8)
     into = spec.quantizer()
     for values in (x, x[::-1], x):
@@ -75,9 +75,9 @@ def test_quantizer_of_float32() -> None:
 
 
 @given(specs)
-def test_reals_has_every_int8_at_its_place(spec: TensorSpec) -> None:
+def test_dequantization_table(spec: TensorSpec) -> None:
     every = np.arange(-128, 128).astype(np.int8)
-    np.testing.assert_array_equal(spec.reals().take(every), spec.dequantize(every))
+    np.testing.assert_array_equal(spec.dequantization_table().take(every), spec.dequantize(every))
 
 
 def test_ties_go_to_the_even_neighbor() -> None:

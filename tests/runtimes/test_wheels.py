@@ -1,4 +1,4 @@
-"""The table of wheels: what it says for each platform, and whether pip, the README and the extras say the same."""
+"""The table of wheels: its advice for each platform, compared with pip, the pinned versions and the README."""
 
 from __future__ import annotations
 
@@ -15,9 +15,18 @@ from typing import Any
 
 import pytest
 
-from edgedigits.runtimes import wheels
 from edgedigits.runtimes.table import CHOSEN_ONLY_BY_NAME, RUNTIMES
-from edgedigits.runtimes.wheels import WHEELS, Platform, Wheel, advice_for, dependency_line, here, machine_of, wheel_for
+from edgedigits.runtimes.wheels import (
+    TABLE_DATE,
+    WHEELS,
+    Platform,
+    Wheel,
+    advice_for,
+    dependency_install,
+    python_machine,
+    this_platform,
+    wheel_for,
+)
 
 LITERT = "pip install ai-edge-litert==2.3.0"
 TFLITE = "pip install tflite-runtime==2.14.0 'numpy<2'"
@@ -25,10 +34,10 @@ ONNX, OLD_ONNX = "pip install onnxruntime==1.31.1", "pip install onnxruntime==1.
 NO_ARM32 = "no wheel for armv7l on Linux"
 TOO_NEW = "its wheels are for Python 3.8 to 3.11, not {}; use litert or onnxruntime"
 APT = (
-    f"{NO_ARM32}; Debian has its own, and an environment sees it only if made with "
-    "`python3 -m venv --system-site-packages`; sudo apt install python3-onnxruntime"
+    f"{NO_ARM32}; use Debian's package, which a virtual environment sees only if made with --system-site-packages; "
+    "sudo apt install python3-onnxruntime"
 )
-NO_MUSL = "its wheels are for glibc (manylinux), not for musl; use the runtime numpy"
+NO_MUSL = "its wheels are for glibc (manylinux), not for musl; use the numpy runtime"
 BULLSEYE, BOOKWORM, TRIXIE = (2, 31), (2, 36), (2, 41)
 # Where, and the whole advice for litert, tflite-runtime and onnxruntime there.
 EXPECTED: dict[str, tuple[Any, ...]] = {
@@ -42,17 +51,17 @@ EXPECTED: dict[str, tuple[Any, ...]] = {
     ),
     "Pi OS trixie, 32-bit": (
         Platform((3, 13), "armv7l", release=TRIXIE),
-        f"{NO_ARM32}; use onnxruntime or the runtime numpy",
-        "its wheels are for Python 3.8 to 3.11, not 3.13; use onnxruntime or the runtime numpy",
+        f"{NO_ARM32}; use onnxruntime or the numpy runtime",
+        "its wheels are for Python 3.8 to 3.11, not 3.13; use onnxruntime or the numpy runtime",
         APT,
     ),
     "32-bit, between the two": (
         Platform((3, 12), "armv7l"),
-        f"{NO_ARM32}; use the runtime numpy",
-        "its wheels are for Python 3.8 to 3.11, not 3.12; use the runtime numpy",
-        f"{NO_ARM32}; use the runtime numpy",
+        f"{NO_ARM32}; use the numpy runtime",
+        "its wheels are for Python 3.8 to 3.11, not 3.12; use the numpy runtime",
+        f"{NO_ARM32}; use the numpy runtime",
     ),
-    "Pi Zero": (Platform((3, 11), "armv6l"), *["no wheel for armv6l on Linux; use the runtime numpy"] * 3),
+    "Pi Zero": (Platform((3, 11), "armv6l"), *["no wheel for armv6l on Linux; use the numpy runtime"] * 3),
     "glibc too old": (
         Platform((3, 10), "aarch64", release=BULLSEYE),
         LITERT,
@@ -66,9 +75,9 @@ EXPECTED: dict[str, tuple[Any, ...]] = {
     "x86-64, 3.14": (Platform((3, 14), "x86_64", release=TRIXIE), LITERT, TOO_NEW.format("3.14"), ONNX),
     "x86-64, 3.15": (
         Platform((3, 15), "x86_64", release=TRIXIE),
-        "its wheels are for Python 3.10 to 3.14, not 3.15; use the runtime numpy",
-        "its wheels are for Python 3.8 to 3.11, not 3.15; use the runtime numpy",
-        "its wheels are for Python 3.10 to 3.14, not 3.15; use the runtime numpy",
+        "its wheels are for Python 3.10 to 3.14, not 3.15; use the numpy runtime",
+        "its wheels are for Python 3.8 to 3.11, not 3.15; use the numpy runtime",
+        "its wheels are for Python 3.10 to 3.14, not 3.15; use the numpy runtime",
     ),
     "Alpine": (Platform((3, 12), "x86_64", libc="musl"), NO_MUSL, NO_MUSL, NO_MUSL),
     "macOS": (
@@ -85,9 +94,9 @@ EXPECTED: dict[str, tuple[Any, ...]] = {
     ),
     "macOS 11": (
         Platform((3, 12), "arm64", "Darwin", (11, 7)),
-        "its wheels need macOS 12.0 or newer, not 11.7; use the runtime numpy",
-        "no wheel for arm64 on macOS; use the runtime numpy",
-        "its wheels need macOS 13.0 or newer, not 11.7; use the runtime numpy",
+        "its wheels need macOS 12.0 or newer, not 11.7; use the numpy runtime",
+        "no wheel for arm64 on macOS; use the numpy runtime",
+        "its wheels need macOS 13.0 or newer, not 11.7; use the numpy runtime",
     ),
     "Windows": (
         Platform((3, 12), "amd64", "Windows"),
@@ -103,40 +112,30 @@ EXPECTED: dict[str, tuple[Any, ...]] = {
     ),
     "PyPy": (
         Platform((3, 11), "x86_64", implementation="PyPy"),
-        *["its wheels are for CPython, not for PyPy; use the runtime numpy"] * 3,
+        *["its wheels are for CPython, not for PyPy; use the numpy runtime"] * 3,
     ),
 }
+RUNTIMES_WITH_WHEELS = ("litert", "tflite-runtime", "onnxruntime")
 NEWEST_PYTHON = max(wheel.newest for wheel in WHEELS)
 
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_advice(name: str) -> None:
     where, *expected = EXPECTED[name]
-    assert [str(advice_for(runtime, where)) for runtime in ("litert", "tflite-runtime", "onnxruntime")] == expected
+    for runtime, text in zip(RUNTIMES_WITH_WHEELS, expected, strict=True):
+        install, why, instead = advice_for(runtime, where)
+        assert "; ".join(part for part in (why, instead, install) if part) == text
 
 
-@pytest.mark.parametrize("wheel", WHEELS, ids=lambda wheel: f"{wheel.requirement} {wheel.tag}")
-def test_every_row_is_found_at_both_ends_and_no_further(wheel: Wheel) -> None:
-    for python in (wheel.oldest, wheel.newest):
-        where = Platform(python, wheel.machine, wheel.system, wheel.release)
-        assert wheel.runs_on(where)
-        found = wheel_for(wheel.runtime, where)
-        assert found is not None
-        assert advice_for(wheel.runtime, where).install == found.install
-    for python in ((3, wheel.oldest[1] - 1), (3, wheel.newest[1] + 1)):
-        assert not wheel.runs_on(replace(where, python=python))
+@pytest.mark.parametrize("wheel", WHEELS, ids=lambda wheel: f"{wheel.requirement} {wheel.system} {wheel.machine}")
+def test_each_row_covers_its_pythons_and_releases_only(wheel: Wheel) -> None:
+    where = Platform(wheel.oldest, wheel.machine, wheel.system, wheel.release)
+    assert wheel.runs_on(where)
+    assert wheel.runs_on(replace(where, python=wheel.newest, release=None))
+    assert not wheel.runs_on(replace(where, python=(3, wheel.oldest[1] - 1)))
+    assert not wheel.runs_on(replace(where, python=(3, wheel.newest[1] + 1)))
     if wheel.release is not None:
-        major, minor = wheel.release
-        assert wheel.runs_on(replace(where, release=None))
-        assert not wheel.runs_on(replace(where, release=(major, minor - 1) if minor else (major - 1, 9)))
-
-
-def test_the_tags_are_read() -> None:
-    read = {w.tag: (w.system, w.machine, w.release) for w in WHEELS}
-    assert read["manylinux2014_x86_64"] == ("Linux", "x86_64", (2, 17))
-    assert read["manylinux_2_34_armv7l"] == ("Linux", "armv7l", (2, 34))
-    assert read["macosx_14_0_arm64"] == ("Darwin", "arm64", (14, 0))
-    assert read["win_amd64"] == ("Windows", "amd64", None)
+        assert not wheel.runs_on(replace(where, release=(wheel.release[0] - 1, 99)))
 
 
 @pytest.mark.parametrize(
@@ -154,26 +153,24 @@ def test_the_tags_are_read() -> None:
     ],
 )
 def test_the_processor_is_that_of_python_not_of_the_kernel(arguments: tuple[Any, ...], machine: str) -> None:
-    assert machine_of(*arguments) == machine
+    assert python_machine(*arguments) == machine
 
 
 def test_dependencies() -> None:
     pi, other = Platform((3, 11), "armv7l"), Platform((3, 11), "aarch64")
-    assert dependency_line("numpy", pi) == "sudo apt install python3-numpy"
-    assert dependency_line("Pillow", pi) == "sudo apt install python3-pil"
-    assert dependency_line("Pillow", other) == "pip install Pillow"
+    assert dependency_install("numpy", pi) == "sudo apt install python3-numpy"
+    assert dependency_install("Pillow", pi) == "sudo apt install python3-pil"
+    assert dependency_install("Pillow", other) == "pip install Pillow"
 
 
-def test_the_table_has_a_date_and_every_runtime_that_a_device_installs() -> None:
-    assert date(2026, 11, 1) <= date.fromisoformat(wheels.CHECKED)
-    installed = {info.name: info.distribution for info in RUNTIMES.values() if info.name not in CHOSEN_ONLY_BY_NAME}
-    del installed["numpy"]
-    assert {wheel.runtime: wheel.distribution for wheel in WHEELS} == installed
+def test_the_table_has_a_date_and_all_runtimes_of_a_device() -> None:
+    assert date(2026, 11, 1) <= date.fromisoformat(TABLE_DATE)
+    assert {wheel.runtime for wheel in WHEELS} == {*RUNTIMES} - {"numpy", *CHOSEN_ONLY_BY_NAME}
 
 
 def test_the_versions_are_those_that_the_tests_run(root: Path) -> None:
     pinned = (root / "constraints.txt").read_text()
-    for runtime in dict.fromkeys(wheel.runtime for wheel in WHEELS):
+    for runtime in RUNTIMES_WITH_WHEELS:
         found = wheel_for(runtime, Platform((3, 11), "x86_64", release=BOOKWORM))
         assert found is not None
         assert re.search(rf"^{re.escape(found.requirement)}\b", pinned, re.MULTILINE)
@@ -196,10 +193,10 @@ def test_the_readme_says_where_each_has_wheels(root: Path) -> None:
 
 
 class TestPip:
-    """Held against pip itself, which downloads no wheel for it."""
+    """Compared with pip, without downloading a wheel."""
 
     def run(self, *arguments: str) -> list[dict[str, Any]]:
-        """What pip would install; the test is skipped without a network, but in CI it fails."""
+        """What pip would install; without a network the test is skipped, except in CI."""
         command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--no-deps", "--quiet"]
         command += ["--only-binary=:all:", "--report", "-", *arguments]
         done = subprocess.run(command, capture_output=True, text=True)
@@ -209,20 +206,20 @@ class TestPip:
         installs: list[dict[str, Any]] = json.loads(done.stdout)["install"]
         return installs
 
-    @pytest.mark.parametrize("runtime", ["litert", "tflite-runtime", "onnxruntime"])
+    @pytest.mark.parametrize("runtime", RUNTIMES_WITH_WHEELS)
     def test_the_line_for_this_machine(self, runtime: str) -> None:
-        wheel = wheel_for(runtime, here())
+        wheel = wheel_for(runtime, this_platform())
         if wheel is None:
-            pytest.skip(str(advice_for(runtime, here())))
-        program, verb, *what = shlex.split(wheel.install)
+            pytest.skip(advice_for(runtime, this_platform()).why)
+        program, verb, *requirements = shlex.split(wheel.install)
         assert (program, verb) == ("pip", "install")
-        found = {f"{i['metadata']['name']}=={i['metadata']['version']}": i["download_info"] for i in self.run(*what)}
-        assert wheel.tag in found[wheel.requirement]["url"]
+        found = {f"{i['metadata']['name']}=={i['metadata']['version']}" for i in self.run(*requirements)}
+        assert wheel.requirement in found
         assert len(found) == 1 + len(wheel.needs)
 
     def test_a_row_for_another_machine(self, tmp_path: Path) -> None:
         wheel = wheel_for("tflite-runtime", Platform((3, 11), "armv7l", release=BOOKWORM))
         assert wheel is not None
-        there = ["--python-version", "3.11", "--implementation", "cp", "--platform", wheel.tag]
+        there = ["--python-version", "3.11", "--implementation", "cp", "--platform", "manylinux_2_34_armv7l"]
         (found,) = self.run(*there, "--target", str(tmp_path), wheel.requirement)
         assert found["download_info"]["url"].endswith("cp311-cp311-manylinux_2_34_armv7l.whl")

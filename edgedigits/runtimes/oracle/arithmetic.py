@@ -1,7 +1,7 @@
-"""The numpy runtime: a dense .tflite in plain NumPy; an oracle for the others, a fallback where none has a wheel.
+"""The numpy runtime: dense .tflite models in NumPy, an oracle for the other runtimes and a fallback without wheels.
 
-The arithmetic is TFLite's documented one; for int8, each kernel set rounds as one real family does. Sources: Jacob et
-al. 2018, arXiv:1712.05877, section 2; TFLite's 8-bit quantization specification; and the files named below, of
+The arithmetic is that of TFLite; for int8, each kernel set rounds as one family of real kernels does. Sources: Jacob et
+al. 2018, arXiv:1712.05877, section 2; TFLite's 8-bit quantization specification; and the files named below, in
 tensorflow/lite/kernels unless a library is named.
 """
 
@@ -18,18 +18,18 @@ from edgedigits.runtimes.tensors import AnyArray, TensorSpec
 
 Step = Callable[[AnyArray], AnyArray]
 OPERATORS = ("FULLY_CONNECTED", "QUANTIZE", "DEQUANTIZE", "RESHAPE")
-BIAS = {"FLOAT32": np.float32, "INT8": np.int32}  # the bias's dtype for each type of input
+BIAS_DTYPES = {"FLOAT32": np.float32, "INT8": np.int32}  # by input type
 # The range of each fused activation, in the order of the schema's ActivationFunctionType.
 ACTIVATIONS = ((-np.inf, np.inf), (0, np.inf), (-1, 1), (0, 6))
 
 
 def round_half_away(x: AnyArray) -> AnyArray:
-    """Round float64 to whole numbers as C's round() and TfLiteRound; adding the float below 1/2 keeps it exact."""
+    """Round float64 to integers, ties away from zero: TfLiteRound. The largest float below 1/2 keeps it exact."""
     return np.asarray(np.trunc(x + np.copysign(np.nextafter(0.5, 0), x)))
 
 
 def quantize_multiplier(real: AnyArray) -> tuple[AnyArray, AnyArray]:
-    """Return int64 (m, shift), real = m * 2**(shift - 31): QuantizeMultiplier in quantization_util.cc."""
+    """int64 (m, shift) with real = m * 2**(shift - 31): QuantizeMultiplier in quantization_util.cc."""
     fraction, shift = np.frexp(real)
     multiplier = round_half_away(fraction * 2.0**31).astype(np.int64)
     multiplier, shift = multiplier >> (multiplier >> 31), shift + (multiplier >> 31)  # a fraction that rounds up to 1
@@ -37,14 +37,14 @@ def quantize_multiplier(real: AnyArray) -> tuple[AnyArray, AnyArray]:
 
 
 def rescaler(x_scale: AnyArray, w_scale: AnyArray, y_scale: AnyArray, kernels: str) -> Step:
-    """Return the function from whole float64 sums (n, units) to whole outputs before their zero point.
+    """A function that rescales integer float64 sums (n, units) to integer outputs, without their zero point.
 
-    Scales are float32, (1,) or, the weights', (units,). Each kernel set is one way to multiply by x * w / y:
+    Scales are float32, (1,) or, for the weights, (units,). Each kernel set multiplies by x * w / y in its own way:
     reference: internal/common.cc, MultiplyByQuantizedMultiplier: gemmlowp's SaturatingRoundingDoublingHighMul, then
-        its RoundingDivideByPOT, half away from zero: the paper's arithmetic.
-    ruy: the same high multiply, then a rounding shift, half up (on ARM: SQRDMULH, RSHL).
-    xnnpack: XNNPACK's fp32 requantization: one float32 product, half to even.
-    exact: LiteRT's internal/reference/integer_ops/fully_connected.h: one float64 product, half away from zero.
+        its RoundingDivideByPOT, ties away from zero: the paper's arithmetic.
+    ruy: the same high multiply, then a rounding shift, ties up (on ARM: SQRDMULH, RSHL).
+    xnnpack: XNNPACK's fp32 requantization: one float32 product, ties to even.
+    exact: LiteRT's internal/reference/integer_ops/fully_connected.h: one float64 product, ties away from zero.
     """
     if kernels == "xnnpack":
         factor = x_scale * w_scale / y_scale
@@ -64,18 +64,18 @@ def rescaler(x_scale: AnyArray, w_scale: AnyArray, y_scale: AnyArray, kernels: s
 
 
 def activation_range(fused: int, y: Tensor, kernels: str) -> AnyArray:
-    """Return int8 bounds: kernel_util.cc, CalculateActivationRangeQuantized; XNNPACK rounds with the zero point in."""
+    """int8 bounds: kernel_util.cc, CalculateActivationRangeQuantized; XNNPACK adds the zero point before rounding."""
     bounds = (np.array(ACTIVATIONS[fused], np.float32) / y.scale).astype(np.float64)
     whole = np.rint(bounds + y.zero_point) if kernels == "xnnpack" else round_half_away(bounds) + y.zero_point
     return np.clip(whole, -128, 127)
 
 
 def dense_int8(x: Tensor, w: Tensor, bias: AnyArray, y: Tensor, fused: int, kernels: str) -> Step:
-    """Return FULLY_CONNECTED, int8 (n, depth) -> (n, units), for weights (units, depth) and a bias (units,) int32.
+    """FULLY_CONNECTED, int8 (n, depth) -> (n, units), for weights (units, depth) and a bias (units,) int32.
 
     internal/reference/integer_ops/fully_connected.h: sum((x - x_zero) * (w - w_zero)) + bias, rescaled, plus y_zero,
-    clamped. x_zero is folded into the bias. Sums are whole float64 numbers below 2**53: exact in any order, and as fast
-    as BLAS. Raises ValueError when a sum can leave int32, where kernels differ.
+    clamped. x_zero is folded into the bias. Sums are integers below 2**53 in float64: exact in any order, and computed
+    by BLAS. Raises ValueError if a sum can overflow int32, where kernels differ.
     """
     scales, positive = len(w.scale), ((w.scale > 0) & (w.scale < np.inf)).all()
     if scales not in (1, len(bias)) or len(w.zero_point) != scales or (scales > 1 and w.axis) or not positive:
@@ -83,7 +83,7 @@ def dense_int8(x: Tensor, w: Tensor, bias: AnyArray, y: Tensor, fused: int, kern
     matrix = np.ascontiguousarray((w.values.astype(np.float64) - w.zero_point[:, None]).T)
     largest = np.abs(matrix).sum(0) * 255 + np.abs(bias.astype(np.float64))
     if (largest * np.maximum(x.scale.astype(np.float64) * w.scale / y.scale, 1)).max(initial=0) >= 2**31:
-        raise ValueError("a FULLY_CONNECTED sum can leave int32; choose other scales or a smaller bias")
+        raise ValueError("a FULLY_CONNECTED sum can overflow int32; choose other scales or a smaller bias")
     offset, y_zero = bias - x.zero_point * matrix.sum(0), y.zero_point.astype(np.float64)
     rescale, (low, high) = rescaler(x.scale, w.scale, y.scale, kernels), activation_range(fused, y, kernels)
 
@@ -95,7 +95,7 @@ def dense_int8(x: Tensor, w: Tensor, bias: AnyArray, y: Tensor, fused: int, kern
 
 
 def quantize(y: Tensor) -> Step:
-    """Return QUANTIZE, float32 -> int8: internal/reference/quantize.h, AffineQuantize."""
+    """QUANTIZE, float32 -> int8: internal/reference/quantize.h, AffineQuantize."""
     return lambda x: np.clip(round_half_away((x / y.scale).astype("f8")) + y.zero_point, -128, 127).astype(np.int8)
 
 
@@ -103,19 +103,21 @@ def _spec(tensor: Tensor) -> TensorSpec:
     pairs = list(zip(tensor.scale.tolist(), tensor.zero_point.tolist(), strict=False))
     fits = len(pairs) == 1 and 0 < pairs[0][0] < math.inf and -128 <= pairs[0][1] <= 127
     if min(tensor.shape, default=0) < 1 or math.prod(tensor.shape) > 2**24 or (tensor.type == "INT8" and not fits):
-        raise ValueError(f"tensor {tensor.name!r} of shape {tensor.shape} is of no size in 64 MB, or has no one scale")
+        raise ValueError(
+            f"tensor {tensor.name!r} of shape {tensor.shape} is empty, larger than 64 MB, or lacks a single scale"
+        )
     return TensorSpec(tensor.name, tensor.shape[1:], tensor.type.lower(), *(pairs[0] if tensor.type == "INT8" else ()))
 
 
 def _dense(op: Operator, x: Tensor, kernels: str) -> Step:
-    """Return a FULLY_CONNECTED whose input, weights and output are all float32, or all int8."""
+    """A FULLY_CONNECTED whose input, weights and output are all float32 or all int8."""
     (w, bias), y = (*op.inputs, None, None)[1:3], op.output
     fused, shuffled = op.options.get("fused_activation_function", 0), op.options.get("weights_format", 0)
     if w is None or w.values.ndim != 2 or not x.type == w.type == y.type or shuffled or not 0 <= fused < 4:
         raise ValueError(f"FULLY_CONNECTED from {x.type} to {y.type} without plain constant weights of that type")
     units, depth = w.values.shape
-    b = np.zeros(units, BIAS[x.type]) if bias is None else bias.values
-    if x.shape[1:] != (depth,) or y.shape[1:] != (units,) or b.shape != (units,) or b.dtype != BIAS[x.type]:
+    b = np.zeros(units, BIAS_DTYPES[x.type]) if bias is None else bias.values
+    if x.shape[1:] != (depth,) or y.shape[1:] != (units,) or b.shape != (units,) or b.dtype != BIAS_DTYPES[x.type]:
         raise ValueError(f"FULLY_CONNECTED: {x.shape} by {w.values.shape} plus {b.shape} does not give {y.shape}")
     if x.type == "INT8":
         return dense_int8(x, w, b, y, fused, kernels)
@@ -124,7 +126,7 @@ def _dense(op: Operator, x: Tensor, kernels: str) -> Step:
 
 
 def _step(op: Operator, x: Tensor, kernels: str) -> Step:
-    """Return what an operator does to the tensor before it, (n, *x.shape[1:]) -> (n, *output.shape[1:])."""
+    """An operator as a function of its first input, (n, *x.shape[1:]) -> (n, *output.shape[1:])."""
     before, after = _spec(x), _spec(op.output)
     match op.name, before.dtype, after.dtype:
         case "FULLY_CONNECTED", _, _:
@@ -139,20 +141,20 @@ def _step(op: Operator, x: Tensor, kernels: str) -> Step:
 
 
 def open_model(model: bytes, model_format: str, threads: int, kernels: str) -> NumpyAdapter:
-    """Open a dense .tflite file's bytes; threads are NumPy's own affair."""
+    """Open a dense .tflite model; NumPy chooses the number of threads."""
     return NumpyAdapter(model, kernels)
 
 
 class NumpyAdapter:
-    """Runs a dense .tflite; ``kernels`` says whose rounding int8 follows, see :func:`rescaler`."""
+    """A dense .tflite model; ``kernels`` selects the int8 rounding, see :func:`rescaler`."""
 
     def __init__(self, model: bytes, kernels: str) -> None:
         first, chain = read_chain(model, OPERATORS)
         self._tensors = [first, *(op.output for op in chain)]
         self.inputs, self.outputs = _spec(first), _spec(self._tensors[-1])
         self._steps = [_step(op, x, kernels) for op, x in zip(chain, self._tensors, strict=False)]
-        self._given, self._got = (np.zeros((1, *spec.shape), spec.dtype) for spec in (self.inputs, self.outputs))
-        self.place = self._given[0], self._got[0]
+        self._image, self._logits = (np.zeros((1, *spec.shape), spec.dtype) for spec in (self.inputs, self.outputs))
+        self.buffers = self._image[0], self._logits[0]
 
     def run(self, x: AnyArray) -> AnyArray:
         """See :class:`edgedigits.runtimes.table.Adapter`."""
@@ -161,14 +163,14 @@ class NumpyAdapter:
         return x
 
     def trace(self, x: AnyArray, tensors: Collection[int] = ()) -> dict[int, AnyArray]:
-        """Return what :meth:`run` makes on its way, as stored, by the tensors' numbers in the file; all of it."""
-        made = accumulate(self._steps, lambda v, step: step(v), initial=x)
-        return {tensor.number: v for tensor, v in zip(self._tensors, made, strict=True)}
+        """All activations of :meth:`run`, as stored, by the tensors' numbers in the file."""
+        activations = accumulate(self._steps, lambda v, step: step(v), initial=x)
+        return {tensor.number: v for tensor, v in zip(self._tensors, activations, strict=True)}
 
     def invoke(self) -> None:
         """See :class:`edgedigits.runtimes.table.Adapter`."""
-        self._got[...] = self.run(self._given)
+        self._logits[...] = self.run(self._image)
 
     def close(self) -> None:
-        """Let go of the weights."""
+        """Free the weights."""
         self._steps = []

@@ -1,4 +1,4 @@
-"""Reads a FlatBuffers file by the field names of its schema, the .fbs text beside this module."""
+"""Read a FlatBuffers file by the field names of the schema in tflite.fbs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 import flatbuffers
 import numpy as np
 
-Field = tuple[int, str, bool, int]  # its slot in the table, its type, whether it is a vector, its default
+Field = tuple[int, str, bool, int]  # slot, type, whether it is a vector, default
 SCALARS = {"byte": "<i1", "ubyte": "<u1", "bool": "?", "int": "<i4", "uint": "<u4", "long": "<i8", "float": "<f4"}
 
 
 @cache
 def schema() -> tuple[dict[str, dict[str, Field]], dict[str, list[str]]]:
-    """Parse tflite.fbs: {table: its fields by name}, and {enum or union: its names in order}; a union's begin at 1."""
+    """Parse tflite.fbs: {table: fields by name}, and {enum or union: names in order}; a union's numbers begin at 1."""
     text = re.sub(r"//.*", "", (files(__package__) / "tflite.fbs").read_text(encoding="ascii"))
     found = re.findall(r"(table|enum|union)\s+(\w+)[\s:]*(\w*)\s*\{([^}]*)\}", text)
     kinds = {name: (kind, base or name) for kind, name, base, _ in found}  # an enum is read as its base
@@ -25,22 +25,22 @@ def schema() -> tuple[dict[str, dict[str, Field]], dict[str, list[str]]]:
         slot = 0
         for field, vector, type_, default in re.findall(r"(\w+):(\[?)(\w+)\]?(?: = (\d+))?", body):
             kind, base = kinds.get(type_, ("", type_))
-            slot += kind == "union"  # it takes two: the number of its table, then the table
+            slot += kind == "union"  # a union has two: the number of its table, then the table
             tables[name][field], slot = (slot, base, vector == "[", int(default or 0)), slot + 1
     return tables, {name: re.findall(r"\w+", body) for kind, name, _, body in found if kind != "table"}
 
 
 class Table(flatbuffers.table.Table):  # type: ignore[misc]
-    """A table of the file; struct.error or an error of NumPy's or Python's own is raised for what lies outside it."""
+    """A table in the file; access outside the file raises struct.error, or an IndexError or ValueError."""
 
     def __init__(self, data: bytes, position: int, kind: str) -> None:
         super().__init__(data, position)
         self.fields = schema()[0][kind]
 
     def __getitem__(self, name: str) -> Any:
-        """Return a number, a string, a Table, a vector of numbers (a read-only view of the file), a list of Tables.
+        """A number, a string, a Table, a vector of numbers (a read-only view of the file), or a list of Tables.
 
-        What is left out is its default, empty, or None; None is also a union's table that the schema leaves out.
+        An absent field is its default, empty, or None; a union's table that the schema lacks is None too.
         """
         (slot, kind, vector, default), (tables, names) = self.fields[name], schema()
         offset = self.Offset(4 + 2 * slot)  # a vtable is two sizes, then slots, of uint16

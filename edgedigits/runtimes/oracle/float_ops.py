@@ -1,7 +1,7 @@
-"""What operators of a .tflite give without any rounding: float64 NumPy, batch first, channels last.
+"""Operators of a .tflite without rounding: float64 NumPy, batch first, channels last.
 
-Each takes real values, and integers where the operator has them for axes, and leaves out the fused activation. Source:
-the operators' reference implementations in tensorflow/lite/kernels/internal/reference.
+Inputs are real values (axes are integers); fused activations are left out. Source: the reference implementations in
+tensorflow/lite/kernels/internal/reference.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import numpy as np
 from edgedigits.runtimes.tensors import AnyArray
 
 Options = dict[str, Any]
-SAME = 0  # of the schema's Padding; the other is VALID
+SAME = 0  # in the schema's Padding; 1 is VALID
 
 
 def _taps(x: AnyArray, kernel: Sequence[int], options: Options) -> Iterator[tuple[int, int, AnyArray]]:
-    """Each place (i, j) of a kernel (height, width), with the inputs that it meets, (n, out_height, out_width, depth).
+    """Each element (i, j) of a kernel (height, width) with its inputs, (n, out_height, out_width, depth).
 
-    Outside the picture are zeros. Where SAME padding is odd, the end gets the more: kernels/padding.h.
+    Pads with zeros. Odd SAME padding puts the larger half at the end: kernels/padding.h.
     """
     strides = options["stride_h"], options["stride_w"]
     dilations = options.get("dilation_h_factor", 1), options.get("dilation_w_factor", 1)
@@ -47,7 +47,9 @@ def convolution(x: AnyArray, weights: AnyArray, options: Options) -> AnyArray:
     for i, j, seen in _taps(x, kernel, options):
         shape = (*seen.shape[:3], units)
         matrices = weights[:, i, j].reshape(groups, units // groups, depth).swapaxes(1, 2)
-        total = total + seen.reshape(-1, groups, depth).swapaxes(0, 1) @ matrices  # (groups, places, units of each)
+        total = (
+            total + seen.reshape(-1, groups, depth).swapaxes(0, 1) @ matrices
+        )  # (groups, positions, units per group)
     return np.asarray(total.swapaxes(0, 1).reshape(shape))
 
 
@@ -61,7 +63,7 @@ def depthwise(x: AnyArray, weights: AnyArray, options: Options) -> AnyArray:
 
 
 def average_pool(x: AnyArray, options: Options) -> AnyArray:
-    """AVERAGE_POOL_2D, (n, height, width, depth); what lies outside the picture does not count."""
+    """AVERAGE_POOL_2D, (n, height, width, depth); padding does not count."""
     kernel = options["filter_height"], options["filter_width"]
     inside = np.ones((1, *x.shape[1:3], 1))
     total, count = (sum(seen for _, _, seen in _taps(values, kernel, options)) for values in (x, inside))
@@ -69,7 +71,7 @@ def average_pool(x: AnyArray, options: Options) -> AnyArray:
 
 
 def dense(x: AnyArray, weights: AnyArray) -> AnyArray:
-    """FULLY_CONNECTED: (..., depth) by (units, depth); axes in front may be flattened differently."""
+    """FULLY_CONNECTED: (..., depth) by (units, depth) -> (n, units)."""
     return np.asarray(x.reshape(-1, weights.shape[1]) @ weights.T)
 
 
@@ -79,7 +81,7 @@ def softmax(x: AnyArray, beta: float) -> AnyArray:
     return np.asarray(powers / powers.sum(-1, keepdims=True))
 
 
-# By the operator's name: (inputs, options) -> output, the bias apart.
+# By operator name: (inputs, options) -> output, without the bias.
 OPERATIONS: dict[str, Callable[[Sequence[AnyArray], Options], AnyArray]] = {
     "ADD": lambda v, o: v[0] + v[1],
     "AVERAGE_POOL_2D": lambda v, o: average_pool(v[0], o),
@@ -94,14 +96,14 @@ OPERATIONS: dict[str, Callable[[Sequence[AnyArray], Options], AnyArray]] = {
     "MUL": lambda v, o: v[0] * v[1],
     "PRELU": lambda v, o: np.where(v[0] > 0, v[0], v[0] * v[1]),
     "QUANTIZE": lambda v, o: v[0],
-    "RELU": lambda v, o: v[0],  # the clamp is the activation's
+    "RELU": lambda v, o: v[0],  # clamping is left to the activation
     "RELU6": lambda v, o: v[0],
     "SOFTMAX": lambda v, o: softmax(v[0], o["beta"]),
     "SUB": lambda v, o: v[0] - v[1],
     "TANH": lambda v, o: np.tanh(v[0]),
 }
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")  # whose third input is a bias
-# Those that only move values, or choose among them, and so have no error of their own.
+# Operators that only move or select values, and so have no rounding error.
 MOVES = (
     *("ARG_MAX", "BATCH_TO_SPACE_ND", "BROADCAST_TO", "DEPTH_TO_SPACE", "EXPAND_DIMS", "GATHER", "MAXIMUM"),
     *("MAX_POOL_2D", "MINIMUM", "MIRROR_PAD", "PACK", "PAD", "PADV2", "REDUCE_MAX", "REDUCE_MIN", "RESHAPE"),

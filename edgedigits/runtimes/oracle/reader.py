@@ -1,4 +1,4 @@
-"""Reads a .tflite: all its operators, or the one chain of them, each fed by the one before, that a dense network is."""
+"""Read a .tflite file: all its operators, or the chain of operators of a dense network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DTYPES = {"FLOAT32": "<f4", "INT32": "<i4", "INT8": "<i1"}
 
 
 class Tensor(NamedTuple):
-    """A tensor, batch axis first; values are empty unless constant; a scale and zero point, one a channel, or none."""
+    """A tensor, batch axis first; ``values`` is empty unless constant; no, one or per-channel scales, zero points."""
 
     number: int
     name: str
@@ -26,7 +26,7 @@ class Tensor(NamedTuple):
 
 
 class Operator(NamedTuple):
-    """An operator, its input tensors (None where left out), its first output, its options by their schema names."""
+    """An operator: input tensors (None for an omitted one), the first output, options by their names in the schema."""
 
     name: str
     inputs: list[Tensor | None]
@@ -35,7 +35,7 @@ class Operator(NamedTuple):
 
 
 def _tensor(number: int, table: Table, buffers: list[Table]) -> Tensor:
-    # Slices keep a hostile file, whose tables may share one long vector, from taking more than linear time.
+    # The slices keep the time linear for a hostile file whose tables share one long vector.
     type_, shape = schema()[1]["TensorType"][table["type"]], tuple(table["shape"][:9].tolist())
     data, q = buffers[table["buffer"]]["data"], table["quantization"]
     values = data.view(DTYPES[type_]).reshape(shape) if data.size and type_ in DTYPES else data[:0]
@@ -52,7 +52,7 @@ def _operator(table: Table, codes: list[Table], tensors: list[Tensor]) -> Operat
 
 
 def read_graph(data: bytes) -> tuple[list[Tensor], list[Tensor], list[Operator]]:
-    """Return the inputs, the outputs, and the operators as they run; ValueError for what is no whole .tflite."""
+    """The inputs, the outputs, and the operators in execution order; ValueError for a damaged file."""
     if data[4:8] != b"TFL3":
         raise ValueError("not a .tflite: the identifier TFL3 is missing; export the model again")
     try:
@@ -62,13 +62,13 @@ def read_graph(data: bytes) -> tuple[list[Tensor], list[Tensor], list[Operator]]
         inputs, outputs = ([tensors[i] for i in graph[field]] for field in ("inputs", "outputs"))
         return inputs, outputs, [_operator(table, codes, tensors) for table in graph["operators"]]
     except (IndexError, KeyError, struct.error, TypeError, ValueError) as error:
-        raise ValueError("a damaged .tflite: a part lies outside the file; export the model again") from error
+        raise ValueError("a damaged .tflite: a part of it lies outside the file; export the model again") from error
 
 
 def read_chain(data: bytes, supported: Collection[str]) -> tuple[Tensor, list[Operator]]:
-    """Return the input and the operators from it to the output; those beside that path are left out.
+    """The input and the operators on the path from it to the output.
 
-    Raises ValueError when the bytes are no whole .tflite of one input and one output, or need another operator.
+    Raises ValueError if the file is damaged, has several inputs or outputs, or needs an operator not in ``supported``.
     """
     inputs, outputs, operators = read_graph(data)
     last, chain = outputs[0] if len(inputs) == len(outputs) == 1 else None, list[Operator]()
