@@ -3,12 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from edgedigits.benchmark.machine import MachineWarning
+from edgedigits.system.schema import ANY_SIGN, Keys, Length
 
 SCHEMA = 1
 NOISY = 0.10
+# The parts of a report that are dictionaries, as JSON is checked against them.
+MACHINE = Keys(
+    {
+        "model": str | None,
+        "cpu": str | None,
+        "cpu_features": tuple[str, ...] | None,
+        "architecture": str | None,
+        "cores": int | None,
+        "frequency_khz": int | None,
+        "temperature_millicelsius": Annotated[int | None, ANY_SIGN],
+        "load_1min": float | None,
+        "governor": str | None,
+        "memory_bytes": int | None,
+        "kernel": str | None,
+        "os": str | None,
+        "container": str | None,
+        "on_battery": bool | None,
+        "python": str | None,
+        "packages": dict[str, str | None],
+    }
+)
+_READING = Annotated[dict[str, Any], Keys({"raw": int | None, "now": tuple[str, ...], "since_boot": tuple[str, ...]})]
+THROTTLING = Keys({"before": _READING, "after": _READING})
+METHOD = Keys({"windows": int, "min_seconds": float, "seed": Annotated[int, ANY_SIGN], "threads": int})
 
 
 @dataclass(frozen=True)
@@ -50,7 +75,7 @@ class LatencyRow:
     invoke_samples: int = 0
     invoke_p50_ns: int | None = None
     timer_ns: int | None = None
-    window_p50_ns: tuple[int, ...] = ()
+    window_p50_ns: Annotated[tuple[int, ...], Length(1_000)] = ()
     spread: float | None = None
     noisy: bool = False
     histogram: tuple[tuple[int, int], ...] = ()
@@ -88,7 +113,7 @@ class SustainedPoint:
     samples: int
     p50_ns: int
     frequency_khz: int | None
-    temperature_millicelsius: int | None
+    temperature_millicelsius: Annotated[int | None, ANY_SIGN]
 
 
 @dataclass(frozen=True)
@@ -102,15 +127,15 @@ class BenchmarkReport:
     """
 
     bundle: str
-    machine: dict[str, Any]
-    throttling: dict[str, Any]
+    machine: Annotated[dict[str, Any], MACHINE]
+    throttling: Annotated[dict[str, Any], THROTTLING]
     threats: tuple[MachineWarning, ...]
     invalid: str | None
     cut_short: bool
-    method: dict[str, Any]
-    rows: tuple[LatencyRow, ...]
-    starts: tuple[StartRow, ...] = ()
-    sustained: tuple[SustainedPoint, ...] = ()
+    method: Annotated[dict[str, Any], METHOD]
+    rows: Annotated[tuple[LatencyRow, ...], Length(1_000)]
+    starts: Annotated[tuple[StartRow, ...], Length(1_000)] = ()
+    sustained: Annotated[tuple[SustainedPoint, ...], Length(20_000)] = ()  # a week of minutes is 10,080
 
     @property
     def passed(self) -> bool:

@@ -28,7 +28,7 @@ def child_window(request: dict[str, Any]) -> dict[str, Any]:
     """
     from edgedigits.classifier import Classifier
 
-    bundle = Bundle.again(request)
+    bundle = Bundle.reopen(request)
     x = np.load(request["inputs"], mmap_mode="r", allow_pickle=False)
     images = _shuffled(x, request["seed"])
     seconds = request["min_seconds"]
@@ -63,7 +63,7 @@ def child_start(request: dict[str, Any]) -> dict[str, Any]:
     from edgedigits.classifier import Classifier
 
     imported = time.perf_counter_ns()
-    with Classifier(Bundle.again(request), request["artifact"], request["runtime"]) as classifier:
+    with Classifier(Bundle.reopen(request), request["artifact"], request["runtime"]) as classifier:
         loaded = time.perf_counter_ns()
         classifier.logits(np.zeros(classifier.session.input.shape, np.float32))
         finished = time.perf_counter_ns()
@@ -80,7 +80,7 @@ def child_sustained(request: dict[str, Any]) -> dict[str, Any]:
     """Time one point of a sustained run, without warming up: ``p50_ns`` and the number of ``samples``."""
     from edgedigits.classifier import Classifier
 
-    bundle = Bundle.again(request)
+    bundle = Bundle.reopen(request)
     images = _shuffled(np.load(request["inputs"], mmap_mode="r", allow_pickle=False), request["seed"])
     with Classifier(bundle, request["artifact"], request["runtime"], request["threads"]) as classifier:
         calls = Distribution.of(time_calls(classifier.logits, images, request["min_seconds"]))

@@ -1,65 +1,45 @@
-"""Arrays from .npy and .npz files: the header is held against what is expected, and against the bytes that are there.
+"""Reads arrays from .npy and .npz files with NumPy's reader, once the header fits what is expected and the file's size.
 
-Only then is memory taken, and nothing is ever unpickled.
+Nothing is unpickled, and no memory is taken for what the file does not hold.
 """
 
 from __future__ import annotations
 
 import io
 import math
-import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import numpy as np
+from numpy.lib import format as npy_format
 
 from edgedigits.runtimes.tensors import AnyArray
 from edgedigits.system.limits import MOST_ARCHIVE_BYTES, MOST_ARRAY_BYTES, RefusedError, plain_file, short
 
 if TYPE_CHECKING:
-    from edgedigits.bundle.archive_reading import Member
+    from edgedigits.bundle.zip_reader import ZipReader
 
 # The dtypes that an array may have, and its shape, where None is any length.
 Wanted: TypeAlias = "tuple[Sequence[str], tuple[int | None, ...]]"
-MOST_HEADER = 1024  # bytes of it; NumPy writes 118, and parsing takes a stack that grows with it
+MOST_HEADER = 1024  # bytes; NumPy writes 118, and parsing takes a stack that grows with it
+MOST_AXES = 8
 WHOLE = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
-
-
-@dataclass(frozen=True)
-class Header:
-    """What an .npy says of its array; ``start`` is where its bytes begin."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    fortran: bool
-    start: int
-
-    @property
-    def count(self) -> int:
-        """How many items."""
-        return math.prod(self.shape)
 
 
 def read_npy(path: Path) -> AnyArray:
     """The one array of an .npy file; RefusedError or OSError otherwise."""
-    with plain_file(path, MOST_ARRAY_BYTES) as (file, total):
-        header = _header(file.read(12 + MOST_HEADER), total)
-        file.seek(header.start)
-        flat: AnyArray = np.fromfile(file, header.dtype, header.count)
-    if flat.size != header.count:
-        raise RefusedError("it changed while it was read")
-    return _shaped(flat, header)
+    with plain_file(path, MOST_ARRAY_BYTES) as (file, size):
+        return _read(file, size)
 
 
 def read_npz(path: Path, **wanted: Wanted) -> list[AnyArray]:
-    """Arrays of an .npz file, by name, as :func:`from_npz`; or OSError."""
-    from edgedigits.bundle.archive_reading import members
+    """Arrays of an .npz file as :func:`from_npz` gives them; or OSError."""
+    from edgedigits.bundle.zip_reader import ZipReader
 
-    with plain_file(path, MOST_ARCHIVE_BYTES) as (file, total):
-        return _wanted(file, members(file, total), wanted)
+    with plain_file(path, MOST_ARCHIVE_BYTES) as (file, size):
+        return _read_members(ZipReader(file, size), wanted)
 
 
 def from_npz(content: bytes, **wanted: Wanted) -> list[AnyArray]:
@@ -69,82 +49,63 @@ def from_npz(content: bytes, **wanted: Wanted) -> list[AnyArray]:
 
     Raises RefusedError if one is missing or something else, or if the .npz is damaged.
     """
-    from edgedigits.bundle.archive_reading import members
+    from edgedigits.bundle.zip_reader import ZipReader
 
-    file = io.BytesIO(content)
-    return _wanted(file, members(file, len(content)), wanted)
+    return _read_members(ZipReader(io.BytesIO(content), len(content)), wanted)
 
 
-def _wanted(file: BinaryIO, found: dict[str, Member], wanted: dict[str, Wanted]) -> list[AnyArray]:
-    from edgedigits.bundle.archive_reading import read_member
-
+def _read_members(archive: ZipReader, wanted: dict[str, Wanted]) -> list[AnyArray]:
     arrays = []
     for name, (dtypes, shape) in wanted.items():
-        if f"{name}.npy" not in found:
-            raise RefusedError(f"{name} is missing")
-        content = read_member(file, found[f"{name}.npy"], MOST_ARRAY_BYTES)
         try:
-            header = _header(content[: 12 + MOST_HEADER], len(content))
+            content = archive.read(f"{name}.npy", MOST_ARRAY_BYTES)
+            array = _read(io.BytesIO(content), len(content))
+        except FileNotFoundError as cause:
+            raise RefusedError(f"{name} is missing") from cause
         except RefusedError as cause:
             raise RefusedError(f"{name}: {cause}") from cause
-        fits = len(shape) == len(header.shape) and all(n in (None, m) for n, m in zip(shape, header.shape, strict=True))
-        kind = header.dtype
-        if kind.name not in dtypes or not fits:
+        fits = len(shape) == array.ndim and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
+        if array.dtype.name not in dtypes or not fits:
             sides = ", ".join("m" if n is None else str(n) for n in shape)
-            raise RefusedError(
-                f"{name} is {kind} {header.shape}, not {dtypes[0] if len(dtypes) == 1 else 'whole'} ({sides})"
-            )
-        flat = np.frombuffer(content, kind, header.count, header.start)
-        arrays.append(np.array(_shaped(flat, header), kind.newbyteorder("="), order="C"))
+            expected = dtypes[0] if len(dtypes) == 1 else "whole numbers"
+            raise RefusedError(f"{name} is {array.dtype} {array.shape}, expected {expected} ({sides})")
+        arrays.append(np.asarray(array, array.dtype.newbyteorder("="), order="C"))
     return arrays
 
 
-def _shaped(flat: AnyArray, header: Header) -> AnyArray:
-    return flat.reshape(header.shape, order="F" if header.fortran else "C")
+def _read(file: BinaryIO, size: int) -> AnyArray:
+    """The array that fills a file of ``size`` bytes."""
+    # NumPy gets the beginning only: a longer header ends too early for it, in every version, before it is parsed.
+    head = io.BytesIO(file.read(MOST_HEADER))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy's, about headers that Python 2 wrote
+        try:
+            version = npy_format.read_magic(head)
+            if version not in ((1, 0), (2, 0)):
+                raise RefusedError(f"its format is version {version[0]}.{version[1]}, expected 1.0 or 2.0")
+            shape, _, dtype = (
+                npy_format.read_array_header_1_0(head) if version == (1, 0) else npy_format.read_array_header_2_0(head)
+            )
+            _check_header(shape, dtype, head.tell(), size)
+            file.seek(0)
+            array: AnyArray = npy_format.read_array(file, allow_pickle=False)
+        except (RefusedError, OSError):
+            raise
+        except Exception as cause:  # its tokenizer's and its compiler's errors as well, which have no common base
+            raise RefusedError(f"NumPy cannot read it, {short(str(cause))}") from cause
+    return array
 
 
-def _header(head: bytes, total: int) -> Header:
-    """The header at the beginning of ``total`` bytes, whose array fills them to the end.
-
-    Source: NEP 1, "A simple file format for NumPy arrays". NumPy's own reader is not asked: what it raises for a bad
-    header is its tokenizer's as well, and its dtypes may be of any kind and size.
-    """
-    if head[:6] != b"\x93NUMPY" or len(head) < 12:
-        raise RefusedError("it does not begin as an .npy")
-    if head[6:8] not in (b"\1\0", b"\2\0"):
-        raise RefusedError(f"its format is version {head[6]}.{head[7]}, not 1.0 or 2.0")
-    begin = 10 if head[6] == 1 else 12
-    length = int.from_bytes(head[8:begin], "little")
-    if length > min(MOST_HEADER, total - begin):
-        raise RefusedError(f"its header has {length:,} bytes, more than is read or there")
-    facts = _literal(head[begin : begin + length])
-    if not isinstance(facts, dict) or set(facts) != {"descr", "fortran_order", "shape"}:
-        raise RefusedError("its header is not a dtype, an order and a shape")
-    descr, fortran, shape = facts["descr"], facts["fortran_order"], facts["shape"]
-    if "O" in str(descr):
+def _check_header(shape: tuple[int, ...], dtype: np.dtype[Any], start: int, size: int) -> None:
+    """RefusedError unless plain items of that shape begin at ``start`` and fill the file of ``size`` bytes."""
+    if dtype.hasobject:
         raise RefusedError("it holds pickled objects, which are never loaded")
-    if not isinstance(descr, str) or not re.fullmatch(r"[<>|=](b1|[iu][1248]|f[248]|c(8|16)|[SU][1-9]\d{0,5})", descr):
-        raise RefusedError(f"its dtype is {short(repr(descr))}, not plain numbers")
-    whole = isinstance(shape, tuple) and len(shape) <= 8 and all(type(n) is int and n >= 0 for n in shape)
-    if not whole or max(shape, default=0) > MOST_ARRAY_BYTES or not isinstance(fortran, bool):
-        raise RefusedError(f"its shape is {short(repr(shape))}")
-    header = Header(shape, np.dtype(descr), fortran, begin + length)
-    needed = header.start + header.count * header.dtype.itemsize
-    if needed > total:
-        raise RefusedError(f"{header.dtype} {shape} takes {needed:,} bytes, it has {total:,}")
-    if needed < total:
+    if dtype.kind not in "biufcSU" or not dtype.itemsize or dtype.subdtype:
+        raise RefusedError(f"its dtype is {short(str(dtype))}, expected plain numbers")
+    if len(shape) > MOST_AXES or any(not 0 <= n <= MOST_ARRAY_BYTES for n in shape):
+        raise RefusedError(f"its shape is {short(repr(shape))}, expected at most {MOST_AXES} lengths that fit memory")
+    needed = start + math.prod(shape) * dtype.itemsize
+    if needed > size:
+        raise RefusedError(f"{dtype} {shape} takes {needed:,} bytes, it has {size:,}")
+    if needed < size:
         raise RefusedError("bytes follow the end of the array")
-    return header
-
-
-def _literal(text: bytes) -> Any:
-    """What a header stands for; short enough that Python's parser ends well."""
-    import ast
-
-    plain = re.sub(rb"(?<=\d)L\b", b"", text)  # as Python 2 wrote whole numbers
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Python's own, on what looks odd in a literal
-            return ast.literal_eval(plain.decode("ascii").strip(" \n"))
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as cause:
-        raise RefusedError("its header cannot be parsed") from cause

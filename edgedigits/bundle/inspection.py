@@ -1,32 +1,32 @@
-"""What is wrong with a bundle, file by file: all of it, where reading ends at the first.
+"""Finds everything that is wrong with a bundle, file by file, where reading stops at the first problem.
 
-Beyond sizes and checksums it holds against each other what a bundle says more than once, and so finds a manifest that
-was changed, or made, wrong: the shapes and the checksums of the arrays, and the tensors that a .tflite states itself.
+Beyond sizes and checksums it compares what a bundle states more than once, and so finds a manifest that was edited or
+made wrong: the shapes and checksums of the arrays, and the tensors that a .tflite declares itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from functools import partial
+import contextlib
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from edgedigits.bundle import rows
-from edgedigits.bundle.bundle import GOLDEN, INPUTS, MANIFEST, SIGNATURE, Bundle, located
-from edgedigits.bundle.manifest import FIELDS, MOST_FILES, Artifact, Manifest, artifact, plain_name, require_schema
+from edgedigits.bundle.bundle import GOLDEN, INPUTS, MANIFEST, SIGNATURE, Bundle
+from edgedigits.bundle.manifest import MOST_FILES, Artifact, Manifest, check_file_name, examine_manifest, parse_manifest
+from edgedigits.bundle.storage import BundleFiles
 from edgedigits.errors import BundleError, EdgeDigitsError
 from edgedigits.system.files import sha256
 from edgedigits.system.limits import (
     MOST_ARCHIVE_BYTES,
     MOST_MANIFEST_BYTES,
     MOST_MODEL_BYTES,
-    Facts,
     RefusedError,
-    parse_json,
     printable,
     short,
 )
+from edgedigits.system.schema import check_sha256, validate
+
+REMEDY = "Copy the bundle again from an intact one, or make it again with `edgedigits export`."
 
 
 @dataclass(frozen=True)
@@ -39,194 +39,157 @@ class Problem:
 
 @dataclass(frozen=True)
 class Examination:
-    """A bundle's manifest, None where it cannot be read, and all that is wrong."""
+    """A bundle's manifest, None where it is invalid, and all problems."""
 
     path: Path
     manifest: Manifest | None
     problems: tuple[Problem, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """The manifest in plain types, as far as it can be read, and ``problems``."""
+        """The manifest in plain types, if it is valid, and ``problems``."""
         known = self.manifest.to_dict() if self.manifest else {}
         return {**known, "problems": [asdict(problem) for problem in self.problems]}
 
     def text(self) -> str:
         """The problems for the terminal, a line each, and what to do."""
-        lines = [f"{printable(p.file)}: {printable(p.problem)}" for p in self.problems]
-        count = f"{len(lines)} thing{'s are' if len(lines) > 1 else ' is'} wrong"
-        return "\n".join([f"DAMAGED: {self.path}, {count}:", *(f"  {line}" for line in lines), REMEDY])
-
-
-REMEDY = "Copy the bundle again from where it was whole, or make it again with `edgedigits export`."
+        lines = [f"  {printable(p.file)}: {printable(p.problem)}" for p in self.problems]
+        count = f"{len(lines)} problem{'s' if len(lines) > 1 else ''}"
+        return "\n".join([f"DAMAGED: {self.path}, {count}:", *lines, REMEDY])
 
 
 def examine(path: Path | str | None) -> Examination:
-    """Look at every file of a bundle, also of one that :class:`Bundle` refuses.
+    """Check every file of a bundle, also of one that :class:`Bundle` refuses.
 
-    Raises BundleError where nothing can be said: there is no bundle, its .zip is none, or its manifest is missing, no
-    JSON object, or of another schema.
+    Raises BundleError where nothing can be checked: there is no bundle, its .zip is invalid, or its manifest is
+    missing, not a JSON object, or of another schema.
     """
-    pieces = _Pieces(path)
-    facts = pieces.facts()
-    found: list[Problem] = []
-    manifest = None
+    files = BundleFiles(path)
+    content = files.read(MANIFEST, MOST_MANIFEST_BYTES)
     try:
-        manifest = Manifest.from_json(pieces.text)
-    except RefusedError as cause:
-        found.append(Problem(MANIFEST, str(cause)))
-    promised = _Promised(manifest.hashes, manifest.sizes, set()) if manifest else _salvaged(facts, found)
-    contents = {name: pieces.sound(name, promised, found) for name in promised.hashes}
+        text = content.decode("utf-8")
+        facts = parse_manifest(text)
+    except ValueError as cause:
+        raise BundleError(
+            f"{files.path}: {MANIFEST} is invalid ({cause}); copy the bundle again, or export it again"
+        ) from cause
+    manifest, wrong = examine_manifest(facts, text)
+    found = [Problem(MANIFEST, problem) for problem in wrong]
+    listed = _Listed(manifest.hashes, manifest.sizes) if manifest else _list_valid(facts)
+    contents = {name: _check_file(files, name, listed, found) for name in listed.hashes}
     found += [
-        Problem(name, "it is not in the manifest, so nothing reads it; remove it")
-        for name in pieces.present()
-        if name not in {MANIFEST, SIGNATURE, *promised.hashes, *promised.named}
+        Problem(name, "it is not in the manifest and never read; remove it")
+        for name in files.names()
+        if name not in {MANIFEST, SIGNATURE, *listed.hashes, *listed.invalid}
     ]
     if manifest is not None:
-        found += _contradictions(pieces, manifest, contents)
-    return Examination(pieces.path, manifest, tuple(dict.fromkeys(found)))
+        found += _contradictions(Bundle(path), contents)
+    return Examination(files.path, manifest, tuple(dict.fromkeys(found)))
 
 
-class _Promised(NamedTuple):
-    """Checksums and sizes by file name, and names that are told of, but not what."""
+@dataclass
+class _Listed:
+    """What a manifest lists: checksums and sizes by file name, and the names of which these are invalid."""
 
-    hashes: dict[str, str]
-    sizes: dict[str, int]
-    named: set[str]
+    hashes: dict[str, str] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    invalid: set[str] = field(default_factory=set)
 
 
-class _Pieces(Bundle):
-    """A bundle of which only the path is known."""
-
-    def __init__(self, path: Path | str | None) -> None:
-        self.path = located(path)
-        content = self._raw(MANIFEST, MOST_MANIFEST_BYTES)
+def _list_valid(facts: dict[str, Any]) -> _Listed:
+    """The files that an invalid manifest still lists correctly."""
+    listed = _Listed()
+    artifacts: Any = facts.get("artifacts")
+    files: Any = facts.get("files")
+    for entry in artifacts[:MOST_FILES] if isinstance(artifacts, list) else ():
         try:
-            self.text = content.decode("utf-8")
-        except ValueError as cause:
-            raise BundleError(f"{self.path}: {MANIFEST} cannot be read ({cause}); {REMEDY}") from cause
-
-    def facts(self) -> Facts:
-        """The manifest as far as any can be told: an object of a schema that is known."""
-        try:
-            facts = Facts(parse_json(self.text))
-            require_schema(facts)
-        except RefusedError as cause:
-            raise BundleError(f"{self.path}: {MANIFEST} cannot be read ({cause}); {REMEDY}") from cause
-        return facts
-
-    def sound(self, name: str, promised: _Promised, found: list[Problem]) -> bytes | None:
-        """A file's content if it is what was promised, else what is wrong with it joins ``found``."""
-        try:
-            size = promised.sizes.get(name)
-            content = self.content(name, MOST_ARCHIVE_BYTES if size is None else MOST_MODEL_BYTES, size)
-        except (KeyError, FileNotFoundError):
-            found.append(Problem(name, "it is missing"))
-        except RefusedError as cause:
-            found.append(Problem(name, str(cause)))
-        except OSError as cause:
-            found.append(Problem(name, f"it cannot be read, {cause.strerror or cause}"))
-        else:
-            digest = sha256(content)
-            if digest == promised.hashes[name]:
-                return content
-            found.append(Problem(name, f"its SHA-256 is {digest}, the manifest's is {promised.hashes[name]}"))
-        return None
+            artifact = validate(Artifact, entry)
+            listed.hashes[artifact.file], listed.sizes[artifact.file] = artifact.sha256, artifact.bytes
+        except RefusedError:
+            if isinstance(entry, dict):
+                listed.invalid.add(str(entry.get("file")))
+    for name in list(files)[:MOST_FILES] if isinstance(files, dict) else ():
+        listed.invalid.add(name)
+        with contextlib.suppress(RefusedError):
+            check_file_name(name)
+            check_sha256(files[name])
+            listed.hashes[name] = files[name]
+    return listed
 
 
-def _salvaged(facts: Facts, found: list[Problem]) -> _Promised:
-    """What a manifest that is wrong somewhere still promises, and each field that is wrong joins ``found``."""
-    kept = _Promised({}, {}, set())
-
-    def read(part: Callable[[], Any]) -> Any:
-        try:
-            return part()
-        except RefusedError as cause:
-            found.append(Problem(MANIFEST, str(cause)))
-
-    for field, reader in FIELDS.items():
-        if field not in ("artifacts", "files"):
-            read(partial(reader, facts))
-    for number, each in enumerate(_inside(facts, "artifacts", list, found)):
-        entry = read(partial(Facts, each, f"artifacts[{number}]"))
-        known = entry and read(partial(artifact, entry))
-        if known:
-            kept.hashes[known.file], kept.sizes[known.file] = known.sha256, known.bytes
-        elif entry:
-            kept.named.add(str(entry.raw.get("file")))
-    for name in _inside(facts, "files", dict, found):
-        digest = read(partial(Facts(facts.raw["files"], "files").sha256, name))
-        if read(partial(plain_name, name)) and digest:
-            kept.hashes[name] = digest
-        kept.named.add(name)
-    return kept
+def _check_file(files: BundleFiles, name: str, listed: _Listed, found: list[Problem]) -> bytes | None:
+    """A file's content if its size and checksum are those listed; otherwise None, and a problem joins ``found``."""
+    size = listed.sizes.get(name)
+    try:
+        content = files.read_raw(name, MOST_ARCHIVE_BYTES if size is None else MOST_MODEL_BYTES, size)
+    except FileNotFoundError:
+        problem = "it is missing"
+    except RefusedError as cause:
+        problem = str(cause)
+    except OSError as cause:
+        problem = f"it cannot be read, {cause.strerror or cause}"
+    else:
+        digest = sha256(content)
+        if digest == listed.hashes[name]:
+            return content
+        problem = f"its SHA-256 is {digest}, the manifest's is {listed.hashes[name]}"
+    found.append(Problem(name, problem))
+    return None
 
 
-def _inside(facts: Facts, key: str, kind: type[Any], found: list[Problem]) -> Any:
-    value: Any = facts.raw.get(key)
-    if not isinstance(value, kind) or len(value) > MOST_FILES:
-        try:
-            FIELDS[key](facts)
-        except RefusedError as cause:
-            found.append(Problem(MANIFEST, str(cause)))
-        return ()
-    return value
-
-
-def _contradictions(pieces: _Pieces, manifest: Manifest, contents: dict[str, bytes | None]) -> list[Problem]:
-    """What files that are as promised hold that is not: the manifest, or whoever made it, is wrong then."""
-    pieces.manifest = manifest
+def _contradictions(bundle: Bundle, contents: dict[str, bytes | None]) -> list[Problem]:
+    """What intact files hold that contradicts the manifest."""
     found = []
-    checks = {INPUTS: _inputs, GOLDEN: _golden}
+    artifacts = {artifact.file: artifact for artifact in bundle.manifest.artifacts}
     for name, content in contents.items():
-        known = next((a for a in manifest.artifacts if a.file == name), None)
         try:
             if content is None:
                 continue
-            if name in checks:
-                checks[name](pieces)
-            elif known is not None:
-                _tensors(known, content)
+            if name == INPUTS:
+                _check_inputs(bundle, content)
+            elif name == GOLDEN:
+                _check_golden(bundle)
+            elif name in artifacts:
+                _check_tensors(artifacts[name], content)
         except RefusedError as cause:
             found.append(Problem(name, str(cause)))
         except EdgeDigitsError as cause:
-            found.append(Problem(name, str(cause).removeprefix(f"{pieces.path}: {name} ")))
+            found.append(Problem(name, str(cause).removeprefix(f"{bundle.path}: {name} ")))
     return found
 
 
-def _inputs(bundle: Bundle) -> None:
-    """X and y have the shapes that the images and the tensors ask for, and the checksums of the data."""
+def _check_inputs(bundle: Bundle, content: bytes) -> None:
+    """X and y have the shapes that the images and the tensors need, and the checksums of the data."""
+    manifest = bundle.manifest
     x, y = bundle.inputs()
-    for given in (a.input for a in bundle.manifest.artifacts):
-        if x[:1].size != (given.elements if len(x) else 0):
-            raise RefusedError(f"its X has rows of {x.shape[1]}, and the manifest a tensor {given}")
+    for spec in (a.input for a in manifest.artifacts):
+        if x[:1].size != (spec.elements if len(x) else 0):
+            raise RefusedError(f"its X has rows of {x.shape[1]}, the manifest has the tensor {spec}")
     for name, array in (("X", x), ("y", y)):
-        if bundle.manifest.data.get(name) != sha256(array.tobytes()):
-            raise RefusedError(f"its {name} is not the one whose SHA-256 the manifest gives under data")
-    if bundle.manifest.rows and not rows.agree(bundle.read(INPUTS), x, bundle.manifest.rows):
-        raise RefusedError("its rows do not lie where the manifest says, or are others")
+        if manifest.data.get(name) != sha256(array.tobytes()):
+            raise RefusedError(f"its {name} does not match the SHA-256 in the manifest's data")
+    if manifest.rows and not manifest.rows.matches(content, x):
+        raise RefusedError("its rows are not where the manifest says, or differ")
 
 
-def _golden(bundle: Bundle) -> None:
-    """As many logits as there are labels."""
-    logits = bundle.golden()
-    classes = len(bundle.manifest.labels)
-    if logits.shape[1] != classes or any(a.output.elements != classes for a in bundle.manifest.artifacts):
-        shapes = ", ".join(str(a.output.shape) for a in bundle.manifest.artifacts)
-        raise RefusedError(f"{logits.shape[1]} logits an image, {classes} labels, outputs of shape {shapes}")
+def _check_golden(bundle: Bundle) -> None:
+    """There are as many logits as labels."""
+    logits, manifest = bundle.golden(), bundle.manifest
+    classes = len(manifest.labels)
+    if logits.shape[1] != classes or any(a.output.elements != classes for a in manifest.artifacts):
+        shapes = ", ".join(str(a.output.shape) for a in manifest.artifacts)
+        raise RefusedError(f"{logits.shape[1]} logits per image, {classes} labels, outputs of shape {shapes}")
 
 
-def _tensors(known: Artifact, content: bytes) -> None:
-    """There is a runtime for it, and of a .tflite that the numpy runtime opens the tensors are the manifest's."""
-    if not known.opened_by:
-        raise RefusedError(f"no runtime that is known here opens it as {short(known.format)}")
-    if "numpy" not in known.opened_by:
-        return
+def _check_tensors(artifact: Artifact, content: bytes) -> None:
+    """A runtime can open the artifact; the tensors of a .tflite that the numpy runtime opens match the manifest."""
+    if not artifact.opened_by:
+        raise RefusedError(f"no known runtime opens it as {short(artifact.format)}")
     from edgedigits.runtimes.session import open_adapter
     from edgedigits.runtimes.table import RUNTIMES
 
-    if not RUNTIMES["numpy"].installed:
+    if "numpy" not in artifact.opened_by or not RUNTIMES["numpy"].installed:
         return
-    adapter = open_adapter(content, known.format, "numpy", 1, "exact")
-    for promised, stated in ((known.input, adapter.inputs), (known.output, adapter.outputs)):
-        if not promised.matches(stated):
-            raise RefusedError(f"the manifest promises {promised}, the file has {stated}")
+    adapter = open_adapter(content, artifact.format, "numpy", 1, "exact")
+    for expected, actual in ((artifact.input, adapter.inputs), (artifact.output, adapter.outputs)):
+        if not expected.matches(actual):
+            raise RefusedError(f"the manifest says {expected}, the file has {actual}")

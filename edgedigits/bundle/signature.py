@@ -1,16 +1,15 @@
-"""Who made a bundle: an ed25519 signature over its manifest, which carries the SHA-256 of every other file.
+"""Who made a bundle: an ed25519 signature over its manifest, which holds the SHA-256 of every other file.
 
-What is signed is :data:`CONTEXT` and then the exact bytes of manifest.json, so that a signature made for another
-purpose is none here. manifest.sig is three lines of ASCII: the format, the fingerprint of the key (the SHA-256 of its
-DER SubjectPublicKeyInfo, so that "another key" and "changed since" are told apart), and the signature in base64. Keys
-are PEM files, PKCS #8 (RFC 8410) and SubjectPublicKeyInfo, as `openssl genpkey` and `openssl pkey -pubout` make them.
-ed25519: RFC 8032; the arithmetic is that of the package cryptography (the extra ``sign``), imported when it is used.
+What is signed is :data:`CONTEXT` and then the exact bytes of manifest.json, so a signature made for another purpose
+does not verify. manifest.sig has three lines of ASCII: the format, the key's fingerprint (the SHA-256 of its DER
+SubjectPublicKeyInfo, which tells another key from a changed manifest) and the signature in base64. Keys are PEM files,
+PKCS #8 (RFC 8410) and SubjectPublicKeyInfo, as `openssl genpkey` and `openssl pkey -pubout` make them.
+ed25519: RFC 8032. Its arithmetic is that of the package cryptography, imported only when it is needed.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 import re
 import stat
@@ -30,14 +29,14 @@ if TYPE_CHECKING:
 CONTEXT = b"edgedigits bundle manifest, version 1\n"
 FORMAT = "edgedigits signature 1, ed25519"
 _LINES = re.compile(rf"{FORMAT}\nkey ([0-9a-f]{{64}})\nsignature ([A-Za-z0-9+/]{{86}}==)\n")
-_LARGEST_KEY = 1 << 16
-#: Names the folder of the public keys that are trusted where none is named.
+_MOST_KEY_BYTES = 1 << 16
+#: Names the folder of the public keys that are trusted by default.
 FOLDER_VARIABLE = "EDGEDIGITS_KEYS"
 
 
 @dataclass(frozen=True)
 class Signature:
-    """What manifest.sig holds: the fingerprint of the key that is said to have signed, and the 64 bytes."""
+    """The contents of manifest.sig: the fingerprint of the key that is said to have signed, and the 64 bytes."""
 
     key: str
     value: bytes
@@ -48,18 +47,16 @@ class Signature:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Signature:
-        """Parse manifest.sig; ValueError for anything but the one spelling of it."""
+        """Parse manifest.sig; ValueError for anything but the output of :meth:`to_bytes`."""
         found = _LINES.fullmatch(content.decode("ascii"))
-        if not found:
+        signature = found and cls(found[1], base64.b64decode(found[2]))
+        if not signature or signature.to_bytes() != content:  # base64 has spare bits, so several spellings
             raise ValueError(f"expected the three lines of {FORMAT!r}")
-        signature = cls(found[1], base64.b64decode(found[2]))
-        if signature.to_bytes() != content:  # base64 has bits to spare
-            raise ValueError("not the one spelling of its base64")
         return signature
 
 
-def require(manifest: bytes, signature: bytes | None, keys: Sequence[Path | str], where: Path) -> str:
-    """The fingerprint of the key, of these, that signed the manifest's bytes.
+def verify_signature(manifest: bytes, signature: bytes | None, keys: Sequence[Path | str], where: Path) -> str:
+    """The fingerprint of the key, one of ``keys``, that signed the manifest's bytes.
 
     Raises:
         SignatureError: there is no signature, it is by another key, or the manifest was changed since.
@@ -68,17 +65,17 @@ def require(manifest: bytes, signature: bytes | None, keys: Sequence[Path | str]
     """
     trusted = {fingerprint(key): key for key in map(load_public, keys)}
     if not trusted:
-        raise InputError("no public key is trusted, so no signature can be; give one with --key KEY.pub")
+        raise InputError("no public key is trusted; give one with --key KEY.pub")
     if signature is None:
-        raise SignatureError(f"{where}: not signed (there is no {SIGNATURE}); ask who made it for a signed one")
+        raise SignatureError(f"{where}: not signed (there is no {SIGNATURE}); ask its maker for a signed one")
     try:
         found = Signature.from_bytes(signature)
-    except (ValueError, binascii.Error) as cause:
+    except ValueError as cause:
         raise SignatureError(f"{where}: {SIGNATURE} is damaged ({cause}); copy the bundle again") from cause
     if found.key not in trusted:
         raise SignatureError(
             f"{where}: signed by another key ({found.key}), expected {' or '.join(trusted)}; "
-            "take the bundle from who holds that key"
+            "get the bundle from the owner of that key"
         )
     from cryptography.exceptions import InvalidSignature
 
@@ -92,10 +89,9 @@ def require(manifest: bytes, signature: bytes | None, keys: Sequence[Path | str]
 
 
 def trusted_keys() -> list[Path]:
-    """The public keys that this machine trusts: the files *.pub of one folder, in the order of their names.
+    """The public keys that this machine trusts, the files *.pub of one folder sorted by name; InputError for none.
 
-    The folder is ``$EDGEDIGITS_KEYS``, or ``edgedigits/trusted`` in ``$XDG_CONFIG_HOME``, which is ``~/.config``.
-    InputError where there is none.
+    The folder is ``$EDGEDIGITS_KEYS``, or ``edgedigits/trusted`` in ``$XDG_CONFIG_HOME``, by default ``~/.config``.
     """
     config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     folder = Path(os.environ.get(FOLDER_VARIABLE) or config / "edgedigits" / "trusted")
@@ -106,7 +102,7 @@ def trusted_keys() -> list[Path]:
 
 
 def make_keys(name: Path, password: str | None = None) -> tuple[Path, Path, str]:
-    """Make a key pair, NAME.key (for its owner alone to read, where the system knows owners) and NAME.pub.
+    """Make a key pair, NAME.key (readable by its owner only) and NAME.pub.
 
     Args:
         password: encrypts NAME.key; None leaves it as it is.
@@ -115,28 +111,28 @@ def make_keys(name: Path, password: str | None = None) -> tuple[Path, Path, str]
         The two files, and the fingerprint.
 
     Raises:
-        EdgeDigitsError: one of the files is there already, or cannot be written.
+        EdgeDigitsError: one of the files exists, or cannot be written.
     """
     modules = _cryptography()
     formats = modules.serialization
-    locked = formats.BestAvailableEncryption(password.encode()) if password else formats.NoEncryption()
+    encryption = formats.BestAvailableEncryption(password.encode()) if password else formats.NoEncryption()
     key = modules.ed25519.Ed25519PrivateKey.generate()
-    secret = key.private_bytes(formats.Encoding.PEM, formats.PrivateFormat.PKCS8, locked)
+    secret = key.private_bytes(formats.Encoding.PEM, formats.PrivateFormat.PKCS8, encryption)
     public = key.public_key().public_bytes(formats.Encoding.PEM, formats.PublicFormat.SubjectPublicKeyInfo)
     files = name.with_name(f"{name.name}.key"), name.with_name(f"{name.name}.pub")
-    made = []
+    created = []
     try:
         for path, content, mode in zip(files, (secret, public), (0o600, 0o644), strict=True):
             with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "wb") as stream:
-                made.append(path)
+                created.append(path)
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
     except OSError as cause:
-        for half in made:
+        for half in created:
             half.unlink(missing_ok=True)
-        there = isinstance(cause, FileExistsError)
-        why = "it is there already, and a key is never overwritten" if there else cause.strerror or cause
+        exists = isinstance(cause, FileExistsError)
+        why = "it exists, and a key is never overwritten" if exists else cause.strerror or cause
         raise EdgeDigitsError(f"cannot write {path}: {why}; choose another name") from cause
     return *files, fingerprint(key.public_key())
 
@@ -148,64 +144,61 @@ def fingerprint(key: Ed25519PublicKey) -> str:
 
 
 def load_public(path: Path | str) -> Ed25519PublicKey:
-    """Read a public key; InputError where that is not what the file holds."""
-    modules, content = _cryptography(), _read(path)
+    """Read a public key; InputError for anything else."""
+    modules, content = _cryptography(), _read_pem(path)
     if b"PRIVATE KEY" in content:
-        raise InputError(f"{path}: a private key, which stays with who signs; give the public one, such as NAME.pub")
-    load = modules.serialization.load_pem_public_key
-    key: Ed25519PublicKey = _loaded(path, lambda: load(content), modules.ed25519.Ed25519PublicKey)
+        raise InputError(f"{path}: a private key, which must stay secret; give the public one, such as NAME.pub")
+    key: Ed25519PublicKey = _parse(path, modules.serialization.load_pem_public_key, content)
     return key
 
 
 def load_private(path: Path | str, ask: Callable[[], str]) -> Ed25519PrivateKey:
-    """Read a private key; ``ask`` is called for the password where it is encrypted.
+    """Read a private key; ``ask`` is called for the password if it is encrypted.
 
-    Raises InputError where that is not what the file holds, the password is wrong, or others than its owner may read
-    it while it is not encrypted.
+    Raises InputError for anything else, a wrong password, or an unencrypted key that others may read.
     """
-    modules, content = _cryptography(), _read(path)
+    modules, content = _cryptography(), _read_pem(path)
     if b"PUBLIC KEY" in content:
         raise InputError(f"{path}: a public key; sign with the private one, such as NAME.key")
     password = ask().encode() if b"ENCRYPTED" in content else None
     if os.name == "posix" and password is None and Path(path).stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise InputError(f"{path}: others than you may read this private key; chmod 600 {path}, or make a new one")
-    load = modules.serialization.load_pem_private_key
-    key: Ed25519PrivateKey = _loaded(path, lambda: load(content, password), modules.ed25519.Ed25519PrivateKey)
+        raise InputError(f"{path}: other users may read this private key; chmod 600 {path}, or make a new one")
+    key: Ed25519PrivateKey = _parse(path, modules.serialization.load_pem_private_key, content, password)
     return key
 
 
-def _read(path: Path | str) -> bytes:
-    """A key file's bytes; InputError where there is none."""
+def _read_pem(path: Path | str) -> bytes:
     try:
         with Path(path).open("rb") as stream:
-            return stream.read(_LARGEST_KEY)
+            return stream.read(_MOST_KEY_BYTES)
     except OSError as cause:
         raise InputError(f"{path}: {cause.strerror or cause}; expected the PEM file of a key") from cause
 
 
-def _loaded(path: Path | str, load: Callable[[], Any], kind: type) -> Any:
-    """What the package makes of a key's PEM; InputError where it is not of that kind, or the password is wrong."""
+def _parse(path: Path | str, load: Callable[..., Any], *arguments: Any) -> Any:
+    """The ed25519 key that cryptography loads; InputError for another key or a wrong password."""
     from cryptography.exceptions import UnsupportedAlgorithm
 
+    ed25519 = _cryptography().ed25519
     try:
-        key = load()
+        key = load(*arguments)
     except (ValueError, TypeError, UnsupportedAlgorithm) as cause:
         why = " ".join(str(cause).split())[:100]
         raise InputError(
-            f"{path}: not an ed25519 key in PEM, or its password is another ({why}); `edgedigits keygen NAME` makes one"
+            f"{path}: not an ed25519 key in PEM, or the password is wrong ({why}); `edgedigits keygen NAME` makes one"
         ) from cause
-    if not isinstance(key, kind):
+    if not isinstance(key, ed25519.Ed25519PublicKey | ed25519.Ed25519PrivateKey):
         raise InputError(f"{path}: not an ed25519 key; `edgedigits keygen NAME` makes one")
     return key
 
 
 def _cryptography() -> Any:
-    """The two modules that are needed of the package; RuntimeUnavailableError where it does not import."""
+    """The modules that are needed of the package; RuntimeUnavailableError if it cannot be imported."""
     try:
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ed25519
     except ImportError as cause:
         raise RuntimeUnavailableError(
-            f"signatures need the package cryptography ({cause}); pip install 'edgedigits[sign]'"
+            f"signatures need the package cryptography ({cause}); pip install cryptography"
         ) from cause
     return SimpleNamespace(serialization=serialization, ed25519=ed25519)

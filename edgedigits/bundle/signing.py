@@ -1,4 +1,4 @@
-"""Sign a bundle, and say whose signature it carries."""
+"""Signs a bundle, and reports whose signature it has."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from edgedigits.bundle.signature import CONTEXT, Signature, fingerprint
 from edgedigits.errors import InputError
 from edgedigits.system.archive import write_zip
 from edgedigits.system.files import atomic_directory, atomic_file
+from edgedigits.system.limits import MOST_ARCHIVE_BYTES, RefusedError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
 def sign_bundle(bundle: Bundle, key: Ed25519PrivateKey, output: Path | None = None) -> Signature:
-    """Verify every file of the bundle, sign its manifest, and put manifest.sig in it.
-
-    A directory gets one file more, or another in its place; a .zip is written anew, with all that was in it.
+    """Verify every file of the bundle, sign its manifest, and add manifest.sig or replace it.
 
     Args:
         output: where to write a signed copy instead, a directory or a name ending in .zip; it must not exist.
@@ -27,24 +26,23 @@ def sign_bundle(bundle: Bundle, key: Ed25519PrivateKey, output: Path | None = No
     Raises:
         BundleError: a file of the bundle is damaged.
         InputError: the bundle is inside the package and no output is given, or the output exists.
-        EdgeDigitsError: it cannot be written; what stood there is untouched.
+        EdgeDigitsError: it cannot be written; what was there is untouched.
     """
-    contents = {MANIFEST: bundle.manifest_bytes}
-    contents |= {name: bundle.read(name) for name in (*bundle.names, *bundle.manifest.files)}
+    contents = {MANIFEST: bundle.manifest_bytes} | {name: bundle.read(name) for name in bundle.manifest.hashes}
     signature = Signature(fingerprint(key.public_key()), key.sign(CONTEXT + bundle.manifest_bytes))
     contents[SIGNATURE] = signature.to_bytes()
     if output is None and bundle.path.resolve().is_relative_to(MODELS.resolve()):
         raise InputError(f"{bundle.path} is inside the package; sign a copy of it, with --output NAME.zip")
     if output is not None and output.exists():
-        raise InputError(f"{output} is there already; choose another name")
+        raise InputError(f"{output} exists; choose another name")
     target = output or bundle.path
     if output is None and target.is_dir():
         with atomic_file(target / SIGNATURE) as temporary:
             temporary.write_bytes(contents[SIGNATURE])
     elif output is None or output.suffix == ".zip":
-        beside = {} if output else _beside(target, contents)
+        others = {} if output else _other_members(bundle, contents)
         with atomic_file(target) as temporary:
-            write_zip(temporary, {**beside, **contents})
+            write_zip(temporary, {**others, **contents})
     else:
         with atomic_directory(target) as folder:
             for name, content in contents.items():
@@ -52,26 +50,24 @@ def sign_bundle(bundle: Bundle, key: Ed25519PrivateKey, output: Path | None = No
     return signature
 
 
-def _beside(path: Path, contents: dict[str, bytes]) -> dict[str, bytes]:
-    """What else a .zip holds: nothing reads it, but it is not ours to drop."""
-    import zipfile
-
+def _other_members(bundle: Bundle, contents: dict[str, bytes]) -> dict[str, bytes]:
+    """What else a .zip holds; nothing reads it, but signing must not lose it."""
+    names = [name for name in bundle.files.names() if name not in contents]
     try:
-        with zipfile.ZipFile(path) as archive:
-            return {name: archive.read(name) for name in archive.namelist() if name not in contents}
-    except (OSError, RuntimeError, NotImplementedError, ValueError, zipfile.BadZipFile) as cause:
+        return {name: bundle.files.read_raw(name, MOST_ARCHIVE_BYTES) for name in names}
+    except RefusedError as cause:
         raise InputError(
-            f"{path}: holds more than the bundle, which cannot be read ({cause}); sign a copy, with --output NAME.zip"
+            f"{bundle.path}: a file that is not part of the bundle is unreadable ({cause}); use --output NAME.zip"
         ) from cause
 
 
-def state(bundle: Bundle) -> dict[str, Any] | None:
-    """Whose signature a bundle carries, ``key``, and whether it was ``verified`` on opening; None for no whole one.
+def signature_status(bundle: Bundle) -> dict[str, Any] | None:
+    """The fingerprint ``key`` in a bundle's signature, and whether it was ``verified`` on opening; None without one.
 
-    Without the package cryptography too.
+    It does not need the package cryptography.
     """
-    content = bundle.signature()
     try:
-        return None if content is None else {"key": Signature.from_bytes(content).key, "verified": bool(bundle.signer)}
+        key = Signature.from_bytes(bundle.signature() or b"").key
     except ValueError:
         return None
+    return {"key": key, "verified": bool(bundle.signer)}

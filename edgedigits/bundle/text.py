@@ -1,4 +1,4 @@
-"""A bundle's contents as text for the terminal."""
+"""A bundle's contents as text."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 
 
 def inspect_text(bundle: Bundle) -> str:
-    """A bundle's contract, sizes and provenance, and whose signature it carries."""
-    from edgedigits.bundle.signing import state
+    """The text of `edgedigits inspect`: tensors, sizes, provenance, and whose signature it has."""
+    from edgedigits.bundle.signing import signature_status
 
-    manifest, signature = bundle.manifest, state(bundle)
+    manifest, signature = bundle.manifest, signature_status(bundle)
     head = ("artifact", "bytes", "opened by", "sha256")
     rows = [(a.file, f"{a.bytes:,}", ", ".join(a.runtimes), a.sha256[:16]) for a in manifest.artifacts]
     rows += [(name, f"{len(bundle.read(name)):,}", "", digest[:16]) for name, digest in manifest.files.items()]
     lines = [f"{manifest.name} ({bundle.path}): {manifest.images} images, labels {' '.join(manifest.labels)}"]
     if signature is not None:
-        checked = "verified" if signature["verified"] else "not verified: `edgedigits verify` does"
+        checked = "verified" if signature["verified"] else "not verified; use `edgedigits verify`"
         lines.append(f"signed by {signature['key']}, {checked}")
     elif bundle.signature() is not None:
-        lines.append("its manifest.sig is damaged")
+        lines.append("manifest.sig is damaged")
     lines.append("")
     padded = [(name, size.rjust(9), runtimes, digest) for name, size, runtimes, digest in rows]
     lines += [table(head, padded, left=4), ""]

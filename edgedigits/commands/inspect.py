@@ -48,9 +48,9 @@ def inspect(
         raise SystemExit(FAILED)
     opened = Bundle(bundle, signed_by=keys or None)
     if not int8:
-        from edgedigits.bundle.signing import state
+        from edgedigits.bundle.signing import signature_status
 
-        emit(examined.to_json() | {"signature": state(opened)}, inspect_text(opened), json_file)
+        emit(examined.to_json() | {"signature": signature_status(opened)}, inspect_text(opened), json_file)
         return
     from dataclasses import asdict
 

@@ -93,7 +93,7 @@ def inspect_layers(bundle: Bundle, artifact: Artifact, timeout: float, memory_by
 
 def child_layers(request: dict[str, Any]) -> dict[str, Any]:
     """The report of one artifact in one runtime, as JSON types; runs in its own process."""
-    bundle = Bundle.again(request)
+    bundle = Bundle.reopen(request)
     try:
         return asdict(layer_errors(bundle.read(request["artifact"]), bundle.inputs()[0], request["runtime"]))
     except (RuntimeError, ValueError) as cause:  # raised by the interpreters

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from edgedigits.system.schema import ANY_SIGN, Length
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,8 @@ class Flip:
     image: int
     label: int
     int8_label: int
-    lead_quanta: float
-    int8_lead_quanta: int
+    lead_quanta: Annotated[float, ANY_SIGN]
+    int8_lead_quanta: Annotated[int, ANY_SIGN]
     kind: str
 
 
@@ -60,7 +62,7 @@ class ParityRow:
     ties: int | None = None
     max_abs_diff: float | None = None
     mean_abs_diff: float | None = None
-    min_lead_quanta: int | None = None
+    min_lead_quanta: Annotated[int | None, ANY_SIGN] = None
     errors: int | None = None
     ledger: tuple[Flip, ...] = ()
     flip_rate_upper_95: float | None = None
@@ -87,7 +89,7 @@ class ParityReport:
     bundle: str
     images: int
     unseen: bool = False
-    rows: tuple[ParityRow, ...] = field(default_factory=tuple)
+    rows: Annotated[tuple[ParityRow, ...], Length(1_000)] = field(default_factory=tuple)
 
     @property
     def passed(self) -> bool:

@@ -12,7 +12,7 @@ from edgedigits.classifier import open_artifact
 
 def compute_logits(request: dict[str, Any]) -> dict[str, Any]:
     """Compute the logits of every input and save them to ``request["out"]`` as (images, classes) float32."""
-    bundle = Bundle.again(request)
+    bundle = Bundle.reopen(request)
     x = np.load(request["inputs"], mmap_mode="r", allow_pickle=False)
     artifact, batch = bundle.artifact(request["artifact"]), request["batch"]
     with open_artifact(bundle, artifact, request["runtime"], threads=1, kernels=request["kernels"]) as session:

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import numpy as np
+
+from edgedigits.system.limits import RefusedError, short
+from edgedigits.system.schema import Range, Text
 
 if TYPE_CHECKING:
     import numpy.typing as npt  # takes a millisecond to import
 
 FloatArray: TypeAlias = "npt.NDArray[np.float32]"
 AnyArray: TypeAlias = "npt.NDArray[Any]"
+MOST_ELEMENTS = 2**24  # of a tensor: 64 MB in float32
+
+
+def check_shape(sides: list[Any]) -> None:
+    """RefusedError for a shape from JSON that is none, or of a tensor that would not fit into memory."""
+    whole = len(sides) <= 8 and all(type(n) is int and 1 <= n <= MOST_ELEMENTS for n in sides)
+    if not whole or math.prod(sides) > MOST_ELEMENTS:
+        shown = ", ".join(short(n) for n in sides[:8])
+        raise RefusedError(f"is [{shown}], expected at most 8 sides and {MOST_ELEMENTS:,} elements")
 
 
 @dataclass(frozen=True)
@@ -27,11 +39,11 @@ class TensorSpec:
         scale, zero_point: of an int8 tensor, ``real = scale * (q - zero_point)``; None for float32.
     """
 
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    scale: float | None = None
-    zero_point: int | None = None
+    name: Text
+    shape: Annotated[tuple[int, ...], check_shape]
+    dtype: Text
+    scale: Annotated[float | None, Range(1e-30, 1e30)] = None
+    zero_point: Annotated[int | None, Range(-128, 127)] = None
 
     def __post_init__(self) -> None:
         if self.dtype not in ("float32", "int8"):
@@ -94,22 +106,6 @@ class TensorSpec:
     def dequantization_table(self) -> FloatArray:
         """The real value of every int8, (256,) float32; ``table[q]`` is that of q, also for q < 0."""
         return self.dequantize(np.arange(256, dtype=np.uint8).view(np.int8))
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields in plain types."""
-        return {**asdict(self), "shape": list(self.shape)}
-
-    @classmethod
-    def from_json(cls, facts: dict[str, Any]) -> TensorSpec:
-        """The inverse of :meth:`to_json`; KeyError, TypeError or ValueError if a field is missing or wrong."""
-        scale, zero_point = facts["scale"], facts["zero_point"]
-        return cls(
-            name=str(facts["name"]),
-            shape=tuple(int(n) for n in facts["shape"]),
-            dtype=str(facts["dtype"]),
-            scale=None if scale is None else float(scale),
-            zero_point=None if zero_point is None else int(zero_point),
-        )
 
     def matches(self, other: TensorSpec) -> bool:
         """Whether shape, dtype and (in float32) quantization are equal; names are not compared, as runtimes differ."""

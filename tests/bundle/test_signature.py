@@ -17,8 +17,16 @@ from typing import Any
 import pytest
 
 from edgedigits.bundle.bundle import GOLDEN, MANIFEST, SIGNATURE, Bundle
-from edgedigits.bundle.signature import CONTEXT, Signature, load_private, load_public, make_keys, require, trusted_keys
-from edgedigits.bundle.signing import sign_bundle, state
+from edgedigits.bundle.signature import (
+    CONTEXT,
+    Signature,
+    load_private,
+    load_public,
+    make_keys,
+    trusted_keys,
+    verify_signature,
+)
+from edgedigits.bundle.signing import sign_bundle, signature_status
 from edgedigits.classifier import Classifier
 from edgedigits.errors import BundleError, EdgeDigitsError, InputError, SignatureError
 from edgedigits.system.files import sha256
@@ -90,11 +98,11 @@ class TestHolds:
         opened = Bundle(signed, signed_by=public(keys))
         opened.verify()
         assert opened.manifest == Bundle().manifest
-        found = state(opened)
+        found = signature_status(opened)
         assert found is not None
         assert found == {"key": opened.signer, "verified": True}
-        assert state(Bundle(signed)) == {"key": opened.signer, "verified": False}
-        assert state(Bundle()) is None
+        assert signature_status(Bundle(signed)) == {"key": opened.signer, "verified": False}
+        assert signature_status(Bundle()) is None
 
     def test_any_one_of_several_keys(self, signed: Path, keys: Path) -> None:
         assert Bundle(signed, signed_by=[*public(keys, OTHER), *public(keys)]).signer
@@ -211,7 +219,7 @@ class TestRefused:
     def test_a_damaged_signature(self, signed: Path, keys: Path, change: Callable[[bytes], bytes]) -> None:
         rewrite(signed, SIGNATURE, change)
         assert refused(signed, public(keys)).startswith("manifest.sig is damaged (")
-        assert state(Bundle(signed)) is None
+        assert signature_status(Bundle(signed)) is None
 
     def test_no_key_at_all_is_no_permission(self, signed: Path) -> None:
         with pytest.raises(InputError, match="no public key is trusted"):
@@ -240,7 +248,7 @@ class TestRefused:
         assert Bundle("robust").signature() is None
 
     def test_output_that_is_there(self, keys: Path, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match="is there already; choose another name"):
+        with pytest.raises(InputError, match="exists; choose another name"):
             sign_bundle(Bundle(), load_private(keys / f"{MINE}.key", no_password), tmp_path)
 
     def test_a_signature_is_shared_by_no_other_bundle(
@@ -249,8 +257,8 @@ class TestRefused:
         """In a kit's installation ``notebook`` may be signed; what ``robust`` shares with it is the data alone."""
         shutil.copytree(originals["directory"], tmp_path / "notebook")
         shutil.copytree(Bundle("robust").path, tmp_path / "robust")
-        monkeypatch.setattr("edgedigits.bundle.bundle.MODELS", tmp_path)
-        monkeypatch.setattr("edgedigits.bundle.bundle.DEFAULT_BUNDLE", tmp_path / "notebook")
+        monkeypatch.setattr("edgedigits.bundle.storage.MODELS", tmp_path)
+        monkeypatch.setattr("edgedigits.bundle.storage.DEFAULT_BUNDLE", tmp_path / "notebook")
         robust = Bundle(tmp_path / "robust")
         robust.verify()
         assert Bundle(tmp_path / "notebook").signature() is not None
@@ -268,13 +276,13 @@ class TestKeys:
         assert private.stat().st_mode & 0o777 == 0o600
         assert public_key.stat().st_mode & 0o777 == 0o644
         private.chmod(0o640)
-        with pytest.raises(InputError, match=r"others than you may read this private key; chmod 600"):
+        with pytest.raises(InputError, match=r"other users may read this private key; chmod 600"):
             load_private(private, no_password)
 
     @pytest.mark.parametrize("there", ["new.key", "new.pub"])
     def test_nothing_is_overwritten_and_nothing_is_left(self, tmp_path: Path, there: str) -> None:
         (tmp_path / there).write_text("mine")
-        with pytest.raises(EdgeDigitsError, match=f"{there}: it is there already, and a key is never overwritten"):
+        with pytest.raises(EdgeDigitsError, match=f"{there}: it exists, and a key is never overwritten"):
             make_keys(tmp_path / "new")
         assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {there: "mine"}
 
@@ -282,7 +290,7 @@ class TestKeys:
         private, _, fingerprint = make_keys(tmp_path / "new", "open sesame")
         assert b"ENCRYPTED" in private.read_bytes()
         assert load_private(private, lambda: "open sesame")
-        with pytest.raises(InputError, match="or its password is another"):
+        with pytest.raises(InputError, match="or the password is wrong"):
             load_private(private, lambda: "wrong")
         assert len(fingerprint) == 64
 
@@ -306,7 +314,7 @@ class TestKeys:
             load: Callable[..., Any] = load_private if name.endswith(".key") else load_public
             with pytest.raises(InputError, match=r"not an ed25519 .*edgedigits keygen NAME"):
                 load(tmp_path / name, *([no_password] if name.endswith(".key") else []))
-        with pytest.raises(InputError, match="a private key, which stays with who signs"):
+        with pytest.raises(InputError, match="a private key, which must stay secret"):
             load_public(keys / f"{MINE}.key")
         with pytest.raises(InputError, match="a public key; sign with the private one"):
             load_private(keys / f"{MINE}.pub", no_password)
@@ -364,7 +372,7 @@ class TestCommands:
         facts = json.loads(verified.stdout)
         assert (facts["holds"], facts["signed_by"], len(facts["files"])) == (True, fingerprint, 5)
         shown = edgedigits("inspect", "b.zip").stdout.splitlines()[1]
-        assert shown == f"signed by {fingerprint}, not verified: `edgedigits verify` does"
+        assert shown == f"signed by {fingerprint}, not verified; use `edgedigits verify`"
         assert f"signed by {fingerprint}, verified" in edgedigits("inspect", "b.zip", "--key", "ours.pub").stdout
         trusting = {**os.environ, "EDGEDIGITS_KEYS": "."}
         answered = edgedigits("predict", "--bundle", "b.zip", "--index", "3", "--require-signed", env=trusting)
@@ -427,7 +435,7 @@ class TestCommands:
         done = edgedigits(*(part.format(keys=keys) for part in command), env=hidden("cryptography"))
         assert (done.returncode, done.stdout) == (2, "")
         (line,) = done.stderr.splitlines()
-        assert line.endswith("pip install 'edgedigits[sign]'")
+        assert line.endswith("pip install cryptography")
 
     def test_a_signature_is_shown_without_the_extra(
         self, edgedigits: Run, originals: dict[str, Path], hidden: Callable[..., dict[str, str]]
@@ -447,10 +455,10 @@ def test_require_needs_the_whole_signature(keys: Path) -> None:
     """A signature of nothing else than these bytes."""
     key = load_private(keys / f"{MINE}.key", no_password)
     made = Signature(require_key(keys), key.sign(CONTEXT + b"facts"))
-    assert require(b"facts", made.to_bytes(), public(keys), Path("b")) == made.key
+    assert verify_signature(b"facts", made.to_bytes(), public(keys), Path("b")) == made.key
     for other in (b"", b"fact", b"factss", CONTEXT + b"facts"):
         with pytest.raises(SignatureError, match="was changed since"):
-            require(other, made.to_bytes(), public(keys), Path("b"))
+            verify_signature(other, made.to_bytes(), public(keys), Path("b"))
 
 
 def require_key(keys: Path) -> str:

@@ -6,7 +6,7 @@ import functools
 import io
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, features
 from edgedigits.benchmark import machine
 from edgedigits.benchmark.result import BenchmarkReport, LatencyRow, StartRow, SustainedPoint
 from edgedigits.bundle.bundle import GOLDEN, INPUTS, MANIFEST, Bundle, Manifest
-from edgedigits.bundle.rows import describe
+from edgedigits.bundle.input_rows import InputRows
 from edgedigits.parity.result import Flip, ParityReport, ParityRow
 from edgedigits.runtimes.tensors import AnyArray
 from edgedigits.system.files import sha256
@@ -55,7 +55,7 @@ def bundle_files() -> dict[str, bytes]:
         "images": IMAGES,
         "files": {name: sha256(files[name]) for name in (INPUTS, GOLDEN)},
         "data": data,
-        "rows": describe(files[INPUTS], found["X"], 5),
+        "rows": asdict(InputRows.of(files[INPUTS], found["X"], 5)),
     }
     whole = shipped.manifest.to_dict()
     facts["artifacts"] = [a for a in whole["artifacts"] if a["file"] in chosen]

@@ -5,15 +5,12 @@ One table for `make test`, where hypothesis makes the tapes, and for `make fuzz`
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import io
 import json
 import tempfile
-import warnings
-import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -37,7 +34,7 @@ from edgedigits.report.loading import load_benchmark, load_parity
 from edgedigits.report.page import page
 from edgedigits.runtimes.oracle.arithmetic import NumpyAdapter
 from edgedigits.runtimes.oracle.reader import read_graph
-from edgedigits.system.limits import MOST_ARRAY_BYTES, MOST_CHARACTERS, RefusedError
+from edgedigits.system.limits import MOST_CHARACTERS, RefusedError
 
 
 class AcceptedError(AssertionError):
@@ -151,10 +148,6 @@ def read_bundle(content: bytes) -> None:
         if not zlib.crc32(content) % 4:
             examined(path)
         raise
-    with zipfile.ZipFile(path) as archive:  # a reader that is not ours sees the same
-        must(len(set(archive.namelist())) == len(archive.namelist()), "a name twice")
-        for name in (MANIFEST, *bundle.manifest.hashes):
-            must(archive.read(name) == bundle.content(name, 10**8), f"zipfile reads {name} otherwise")
 
 
 def examined(path: Path) -> None:
@@ -168,26 +161,12 @@ def examined(path: Path) -> None:
     must(all(line.isprintable() for line in examination.text().splitlines()), "unprintable problems")
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Without NumPy's warning of what Python 2 wrote."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 WANTED: dict[str, Any] = {"X": (["float32"], (None, 400)), "y": (WHOLE, (None,))}
 
 
 def read_npz(content: bytes) -> None:
     x, y = from_npz(content, **WANTED)
     must(x.ndim == 2 and x.shape[1] == 400 and x.dtype == np.float32 and y.ndim == 1, "another shape or dtype")
-    must(x.nbytes + y.nbytes <= 2 * MOST_ARRAY_BYTES, "too large")
-    with quiet(), np.load(io.BytesIO(content), allow_pickle=False) as theirs:
-        must(
-            x.tobytes() == theirs["X"].astype("<f4").tobytes() and np.array_equal(y, theirs["y"]),
-            "NumPy reads it otherwise",
-        )
 
 
 def read_digits(content: bytes) -> None:
@@ -198,9 +177,7 @@ def read_digits(content: bytes) -> None:
 
 def read_one_npy(content: bytes) -> None:
     array = read_npy(written(content, "one.npy"))
-    with quiet():
-        theirs = np.load(io.BytesIO(content), allow_pickle=False)
-    must(array.dtype == theirs.dtype and array.tobytes() == theirs.tobytes(), "NumPy reads it otherwise")
+    must(array.nbytes <= len(content) and not array.dtype.hasobject, "more than the file holds, or objects")
 
 
 def read_xy(content: bytes) -> None:

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from edgedigits.benchmark import machine
 from edgedigits.benchmark.compare import compare
+from edgedigits.benchmark.result import MACHINE
 from edgedigits.benchmark.text import comparison_text
 from edgedigits.bundle.bundle import Bundle
 from edgedigits.errors import InputError
 from edgedigits.parity.check import check_parity
-from edgedigits.report.loading import PARTS, load_benchmark, load_parity
+from edgedigits.report.loading import load_benchmark, load_parity
 from edgedigits.report.page import page
 from edgedigits.system.limits import MOST_JSON_BYTES, printable
 from edgedigits.system.text import to_json
@@ -99,7 +100,7 @@ def test_a_failed_parity_fails_when_read(tmp_path: Path) -> None:
 
 
 def test_all_that_describes_a_machine_is_read() -> None:
-    assert list(PARTS["machine"]) == list(machine.describe())
+    assert list(MACHINE.types) == list(machine.describe())
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
@@ -114,16 +115,16 @@ def test_what_a_windows_shell_redirects_is_read(tmp_path: Path, bench_file: Path
         (b"", "it is not JSON"),
         (b"\xff\xfe\x00", "it is not JSON"),
         (b"\x80abc", "it is not JSON"),
-        (b'{"schema": NaN}', "NaN is no number"),
+        (b'{"schema": NaN}', "NaN is not a number"),
         (b'{"schema": 1} trailing', "it is not JSON"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"a":' * 100_000, "nested too deeply"),
         (b" " * (MOST_JSON_BYTES + 1), "more than 16,000,000 bytes"),
-        (b'{"schema": ' + b"9" * 6000 + b"}", "it is not JSON"),
+        (b'{"schema": ' + b"9" * 6000 + b"}", "a number of 6,000 digits"),
         (b'{"schema": ' + b"9" * 60 + b"}", "schema about 1e"),
         (b"[]", "it holds a list, not an object"),
         (b'"text"', "it holds a string, not an object"),
-        (b"{}", "it has no schema, this edgedigits reads schema 1"),
+        (b"{}", "it has no schema, expected schema 1"),
         (b'{"schema": 2}', "it has schema 2"),
         (b'{"schema": true}', "it has schema True"),
         (b'{"schema": "\\u001b[31m\\ud800"}', "it has schema"),
@@ -134,7 +135,7 @@ def test_what_a_windows_shell_redirects_is_read(tmp_path: Path, bench_file: Path
 def test_what_is_no_benchmark_is_refused(refusal: Callable[..., str], content: bytes, said: str) -> None:
     message = refusal(content)
     assert said in message
-    assert message.endswith("expected what `edgedigits benchmark --json FILE` writes")
+    assert message.endswith("expected the output of `edgedigits benchmark --json FILE`")
 
 
 @pytest.mark.parametrize("name", ["none.json", "folder", "no/such/folder.json"])
@@ -151,16 +152,16 @@ def test_what_cannot_be_opened(tmp_path: Path, name: str) -> None:
         (("rows", 0, "p50_ns"), "9", "rows[0].p50_ns is a string, not a whole number"),
         (("rows", 0, "p50_ns"), True, "rows[0].p50_ns is true or false, not a whole number"),
         (("rows", 0, "p50_ns"), 1.5, "rows[0].p50_ns is a number, not a whole number"),
-        (("rows", 0, "p50_ns"), -1, "rows[0].p50_ns is -1, out of range"),
+        (("rows", 0, "p50_ns"), -1, "rows[0].p50_ns is -1, expected "),
         (("rows", 0, "p50_ns"), 2**53 + 1, "rows[0].p50_ns is about 1e"),
         (("rows", 0, "window_p50_ns"), [0], "a window of 0 ns"),
         (("rows", 0, "window_p50_ns"), [], "has no samples or a window"),
-        (("rows", 0, "window_p50_ns"), [1] * 1001, "has 1,001 items, more than 1,000"),
+        (("rows", 0, "window_p50_ns"), [1] * 1001, "has 1,001 items, expected 0 to 1,000"),
         (("rows", 0, "histogram", 0), [1], "rows[0].histogram[0] has 1 items, not 2"),
         (("rows", 0, "histogram", 0), [0, 1], "an empty bin, or one at 0 ns"),
-        (("rows", 0, "batch_ns"), {"ten": 1}, "a batch size or thread count that is no number"),
-        (("rows", 0, "batch_ns"), {"0": 1}, "a batch size or thread count that is no number"),
-        (("rows", 0, "threads_p50_ns"), {"²": 1}, "a batch size or thread count that is no number"),
+        (("rows", 0, "batch_ns"), {"ten": 1}, "a batch size or thread count that is not a number"),
+        (("rows", 0, "batch_ns"), {"0": 1}, "a batch size or thread count that is not a number"),
+        (("rows", 0, "threads_p50_ns"), {"²": 1}, "a batch size or thread count that is not a number"),
         (("rows", 0, "artifact"), None, "rows[0].artifact is null, not a string"),
         (("machine", "cores"), "2", "machine.cores is a string, not a whole number"),
         (("machine", "packages"), {"numpy": 1}, "machine.packages.numpy is a number, not a string"),
@@ -177,17 +178,19 @@ def test_a_wrong_value_is_named(
 
 def test_a_number_too_large_for_a_float(refusal: Callable[..., str], bench_file: Path) -> None:
     text = bench_file.read_text(encoding="utf-8").replace('"min_seconds": 0.1', '"min_seconds": 1e999')
-    assert "method.min_seconds is inf, out of range" in refusal(text)
+    assert "method.min_seconds is inf, expected " in refusal(text)
 
 
 def test_a_row_twice(refusal: Callable[..., str], bench: Any) -> None:
     bench["rows"].append(bench["rows"][0])
-    assert "is a second one of float32.tflite in litert" in refusal(bench)
+    assert "repeats float32.tflite in litert" in refusal(bench)
 
 
 def test_one_kind_given_for_the_other(refusal: Callable[..., str], bench_file: Path, parity_file: Path) -> None:
     assert "it has no schema" in refusal(parity_file.read_bytes())
-    assert "images is missing; expected what `edgedigits parity" in refusal(bench_file.read_bytes(), load_parity)
+    assert "images is missing; expected the output of `edgedigits parity" in refusal(
+        bench_file.read_bytes(), load_parity
+    )
 
 
 def test_text_can_steer_no_terminal() -> None:
@@ -237,6 +240,6 @@ def test_the_user_sees_one_line(edgedigits: Run, tmp_path: Path, command: tuple[
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.splitlines() == [
-        "edgedigits: bad.json: machine is missing; expected what `edgedigits benchmark --json FILE` writes"
+        "edgedigits: bad.json: machine is missing; expected the output of `edgedigits benchmark --json FILE`"
     ]
     assert not (tmp_path / "here" / "report.html").exists()

@@ -36,7 +36,7 @@ def test_a_file_within_its_limits(file: Path) -> None:
 
 
 def test_a_file_beyond_its_limits(file: Path) -> None:
-    with pytest.raises(RefusedError, match="it has 5 bytes, more than the 4 that are read"):
+    with pytest.raises(RefusedError, match="it has 5 bytes, more than the limit of 4"):
         read_file(file, 4)
     with pytest.raises(RefusedError, match="it has 5 bytes, not 6"):
         read_file(file, 10, exactly=6)
@@ -97,10 +97,10 @@ def nested(depth: int) -> str:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"a": 1, "a": 2}', "a stands twice in one object"),
-        ('{"b": {"\\u001b[2J": 1, "\\u001b[2J": 1}}', "\ufffd[2J stands twice in one object"),
-        ("[NaN]", "NaN is no number in JSON"),
-        ("[-Infinity]", "-Infinity is no number in JSON"),
+        ('{"a": 1, "a": 2}', "a appears twice in one object"),
+        ('{"b": {"\\u001b[2J": 1, "\\u001b[2J": 1}}', "\ufffd[2J appears twice in one object"),
+        ("[NaN]", "NaN is not a number in JSON"),
+        ("[-Infinity]", "-Infinity is not a number in JSON"),
         ("9" * 400, "a number of 400 digits"),
         ("-" + "9" * 100_000, "a number of 100,001 digits"),
         (nested(MOST_DEPTH + 1), "nested too deeply"),

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgedigits import __version__
-from edgedigits.bundle import rows
 from edgedigits.bundle.bundle import GOLDEN, INPUTS, MANIFEST, Artifact, Bundle, Manifest
 from edgedigits.bundle.dataset import Labels
+from edgedigits.bundle.input_rows import InputRows
 from edgedigits.errors import EdgeDigitsError, ExportError, ModelError
 from edgedigits.parity.check import check_parity
 from edgedigits.parity.metrics import mismatched
@@ -140,7 +140,7 @@ def export_bundle(
         versions={"edgedigits": __version__, **{tool: version(tool) for tool in TOOLS}},
         data=data,
         calibration={} if divisor is None else calibration.facts(divisor, judged),
-        rows=rows.describe(arrays[INPUTS], x),
+        rows=InputRows.of(arrays[INPUTS], x),
     )
     with tempfile.TemporaryDirectory() as folder:
         for file, content in {**artifacts, **arrays, MANIFEST: manifest.to_json().encode()}.items():
