@@ -35,6 +35,7 @@ def test_there_are_enough() -> None:
     assert sum(target.examples for target in TARGETS.values()) >= 20_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_bad_inputs(name: str, counted: Callable[[str], None]) -> None:
     target, seen = TARGETS[name], Counter[str]()
