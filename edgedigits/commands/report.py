@@ -7,24 +7,29 @@ from pathlib import Path
 import click
 
 from edgedigits.commands.options import output_option
+from edgedigits.errors import RuntimeUnavailableError
 
 
-@click.command(short_help="Write a benchmark as a page, with its verdict.")
+@click.command(short_help="Write an HTML page with a recommendation.")
 @click.argument("bench", type=click.Path(path_type=Path))
 @click.argument("parity_file", metavar="[PARITY]", required=False, type=click.Path(path_type=Path))
-@output_option("report.html", "The page: one file that needs neither network nor scripts.")
+@output_option("report.html", "The HTML file to write.")
 def report(bench: Path, parity_file: Path | None, output: Path) -> None:
-    """Say which artifact and runtime to ship on this machine, and show why, in one self-contained HTML page.
+    """Recommend an artifact and a runtime for the measured machine, and write the figures as one HTML page.
 
-    BENCH is a file of `edgedigits benchmark --json`, PARITY one of `edgedigits parity --json`; without it nothing is
-    known of the answers, and the page says so.
+    BENCH is a file from `edgedigits benchmark --json`, PARITY one from `edgedigits parity --json`. Without PARITY the
+    page says that the predictions were not checked. The page needs no network and no scripts.
     """
     from edgedigits.report.loading import load_benchmark, load_parity
-    from edgedigits.report.page import page
     from edgedigits.report.recommendation import recommend
     from edgedigits.system.files import write_text
 
-    measured = load_benchmark(bench)
-    proved = None if parity_file is None else load_parity(parity_file)
-    write_text(output, page(measured, proved))
-    click.echo(f"{output}: {recommend(measured, proved).headline}")
+    try:
+        from edgedigits.report.page import render_page
+    except ModuleNotFoundError as cause:
+        install = "`pip install Jinja2`, or on Debian `sudo apt install python3-jinja2`"
+        raise RuntimeUnavailableError(f"the report needs Jinja2 ({cause}); {install}") from cause
+    benchmark = load_benchmark(bench)
+    parity = None if parity_file is None else load_parity(parity_file)
+    write_text(output, render_page(benchmark, parity))
+    click.echo(f"{output}: {recommend(benchmark, parity).headline}")

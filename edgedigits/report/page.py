@@ -1,140 +1,130 @@
-"""A benchmark, and parity if given, as one HTML page: no network, no script, light and dark, phone and desktop."""
+"""Render a benchmark report, and a parity report if there is one, as one HTML page from ``report.html.j2``."""
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path, PurePath
 from typing import Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+
 from edgedigits.benchmark.result import BenchmarkReport, LatencyRow
-from edgedigits.parity.result import ParityReport
-from edgedigits.report import charts, sections
-from edgedigits.report.markup import Markup, facts, joined, tag
-from edgedigits.report.recommendation import Verdict, duration, median_ns, name, recommend, sentence
+from edgedigits.parity.result import ParityReport, ParityRow
+from edgedigits.report import charts
+from edgedigits.report.recommendation import failures, median_ns, recommend, sentence
+from edgedigits.report.units import count, duration, rate, significant
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-STYLE = Path(__file__).with_name("report.css")
+MAX_LISTED = 50
 
 
-def page(bench: BenchmarkReport, parity: ParityReport | None = None) -> str:
-    """The whole document; every string of the reports is escaped."""
-    verdict = recommend(bench, parity)
+def render_page(bench: BenchmarkReport, parity: ParityReport | None = None) -> str:
+    """The whole document. The template escapes every string of the reports."""
+    recommendation = recommend(bench, parity)
+    best = recommendation.row
     rows = sorted((row for row in bench.rows if row.status == "ok"), key=median_ns)
-    head = joined(
-        [
-            Markup('<meta charset="utf-8">'),
-            Markup(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
-            Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-            Markup('<meta name="color-scheme" content="light dark">'),
-            tag("title", f"edgedigits report: {_bundle(bench)}"),
-            tag("style", Markup(STYLE.read_text(encoding="utf-8"))),
-        ]
+    starts = sorted((s for s in bench.starts if s.status == "ok"), key=lambda s: sum(charts.start_parts(s)))
+    page: str = _template().render(
+        bench=bench,
+        name=PurePath(bench.bundle).name or bench.bundle,
+        recommendation=recommendation,
+        best=best,
+        best_start=next((start for start in starts if best and start.runtime == best.runtime), None),
+        failures=failures(bench),
+        parity=parity,
+        parity_groups=_parity_groups(parity) if parity else [],
+        ledgers=_ledgers(parity) if parity else [],
+        rows=rows,
+        timer_ns=min((row.timer_ns for row in rows if row.timer_ns is not None), default=None),
+        batch_sizes=sorted({size for row in rows for size in row.batch_ns}, key=int),
+        thread_counts=sorted({threads for row in rows for threads in row.threads_p50_ns}, key=int),
+        starts=starts,
+        memory=sorted((row.peak_rss_bytes, row.runtime, row.artifact) for row in starts if row.peak_rss_bytes),
+        sizes=sorted({(row.bytes, row.artifact, "") for row in bench.rows}),
+        machine=_machine(bench),
     )
-    body = tag(
-        "main",
-        _verdict(bench, verdict),
-        _warnings(bench),
-        sections.parity(parity),
-        sections.latency(bench, rows, verdict.row),
-        sections.batches([row for row in rows if row.batch_ns], verdict.row),
-        sections.threads([row for row in rows if len(row.threads_p50_ns) > 1], verdict.row),
-        sections.starts(bench),
-        _sizes(bench),
-        sections.sustained(bench),
-        _machine(bench),
-    )
-    return f'<!doctype html>\n<html lang="en">\n<head>{head}</head>\n<body>{body}</body>\n</html>\n'
+    return page
 
 
-def _bundle(bench: BenchmarkReport) -> str:
-    return PurePath(bench.bundle).name or bench.bundle
+@cache
+def _template() -> Template:
+    loader = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.globals.update(charts=charts, max_listed=MAX_LISTED)
+    for function in (count, duration, median_ns, number, rates, sentence, significant, thread_medians):
+        environment.filters[function.__name__] = function
+    return environment.get_template("report.html.j2")
 
 
-def _verdict(bench: BenchmarkReport, verdict: Verdict) -> Markup:
-    m = bench.machine
-    place = [m["model"] or m["cpu"] or "unknown processor", sections.plural(m["cores"], "core"), m["os"]]
-    where = " · ".join(part for part in (_bundle(bench), *place) if part)
-    reasons = [tag("li", reason) for reason in verdict.reasons]
-    return tag(
-        "header",
-        tag("p", where, class_="eyebrow"),
-        tag("h1", verdict.headline, class_=verdict.tone),
-        tag("ul", *reasons, class_="reasons"),
-        _figures(bench, verdict.row) if verdict.row else sections.EMPTY,
-    )
+def number(value: float | None, spec: str = ",", unit: float = 1) -> str:
+    """The value in ``unit``, formatted; a dash for None."""
+    return "-" if value is None else format(value if unit == 1 else value / unit, spec)
 
 
-def _figures(bench: BenchmarkReport, row: LatencyRow) -> Markup:
-    """What one would quote of the recommended row."""
-    start = next((s for s in bench.starts if s.runtime == row.runtime and s.status == "ok"), None)
-    pairs = [("median of windows", duration(median_ns(row)))]
-    pairs += [("p99", duration(row.p99_ns))] if row.p99_ns is not None else []
-    pairs += [("file", f"{row.bytes / 1000:.1f} kB")]
-    if start is not None:
-        pairs.append(("cold start", duration(sum(charts.parts_of(start)))))
-        pairs += [("peak memory", sections.megabytes(start.peak_rss_bytes))] if start.peak_rss_bytes else []
-    return tag("dl", *(tag("div", tag("dd", value), tag("dt", key)) for key, value in pairs), class_="figures")
+def rates(row: LatencyRow, batch_sizes: list[str]) -> list[str]:
+    """Images per second by batch size."""
+    ns = row.batch_ns
+    return [rate(int(size) / max(ns[size], 1) * 1e9) if size in ns else "-" for size in batch_sizes]
 
 
-def _warnings(bench: BenchmarkReport) -> Markup:
-    found = [
-        tag("li", sentence(threat.what), " ", tag("span", f"To mend it: {threat.remedy}", class_="mute"))
-        for threat in bench.threats
+def thread_medians(row: LatencyRow, thread_counts: list[str]) -> list[str]:
+    """The median for each number of threads, and the number that is fastest."""
+    ns = row.threads_p50_ns
+    return [*(number(ns.get(threads)) for threads in thread_counts), min(ns, key=lambda n: (ns[n], int(n)))]
+
+
+def _parity_groups(parity: ParityReport) -> list[list[ParityRow]]:
+    """Rows that differ in the kernel set alone, so that each group is one line of the table."""
+    groups: dict[Any, list[ParityRow]] = {}
+    for row in parity.rows:
+        key = (row.artifact, row.runtime, row.status, row.passed, row.mismatched, row.ties, row.errors, row.message)
+        groups.setdefault(key, []).append(row)
+    return list(groups.values())
+
+
+def _ledgers(parity: ParityReport) -> list[dict[str, Any]]:
+    """The images that int8 artifacts flip, or nearly do; one ledger for all rows that agree."""
+    groups: dict[Any, list[str]] = {}
+    for row in parity.rows:
+        if row.ledger:
+            groups.setdefault((row.artifact, row.ledger), []).append(row.runtime)
+    return [
+        {
+            "title": f"Flips of {artifact} in {', '.join(dict.fromkeys(runtimes))}",
+            "flips": sum(flip.label != flip.int8_label for flip in ledger),
+            "images": sorted(ledger, key=lambda flip: (flip.label == flip.int8_label, flip.image)),
+        }
+        for (artifact, ledger), runtimes in groups.items()
     ]
-    found += [
-        tag("li", f"{where}: {row.status}{': ' * bool(row.message)}{row.message}")
-        for row, where in [(r, name(r)) for r in bench.rows] + [(s, f"cold start of {s.runtime}") for s in bench.starts]
-        if row.status != "ok"
-    ]
-    if bench.cut_short:
-        found.insert(0, tag("li", "The run was cut short: only finished windows are shown."))
-    return sections.section("Warnings", tag("ul", *found, class_="warnings")) if found else sections.EMPTY
 
 
-def _sizes(bench: BenchmarkReport) -> Markup:
-    sizes = sorted({(row.bytes, row.artifact) for row in bench.rows})
-    items = [(artifact, "", float(count), f"{count:,} bytes") for count, artifact in sizes]
-    return sections.section("File sizes", charts.bars(items)) if items else sections.EMPTY
+def _machine(bench: BenchmarkReport) -> dict[str, str | None]:
+    """The machine and the method; None for what could not be read."""
+    m, method, throttling = bench.machine, bench.method, bench.throttling
 
+    def known(key: str, spec: str = "", unit: float = 1, suffix: str = "") -> str | None:
+        return None if m[key] is None else number(m[key], spec, unit) + suffix
 
-def _machine(bench: BenchmarkReport) -> Markup:
-    m, method = bench.machine, bench.method
-    pairs = [
-        ("model", m["model"]),
-        ("processor", m["cpu"]),
-        ("features", " ".join(m["cpu_features"] or ()) or None),
-        ("architecture", m["architecture"]),
-        ("cores", None if m["cores"] is None else str(m["cores"])),
-        ("frequency", None if m["frequency_khz"] is None else f"{m['frequency_khz'] / 1000:,.0f} MHz"),
-        ("governor", m["governor"]),
-        ("temperature", _celsius(m["temperature_millicelsius"])),
-        ("load, 1 min", None if m["load_1min"] is None else f"{m['load_1min']:g}"),
-        ("memory", None if m["memory_bytes"] is None else f"{m['memory_bytes'] / 1e9:.1f} GB"),
-        ("system", m["os"]),
-        ("kernel", m["kernel"]),
-        ("container", m["container"]),
-        ("on battery", None if m["on_battery"] is None else "yes" if m["on_battery"] else "no"),
-        ("throttling", _throttling(bench.throttling)),
-        ("Python", m["python"]),
-        *((package, version) for package, version in m["packages"].items() if version is not None),
-    ]
-    pairs += [
-        ("bundle", bench.bundle),
-        ("windows", f"{method['windows']} of {method['min_seconds']:g} s for each row, shuffled, a process each"),
-        ("threads", str(method["threads"])),
-        ("seed", str(method["seed"])),
-    ]
-    unread = [key for key, value in pairs if value is None]
-    left = [sections.said(f"This machine does not tell: {', '.join(unread)}.")] if unread else []
-    shown = facts((key, value) for key, value in pairs if value is not None)
-    return sections.section("Machine and method", shown, *left)
-
-
-def _throttling(seen: dict[str, Any]) -> str | None:
-    if seen["before"]["raw"] is None and seen["after"]["raw"] is None:
-        return None
-    told = [f"{when}: {', '.join(seen[when]['now']) or 'none'}" for when in ("before", "after")]
-    return "; ".join(told)
-
-
-def _celsius(millidegrees: int | None) -> str | None:
-    return None if millidegrees is None else f"{millidegrees / 1000:.1f} °C"
+    throttled = [f"{when}: {', '.join(throttling[when]['now']) or 'none'}" for when in ("before", "after")]
+    return {
+        "model": m["model"],
+        "processor": m["cpu"],
+        "features": " ".join(m["cpu_features"] or ()) or None,
+        "architecture": m["architecture"],
+        "cores": known("cores"),
+        "frequency": known("frequency_khz", ",.0f", 1000, " MHz"),
+        "governor": m["governor"],
+        "temperature": known("temperature_millicelsius", ".1f", 1000, " °C"),
+        "load, 1 min": known("load_1min", "g"),
+        "memory": known("memory_bytes", ".1f", 1e9, " GB"),
+        "system": m["os"],
+        "kernel": m["kernel"],
+        "container": m["container"],
+        "on battery": None if m["on_battery"] is None else "yes" if m["on_battery"] else "no",
+        "throttling": "; ".join(throttled) if any(part["raw"] is not None for part in throttling.values()) else None,
+        "Python": m["python"],
+        **{package: version for package, version in m["packages"].items() if version is not None},
+        "bundle": bench.bundle,
+        "windows": f"{method['windows']} of {method['min_seconds']:g} s per row, shuffled, each in its own process",
+        "threads": str(method["threads"]),
+        "seed": str(method["seed"]),
+    }

@@ -1,210 +1,189 @@
-"""Which artifact and runtime to ship on the machine that was measured, in words."""
+"""Recommend an artifact and a runtime for the measured machine, with reasons."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
 
-from edgedigits.benchmark.result import BenchmarkReport, LatencyRow
+from edgedigits.benchmark.result import BenchmarkReport, LatencyRow, StartRow
 from edgedigits.parity.result import ParityReport, ParityRow
+from edgedigits.report.units import count, duration, significant
 from edgedigits.runtimes.table import CHOSEN_ONLY_BY_NAME
 
-# Why one of those that tie is preferred, in the order in which it counts.
-TIES = (
-    "A tie goes to the one that changes fewer answers.",
-    "A tie goes to float: it needs no calibration, and no scales at its ends.",
-    "A tie goes to the smaller file.",
-    "Nothing else parts them, so the lower median decides.",
+# Why the recommended row is preferred to the rows it ties with, in order of priority.
+PREFERENCES = (
+    "Among ties, the row that changes fewer predictions is preferred.",
+    "Among ties, float is preferred to int8: it needs no calibration.",
+    "Among ties, the smaller file is preferred.",
+    "Among ties that are equal in everything else, the lower median is preferred.",
 )
+_FAILURES = {"crashed": "crashed", "timeout": "timed out", "memory": "exceeded its memory limit"}
 
 
 @dataclass(frozen=True)
-class Proof:
-    """What is known of a row's answers.
+class Recommendation:
+    """What to ship, in one sentence, and the reasons in a sentence each.
 
-    Attributes:
-        state: ``"passed"``, ``"failed"``, or ``"unknown"``: not checked, or not with this version of the runtime.
-        why: in words, for a failure or what is unknown.
-        flips: how many images answer differently than in training, the most of any kernel set; None if unknown.
-    """
-
-    state: str
-    why: str = ""
-    flips: int | None = None
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What to ship: one sentence, and the sentences that give its reasons.
-
-    ``row`` is None where nothing can be recommended; ``tone`` is ``"good"``, ``"doubt"`` or ``"bad"``.
+    ``row`` is None if nothing can be recommended; ``tone`` is ``"good"``, ``"doubt"`` or ``"bad"``.
     """
 
     headline: str
     reasons: tuple[str, ...]
     row: LatencyRow | None = None
-    tone: str = "good"
-
-
-def duration(ns: float) -> str:
-    """Nanoseconds in the unit that reads best, three digits: ``9.74 µs``."""
-    for unit, size in (("ns", 1.0), ("µs", 1e3), ("ms", 1e6)):
-        if ns < 999.5 * size:
-            return f"{significant(ns / size)} {unit}"
-    return f"{significant(ns / 1e9)} s"
-
-
-def significant(value: float) -> str:
-    """Three significant digits, without an exponent."""
-    return f"{value:,.0f}" if value >= 99.95 else f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
+    tone: str = "bad"
 
 
 def median_ns(row: LatencyRow) -> float:
-    """The median of the windows' medians: one disturbed window does not move it far."""
-    windows = sorted(row.window_p50_ns)
-    middle = len(windows) // 2
-    return float(windows[middle]) if len(windows) % 2 else (windows[middle - 1] + windows[middle]) / 2
+    """The median of the windows' medians, which a single disturbed window hardly changes."""
+    return float(median(row.window_p50_ns))
 
 
-def name(row: LatencyRow) -> str:
-    """Artifact and runtime, in words."""
+def row_name(row: LatencyRow) -> str:
+    """Artifact and runtime, for a sentence."""
     return f"{row.artifact} in {row.runtime}"
 
 
-def tied(one: LatencyRow, other: LatencyRow) -> bool:
-    """Whether each one's median lies within the range of the other's windows, so that the run does not part them."""
-
-    def within(a: LatencyRow, b: LatencyRow) -> bool:
-        return min(b.window_p50_ns) <= median_ns(a) <= max(b.window_p50_ns)
-
-    return within(one, other) and within(other, one)
+def sentence(text: str) -> str:
+    """Add a capital and a full stop. A first word with a dot is a file name and keeps its case."""
+    return f"{text}." if "." in text.partition(" ")[0] else f"{text[:1].upper()}{text[1:]}."
 
 
-def proof(row: LatencyRow, parity: ParityReport | None) -> Proof:
-    """What parity says of a row: every kernel set of that artifact in that runtime must have passed."""
-    if parity is None:
-        return Proof("unknown", "its answers were not checked")
-    if parity.unseen:
-        return Proof("unknown", "parity ran on unseen digits, which proves nothing of the trained ones")
-    found = [p for p in parity.rows if (p.artifact, p.runtime) == (row.artifact, row.runtime) and p.status != "missing"]
-    if not found:
-        return Proof("unknown", "parity did not run it")
-    if any(p.sha256 != row.sha256 for p in found if p.sha256 and row.sha256):
-        return Proof("unknown", f"parity was checked on another {row.artifact}")
-    flips = max((p.mismatches or 0 for p in found), default=0)
-    failed = [p for p in found if not p.passed]
-    if failed:
-        return Proof("failed", _failure(failed), flips)
-    versions = {p.version for p in found}
-    if versions != {row.version}:
-        checked = ", ".join(sorted(v or "an unknown version" for v in versions))
-        return Proof("unknown", f"parity was checked with {row.runtime} {checked}, and {row.version} was timed", flips)
-    return Proof("passed", "", flips)
+def failures(bench: BenchmarkReport) -> list[str]:
+    """The rows and cold starts that did not run, with their status and message."""
+    named: list[tuple[str, LatencyRow | StartRow]] = [(row_name(row), row) for row in bench.rows]
+    named += [(f"cold start of {row.runtime}", row) for row in bench.starts]
+    return [": ".join(filter(None, (name, row.status, row.message))) for name, row in named if row.status != "ok"]
 
 
-def _failure(rows: list[ParityRow]) -> str:
-    broken = [p for p in rows if p.status != "ok"]
-    if broken:
-        how = {"crashed": "crashed", "timeout": "ran out of time", "memory": "took too much memory"}
-        return f"it {how.get(broken[0].status, 'failed')} in the parity run"
-    worst = max(rows, key=lambda p: p.mismatches or 0)
-    return f"its parity failed: {worst.mismatches:,} of {worst.images:,} images answer differently"
+def is_tie(a: LatencyRow, b: LatencyRow) -> bool:
+    """Whether each median lies within the range of the other row's windows."""
+    return all(min(y.window_p50_ns) <= median_ns(x) <= max(y.window_p50_ns) for x, y in ((a, b), (b, a)))
 
 
 def is_int8(row: LatencyRow, parity: ParityReport | None) -> bool:
-    """Whether the artifact is quantized: parity tells, else its name."""
+    """Whether the artifact is quantized: from the parity rows if they include it, otherwise from its name."""
     known = [p for p in parity.rows if p.artifact == row.artifact and p.status == "ok"] if parity else []
     return any(p.min_lead_quanta is not None for p in known) if known else "int8" in row.artifact.lower()
 
 
-def recommend(bench: BenchmarkReport, parity: ParityReport | None = None) -> Verdict:
-    """The quickest row whose parity passed; among those that tie with it the one that gives up least.
+def parity_problem(row: LatencyRow, parity: ParityReport | None) -> str:
+    """Why the row has not passed parity, as the end of a sentence; empty if all its kernel sets passed."""
+    if parity is None:
+        return "its parity was not checked"
+    if parity.unseen:
+        return "parity was run on unseen digits, which does not prove it on the bundle's own images"
+    found = _parity_rows(row, parity)
+    if not found:
+        return "the parity run does not include it"
+    if any(p.sha256 != row.sha256 for p in found if p.sha256 and row.sha256):
+        return f"parity was checked with another {row.artifact}"
+    for p in found:
+        if p.status != "ok":
+            return f"it {_FAILURES.get(p.status, 'failed')} in the parity run"
+    worst = max(found, key=lambda p: (p.mismatches or 0) - p.allowed)
+    if not worst.passed:
+        return f"parity failed: {worst.mismatches:,} of {worst.images:,} predictions differ"
+    versions = {p.version for p in found}
+    if versions != {row.version}:
+        checked = ", ".join(sorted(v or "of unknown version" for v in versions))
+        return f"parity was checked with {row.runtime} {checked}, the benchmark ran {row.version}"
+    return ""
 
-    A tie goes to the one that changes fewest answers, then to float (there is nothing to calibrate), then to the
-    smaller file, then to the quicker median. Without a parity report the quickest row is named with that reservation.
+
+def _parity_rows(row: LatencyRow, parity: ParityReport) -> list[ParityRow]:
+    return [p for p in parity.rows if (p.artifact, p.runtime) == (row.artifact, row.runtime) and p.status != "missing"]
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    row: LatencyRow
+    median: float
+    int8: bool
+    flips: int  # the most predictions that any kernel set changes
+    problem: str
+
+    @property
+    def name(self) -> str:
+        return row_name(self.row)
+
+    @property
+    def time(self) -> str:
+        return duration(self.median)
+
+    @property
+    def preference(self) -> tuple[int, bool, int, float]:
+        """Smaller is better, in the order of :data:`PREFERENCES`."""
+        return self.flips, self.int8, self.row.bytes, self.median
+
+
+def _candidate(row: LatencyRow, parity: ParityReport | None) -> _Candidate:
+    found = _parity_rows(row, parity) if parity and not parity.unseen else []
+    flips = max((p.mismatches or 0 for p in found), default=0)
+    return _Candidate(row, median_ns(row), is_int8(row, parity), flips, parity_problem(row, parity))
+
+
+def recommend(bench: BenchmarkReport, parity: ParityReport | None = None) -> Recommendation:
+    """Recommend the fastest row that passed parity.
+
+    Of the rows that tie with it, prefer in this order: fewer changed predictions, float, the smaller file, the lower
+    median. Without a parity report the fastest row is recommended with that reservation.
     """
     if bench.invalid is not None:
-        again = "Mend that and run edgedigits benchmark again."
-        return Verdict(
-            "INVALID: nothing can be recommended from this run.", (sentence(bench.invalid), again), None, "bad"
-        )
-    measured = sorted((r for r in bench.rows if r.status == "ok"), key=median_ns)
-    rows = [r for r in measured if r.runtime not in CHOSEN_ONLY_BY_NAME]
+        reasons = [sentence(bench.invalid), "Fix the cause and run edgedigits benchmark again."]
+        return Recommendation("INVALID: this run does not support a recommendation.", tuple(reasons))
+    rows = [r for r in bench.rows if r.status == "ok" and r.runtime not in CHOSEN_ONLY_BY_NAME]
     if not rows:
-        return Verdict("Nothing was measured that a device could run.", tuple(_failures(bench)), None, "bad")
-    proofs = {id(r): proof(r, parity) for r in rows}
-    useful = parity is not None and not parity.unseen
-    eligible = [r for r in rows if proofs[id(r)].state == "passed"] if useful else rows
-    refused = [r for r in rows if r not in eligible]
+        reasons = [sentence(failure) for failure in failures(bench)[:6]]
+        return Recommendation("No row that a device could run was measured.", tuple(reasons))
+    candidates = sorted((_candidate(row, parity) for row in rows), key=lambda c: c.median)
+    compared = parity is not None and not parity.unseen
+    eligible = [c for c in candidates if not (c.problem and compared)]
     if not eligible:
-        reasons = [f"{name(r)} takes {duration(median_ns(r))}, but {proofs[id(r)].why}." for r in rows[:6]]
-        return Verdict("Ship none of these yet: no row that was timed has passed parity.", tuple(reasons), None, "bad")
-    quickest = eligible[0]
-    ties = [r for r in eligible if r is quickest or tied(r, quickest)]
-
-    def gives_up(row: LatencyRow) -> tuple[int, bool, int, float]:
-        return proofs[id(row)].flips or 0, is_int8(row, parity), row.bytes, median_ns(row)
-
-    ties.sort(key=gives_up)
-    chosen = ties[0]
-    if len(ties) > 1:
-        told = " and ".join(f"{name(r)} ({duration(median_ns(r))})" for r in ties[1:])
-        first = next(i for i, (a, b) in enumerate(zip(gives_up(chosen), gives_up(ties[1]))) if a != b or i == 3)  # noqa: B905
-        reasons = [f"It ties with {told}: each one's median lies within the other's windows. {TIES[first]}"]
+        reasons = [f"{c.name} takes {c.time}, but {c.problem}." for c in candidates[:6]]
+        return Recommendation("Ship none of these yet: no measured row has passed parity.", tuple(reasons))
+    ties = [c for c in eligible if c is eligible[0] or is_tie(c.row, eligible[0].row)]
+    best, *tied = sorted(ties, key=lambda c: c.preference)
+    if tied:
+        names = " and ".join(f"{c.name} ({c.time})" for c in tied)
+        differs = [a != b for a, b in zip(best.preference, tied[0].preference, strict=True)]
+        why = PREFERENCES[differs.index(True) if True in differs else -1]
+        reasons = [f"It ties with {names}: each median lies within the range of the other's windows. {why}"]
     else:
-        proved = " of those whose parity passed" if useful else ""
-        reasons = [f"It is the quickest{proved}, by the median of its windows."]
-    reasons += _float_or_int8(chosen, rows, parity, proofs)
-    slower = [r for r in refused if median_ns(r) < median_ns(chosen)]
-    reasons += [
-        f"{name(r)} was quicker, {duration(median_ns(r))}, but is not recommended: {proofs[id(r)].why}." for r in slower
-    ]
-    reasons += _answers(chosen, proofs[id(chosen)], useful)
-    doubt = not useful or bench.cut_short or chosen.noisy or len(chosen.window_p50_ns) < 2
+        reasons = [f"It has the lowest median{' of the rows that passed parity' if compared else ''}."]
+    refused = [c for c in candidates if c not in eligible and c.median < best.median]
+    other = next((c for c in candidates if c.int8 != best.int8), None)
+    if other is not None and other not in refused:
+        reasons.append(_float_or_int8(best, other, other.problem if compared else ""))
+    reasons += [f"{c.name} is faster ({c.time}) but not recommended: {c.problem}." for c in refused]
+    if not compared:
+        reasons.append(sentence(f"{best.problem}: add a file from edgedigits parity --json before you ship it"))
+    elif best.flips:
+        reasons.append(f"{best.flips:,} predictions differ from the trained model's, within the allowed number.")
+    else:
+        reasons.append("It predicts what the trained model predicts on every image, with every kernel set.")
+    reasons += _reservations(bench, best.row)
+    doubt = not compared or bench.cut_short or best.row.noisy or len(best.row.window_p50_ns) < 2
+    headline = f"Ship {best.name}: {best.time} per image."
+    return Recommendation(headline, tuple(reasons), best.row, "doubt" if doubt else "good")
+
+
+def _float_or_int8(best: _Candidate, other: _Candidate, problem: str) -> str:
+    """Compare the recommended row with the fastest one of the other number type."""
+    winner, loser = ("int8", "float") if best.int8 else ("Float", "int8")
+    ratio = f"{significant(other.median / best.median)} times as long"
+    time = "the same time within the spread" if is_tie(best.row, other.row) else ratio
+    detail = f"{other.name}, {other.time}; {other.row.bytes:,} bytes instead of {best.row.bytes:,}"
+    return f"{winner} is the better choice here: {loser} takes {time} ({detail}{'; ' * bool(problem)}{problem})."
+
+
+def _reservations(bench: BenchmarkReport, best: LatencyRow) -> list[str]:
+    """What makes the measurement of the recommended row uncertain."""
+    windows = len(best.window_p50_ns)
+    reasons = []
     if bench.cut_short:
-        count = len(chosen.window_p50_ns)
-        reasons.append(f"The run was cut short; this rests on {count} finished window{'s' * (count != 1)} of it.")
-    elif len(chosen.window_p50_ns) < 2:
-        reasons.append("With a single window its spread is not known, and no tie can be told; use --windows 5.")
-    if chosen.noisy and chosen.spread is not None:
-        spread = f"{100 * chosen.spread:.0f} %"
-        reasons.append(f"Its windows' medians differ by {spread}, which is noisy: run it again on an idle machine.")
-    headline = f"Ship {name(chosen)}: {duration(median_ns(chosen))} an image."
-    return Verdict(headline, tuple(reasons), chosen, "doubt" if doubt else "good")
-
-
-def _float_or_int8(
-    chosen: LatencyRow, rows: list[LatencyRow], parity: ParityReport | None, proofs: dict[int, Proof]
-) -> list[str]:
-    """Whether quantizing pays here: the quickest row of the other kind, in ratio and bytes."""
-    mine = is_int8(chosen, parity)
-    other = next((r for r in rows if is_int8(r, parity) != mine), None)
-    failed = other is not None and proofs[id(other)].state == "failed"
-    if other is None or (failed and median_ns(other) < median_ns(chosen)):  # told as quicker, and not recommended
-        return []
-    ratio = median_ns(other) / median_ns(chosen)
-    pace = "as long, within their spread," if tied(chosen, other) else f"{significant(ratio)} times as long"
-    winner, loser = ("int8", "float") if mine else ("Float", "int8")
-    sizes = f"{other.bytes:,} bytes against {chosen.bytes:,}"
-    proved = f", and {proofs[id(other)].why}" if failed else ""
-    return [
-        f"{winner} wins here: {loser} takes {pace} at best "
-        f"({duration(median_ns(other))}, {name(other)}; {sizes}){proved}."
-    ]
-
-
-def _answers(chosen: LatencyRow, found: Proof, useful: bool) -> list[str]:
-    if not useful:
-        return [sentence(f"{found.why}: give the report a file of edgedigits parity --json before shipping it")]
-    if found.flips:
-        return [f"{found.flips:,} answers differ from the trained model's, which the parity run allowed."]
-    return ["It answers as the trained model on every image, on all its kernel sets."]
-
-
-def _failures(bench: BenchmarkReport) -> list[str]:
-    return [sentence(f"{name(r)}: {r.status}{': ' * bool(r.message)}{r.message}") for r in bench.rows[:6]]
-
-
-def sentence(text: str) -> str:
-    """With a capital and a full stop, unless a file's or runtime's own name begins it."""
-    first = text.split()[:1]  # none in a blank text, which a file that was not written here may hold
-    return f"{text[:1].upper()}{text[1:]}." if first and "." not in first[0] else f"{text}."
+        reasons.append(f"The run was interrupted; this row has {count(windows, 'finished window')}.")
+    elif windows < 2:
+        reasons.append("A single window shows no spread, so ties cannot be detected; use --windows 5.")
+    if best.noisy and best.spread is not None:
+        reasons.append(f"Its window medians differ by {best.spread:.0%}, which is noisy: repeat on an idle machine.")
+    return reasons

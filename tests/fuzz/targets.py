@@ -31,7 +31,7 @@ from edgedigits.classifier import open_artifact
 from edgedigits.errors import EdgeDigitsError
 from edgedigits.pictures.preprocessing import look
 from edgedigits.report.loading import load_benchmark, load_parity
-from edgedigits.report.page import page
+from edgedigits.report.page import render_page
 from edgedigits.runtimes.oracle.arithmetic import NumpyAdapter
 from edgedigits.runtimes.oracle.reader import read_graph
 from edgedigits.system.limits import MOST_CHARACTERS, RefusedError
@@ -233,7 +233,7 @@ def usual() -> frozenset[tuple[str, str]]:
     """What the page of the samples, with and without parity, consists of: all that markup may come from is our code."""
     bench = load_benchmark(written(json.dumps(samples.benchmark()).encode(), "whole.json"))
     proved = load_parity(written(json.dumps(samples.parity()).encode(), "whole-parity.json"))
-    found = Page(page(bench)).found | Page(page(bench, proved)).found
+    found = Page(render_page(bench)).found | Page(render_page(bench, proved)).found
     return frozenset(found | {("svg", "x"), ("path", ""), ("path", "d"), ("path", "class")})  # a bar that is cut
 
 
@@ -246,7 +246,7 @@ def harmless(text: str) -> None:
 def read_benchmark(content: bytes) -> None:
     usual()
     report = load_benchmark(written(content, "bench.json"))
-    harmless(page(report))
+    harmless(render_page(report))
     other = load_benchmark(folder() / "whole.json")
     told = comparison_text(compare(other, report, across_machines=True))
     must(all(line.isprintable() for line in told.splitlines()), "a comparison that steers the terminal")
@@ -255,7 +255,7 @@ def read_benchmark(content: bytes) -> None:
 def read_parity(content: bytes) -> None:
     usual()
     report = load_parity(written(content, "parity.json"))
-    harmless(page(load_benchmark(folder() / "whole.json"), report))
+    harmless(render_page(load_benchmark(folder() / "whole.json"), report))
 
 
 def build_manifest(tape: Tape) -> bytes:

@@ -67,7 +67,9 @@ def test_our_wheel_is_a_wheel_without_the_workstation(kit: Kit) -> None:
     assert inside[f"{info}/entry_points.txt"] == b"[console_scripts]\nedgedigits = edgedigits.cli:main\n"
     assert b"\nVersion: 0.1.0\n" in inside[f"{info}/METADATA"]
     assert f"{info}/licenses/LICENSE" in inside
-    assert {"edgedigits/models/README.md", "edgedigits/report/report.css", "edgedigits/kit/install.sh"} <= set(inside)
+    assert {"edgedigits/models/README.md", "edgedigits/report/report.html.j2", "edgedigits/kit/install.sh"} <= set(
+        inside
+    )
     assert not [name for name in inside if "__pycache__" in name or name.startswith("edgedigits/models/notebook")]
     assert "edgedigits/models/robust/manifest.json" in inside
 

@@ -29,7 +29,12 @@ def test_the_wheel_holds_both_packages_and_the_bundle_and_no_more(wheel: Path) -
     sources = {p.relative_to(ROOT).as_posix() for p in (ROOT / "edgedigits").rglob("*.py")}
     sources |= {p.relative_to(ROOT / "export").as_posix() for p in (ROOT / "export").rglob("*.py")}
     others = {"edgedigits/py.typed", "edgedigits_export/py.typed", "edgedigits/models/README.md"}
-    others |= {"edgedigits/report/report.css", "edgedigits/runtimes/oracle/tflite.fbs", "edgedigits/kit/install.sh"}
+    others |= {
+        "edgedigits/report/report.css",
+        "edgedigits/report/report.html.j2",
+        "edgedigits/runtimes/oracle/tflite.fbs",
+        "edgedigits/kit/install.sh",
+    }
     assert names == sources | DATA_FILES | others
 
 

@@ -1,4 +1,4 @@
-"""The report in a real browser: headless Chromium, light and dark, on a desktop and on a phone."""
+"""The report in headless Chromium: light and dark, on a desktop and on a phone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from edgedigits.report.loading import load_benchmark, load_parity
-from edgedigits.report.page import page
+from edgedigits.report.page import render_page
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 REQUIRED = os.environ.get("EDGEDIGITS_BROWSER") == "required"
@@ -23,105 +23,77 @@ pytestmark = pytest.mark.skipif(
 )
 QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-background-networking"]
 QUIET += ["--disable-component-update", "--disable-sync", "--no-first-run", "--allow-file-access-from-files"]
-DARK, LIGHT = 0, 1
-# A window of Chromium is at least 500 px wide, so a phone is a frame in one; the script is in this page, not in ours.
+# Chromium's windows are at least 500 px wide, so a phone is a frame in one. The script is in the outer page only.
 FRAME = """<!doctype html><style>body {{ margin: 0 }} iframe {{ border: 0; display: block }}</style>
 <iframe src="{src}" width="{width}" height="{height}"></iframe>
 <script>onload = () => {{
   const inside = frames[0].document, root = inside.documentElement;
-  document.body.dataset.seen = [root.clientWidth, root.scrollWidth, inside.body.scrollWidth].join(" ");
+  document.body.dataset.widths = [root.clientWidth, root.scrollWidth, inside.body.scrollWidth].join(" ");
 }}</script>"""
 
 
 @pytest.fixture(scope="module")
-def report(bench_file: Path, parity_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("report") / "report.html"
-    path.write_text(page(load_benchmark(bench_file), load_parity(parity_file)), encoding="utf-8")
-    return path
+def report(bench_file: Path, parity_file: Path) -> str:
+    return render_page(load_benchmark(bench_file), load_parity(parity_file))
 
 
 @pytest.fixture
 def chromium(tmp_path: Path) -> Callable[..., str]:
-    def run(*arguments: str) -> str:
-        assert BROWSER is not None, "EDGEDIGITS_BROWSER=required, and there is no chromium"
-        command = [BROWSER, *QUIET, f"--user-data-dir={tmp_path / 'profile'}", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    """Open a page, in a frame of this size if one is given; returns its DOM."""
+
+    def run(page: str, *options: str, size: tuple[int, int] | None = None) -> str:
+        assert BROWSER is not None, "EDGEDIGITS_BROWSER=required, but there is no chromium"
+        path = tmp_path / "page.html"
+        path.write_text(page, encoding="utf-8")
+        if size is not None:
+            frame = FRAME.format(src=path.as_uri(), width=size[0], height=size[1])
+            path = tmp_path / "frame.html"
+            path.write_text(frame, encoding="utf-8")
+        command = [BROWSER, *QUIET, f"--user-data-dir={tmp_path / 'profile'}", *(options or ["--dump-dom"])]
+        done = subprocess.run([*command, path.as_uri()], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     return run
 
 
-@pytest.fixture
-def framed(tmp_path: Path) -> Callable[[Path, int, int], str]:
-    def write(page: Path, width: int, height: int = 900) -> str:
-        path = tmp_path / f"frame{width}.html"
-        path.write_text(FRAME.format(src=page.as_uri(), width=width, height=height), encoding="utf-8")
-        return path.as_uri()
+def test_only_tables_scroll_sideways(chromium: Callable[..., str], report: str) -> None:
+    def widths(page: str, width: int) -> list[int]:
+        found = re.search(r'data-widths="([0-9 ]+)"', chromium(page, size=(width, 900)))
+        assert found
+        return [int(number) for number in found[1].split()]
 
-    return write
-
-
-def widths(dom: str) -> list[int]:
-    """Of the framed page: what is seen of it, what its root scrolls over, and its body."""
-    found = re.search(r'data-seen="([0-9 ]+)"', dom)
-    assert found, "the page was not measured"
-    return [int(number) for number in found[1].split()]
+    for width in (320, 390, 768, 1200):
+        assert widths(report, width) == [width, width, width]
+    assert widths(report.replace("overflow-x: auto;", ""), 360)[1] > 360
 
 
-@pytest.mark.parametrize("width", [320, 360, 390, 768, 1200])
-def test_the_page_never_scrolls_sideways(
-    chromium: Callable[..., str], framed: Callable[..., str], report: Path, width: int
-) -> None:
-    assert widths(chromium("--dump-dom", framed(report, width))) == [width, width, width]
+def test_the_policy_stops_scripts(chromium: Callable[..., str], report: str) -> None:
+    attacked = report.replace("</body>", "<script>document.title = 'it ran'</script></body>")
+    assert "<title>it ran</title>" not in chromium(attacked)
+    assert "<title>it ran</title>" in chromium(re.sub('<meta http-equiv="Content-Security-Policy"[^>]*>', "", attacked))
 
 
-def test_a_page_that_does_is_found(
-    chromium: Callable[..., str], framed: Callable[..., str], report: Path, tmp_path: Path
-) -> None:
-    wide = tmp_path / "wide.html"
-    wide.write_text(report.read_text(encoding="utf-8").replace("overflow-x: auto;", ""), encoding="utf-8")
-    assert widths(chromium("--dump-dom", framed(wide, 360)))[1] > 360
-
-
-def test_the_policy_stops_scripts_and_requests(chromium: Callable[..., str], report: Path, tmp_path: Path) -> None:
-    attacked = tmp_path / "attacked.html"
-    script = "<script>document.title = 'it ran'</script></body>"
-    attacked.write_text(report.read_text(encoding="utf-8").replace("</body>", script), encoding="utf-8")
-    assert "<title>it ran</title>" not in chromium("--dump-dom", attacked.as_uri())
-    free = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", attacked.read_text(encoding="utf-8"))
-    attacked.write_text(free, encoding="utf-8")
-    assert "<title>it ran</title>" in chromium("--dump-dom", attacked.as_uri())
-
-
-def test_the_browser_reads_it_as_it_was_written(chromium: Callable[..., str], report: Path) -> None:
-    dom, written = chromium("--dump-dom", report.as_uri()), report.read_text(encoding="utf-8")
-    for kind in ("section", "table", "tr", "td", "svg", "rect", "line", "circle", "text", "li", "dd"):
-        assert dom.count(f"<{kind}") == written.count(f"<{kind}") > 0, kind
+def test_the_browser_finds_the_elements_that_were_written(chromium: Callable[..., str], report: str) -> None:
+    dom = chromium(report)
+    for tag in ("section", "table", "tr", "td", "svg", "rect", "line", "circle", "text", "li", "dd"):
+        assert dom.count(f"<{tag}") == report.count(f"<{tag}") > 0, tag
     assert "<script" not in dom
 
 
-@pytest.mark.parametrize(("width", "height"), [(1200, 1000), (390, 844)], ids=["desktop", "phone"])
-def test_light_and_dark(
-    chromium: Callable[..., str],
-    framed: Callable[..., str],
-    report: Path,
-    tmp_path: Path,
-    width: int,
-    height: int,
-) -> None:
-    seen = {}
-    for scheme in (LIGHT, DARK):
-        file = tmp_path / f"{width}-{scheme}.png"
-        options = [f"--blink-settings=preferredColorScheme={scheme}", f"--window-size={max(width, 500)},{height}"]
-        chromium(*options, f"--screenshot={file}", framed(report, width, height))
-        with Image.open(file) as picture:
-            seen[scheme] = np.asarray(picture.convert("L"))[:, :width]
-    light, dark = seen[LIGHT].astype(float), seen[DARK].astype(float)
+@pytest.mark.parametrize("size", [(1200, 1000), (390, 844)], ids=["desktop", "phone"])
+def test_light_and_dark(chromium: Callable[..., str], report: str, tmp_path: Path, size: tuple[int, int]) -> None:
+    file, pixels = tmp_path / "page.png", []
+    for scheme in (1, 0):
+        window = f"--window-size={max(size[0], 500)},{size[1]}"
+        chromium(report, f"--blink-settings=preferredColorScheme={scheme}", window, f"--screenshot={file}", size=size)
+        with Image.open(file) as image:
+            pixels.append(np.asarray(image.convert("L"), float)[:, : size[0]])
+    light, dark = pixels
     assert light.mean() > 200
     assert dark.mean() < 80
-    for picture in (light, dark):
+    for picture in pixels:
         ink = np.abs(picture - np.median(picture)) > 90
-        assert 0.01 < ink.mean() < 0.4  # words and lines on one ground
-        assert ink[: height // 2].any(axis=1).mean() > 0.25  # the verdict, at the top
-        assert not ink[:, -8:].any()  # the margin on the right is free
+        assert 0.01 < ink.mean() < 0.4
+        assert ink[: size[1] // 2].any(axis=1).mean() > 0.25  # the headline
+        assert not ink[:, -8:].any()  # the right margin

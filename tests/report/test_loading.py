@@ -20,7 +20,7 @@ from edgedigits.bundle.bundle import Bundle
 from edgedigits.errors import InputError
 from edgedigits.parity.check import check_parity
 from edgedigits.report.loading import load_benchmark, load_parity
-from edgedigits.report.page import page
+from edgedigits.report.page import render_page
 from edgedigits.system.limits import MOST_JSON_BYTES, printable
 from edgedigits.system.text import to_json
 
@@ -213,7 +213,7 @@ def test_junk_anywhere_is_refused_or_shown(
     except InputError as error:
         one_line(error)
     else:
-        page(report).encode()
+        render_page(report).encode()
 
 
 @given(data=st.data())
@@ -229,7 +229,7 @@ def test_junk_in_parity_is_refused_or_shown(
     except InputError as error:
         one_line(error)
     else:
-        page(load_benchmark(bench_file), report).encode()
+        render_page(load_benchmark(bench_file), report).encode()
 
 
 @pytest.mark.parametrize("command", [("compare", "bad.json", "bad.json"), ("report", "bad.json")], ids=lambda c: c[0])

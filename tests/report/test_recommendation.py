@@ -1,0 +1,110 @@
+"""Which row is recommended, and with what reasons."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from edgedigits.benchmark.result import BenchmarkReport, LatencyRow
+from edgedigits.parity.result import ParityReport
+from edgedigits.report.recommendation import is_tie, recommend
+from edgedigits.report.units import duration
+
+FLOAT, INT8, ONNX = "float32.tflite", "int8.tflite", "float32.onnx"
+FAST, TIED = {"window_p50_ns": (4900, 5000, 5100)}, {"window_p50_ns": (9900, 10_050, 10_200)}
+FAILED, MISSING = {"mismatches": 7, "allowed": 0}, {"status": "missing", "message": "install it"}
+
+
+def alter(report: Any, changes: dict[str, dict[str, Any]]) -> Any:
+    """The report with fields of its rows changed, by artifact."""
+    return replace(report, rows=tuple(replace(row, **changes.get(row.artifact, {})) for row in report.rows))
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "checked", "artifact", "reason"),
+    [
+        (
+            {},
+            {},
+            FLOAT,
+            "It has the lowest median of the rows that passed parity. Float is the better choice here: int8",
+        ),
+        ({}, {}, FLOAT, "It predicts what the trained model predicts on every image, with every kernel set."),
+        ({INT8: FAST}, {}, INT8, "int8 is the better choice here: float takes 2.00 times as long (float32.tflite in"),
+        ({INT8: FAST}, {}, INT8, "3 predictions differ from the trained model's, within the allowed number."),
+        ({INT8: FAST}, {INT8: FAILED}, FLOAT, "is faster (5.00 µs) but not recommended: parity failed: 7 of 5,000"),
+        ({}, {FLOAT: {"status": "crashed"}}, INT8, "not recommended: it crashed in the parity run"),
+        ({}, {FLOAT: {"version": "0.1"}}, INT8, "parity was checked with litert 0.1, the benchmark ran"),
+        ({}, {FLOAT: {"sha256": "0" * 64}}, INT8, "parity was checked with another float32.tflite"),
+        ({}, {FLOAT: {"status": "missing"}}, INT8, "the parity run does not include it"),
+        ({INT8: TIED}, {}, FLOAT, "the row that changes fewer predictions is preferred"),
+        ({INT8: TIED}, {}, FLOAT, "int8 takes the same time within the spread"),
+        ({INT8: TIED}, {INT8: {"mismatches": 0}}, FLOAT, "float is preferred to int8"),
+        ({ONNX: TIED}, {}, ONNX, "It ties with float32.tflite in litert (10.0 µs): each median lies within the range"),
+        ({ONNX: TIED}, {}, ONNX, "the smaller file is preferred"),
+        ({FLOAT: {"window_p50_ns": (9900, 10_000, 90_000)}}, {}, FLOAT, "It has the lowest median"),
+        ({FLOAT: {"runtime": "tensorflow"}}, {}, INT8, "It has the lowest median of the rows that passed parity."),
+    ],
+)
+def test_recommended_row(
+    bench: BenchmarkReport, parity: ParityReport, benchmark: Any, checked: Any, artifact: str, reason: str
+) -> None:
+    found = recommend(alter(bench, benchmark), alter(parity, checked))
+    assert found.row is not None
+    assert found.headline.startswith(f"Ship {artifact} in {found.row.runtime}: ")
+    assert reason in " ".join(found.reasons)
+    assert (found.row.artifact, found.tone) == (artifact, "good")
+
+
+def test_one_failed_kernel_set_fails_the_row(bench: BenchmarkReport, parity: ParityReport) -> None:
+    first = next(i for i, row in enumerate(parity.rows) if row.artifact == FLOAT)
+    rows = [replace(row, mismatches=7) if i == first else row for i, row in enumerate(parity.rows)]
+    assert recommend(bench, replace(parity, rows=tuple(rows))).headline.startswith("Ship int8.tflite")
+
+
+def test_no_recommendation(bench: BenchmarkReport, parity: ParityReport) -> None:
+    failed = recommend(bench, alter(parity, dict.fromkeys((FLOAT, INT8, ONNX), FAILED)))
+    assert failed.headline == "Ship none of these yet: no measured row has passed parity."
+    assert failed.reasons[0].startswith("float32.tflite in litert takes 10.0 µs, but parity failed: 7 of 5,000")
+    invalid = recommend(replace(bench, invalid="the device was throttled"), parity)
+    assert invalid.headline == "INVALID: this run does not support a recommendation."
+    assert invalid.reasons[0] == "The device was throttled."
+    missing = recommend(alter(bench, dict.fromkeys((FLOAT, INT8, ONNX), MISSING)))
+    assert missing.headline == "No row that a device could run was measured."
+    assert missing.reasons[0] == "float32.tflite in litert: missing: install it."
+    assert {(r.row, r.tone) for r in (failed, invalid, missing)} == {(None, "bad")}
+
+
+def test_reservations(bench: BenchmarkReport, parity: ParityReport) -> None:
+    """The fastest row is recommended, but with doubt."""
+    single = alter(bench, {FLOAT: {"window_p50_ns": (10_000,)}})
+    for run, checked, reason in (
+        (bench, None, "Its parity was not checked: add a file"),
+        (bench, replace(parity, unseen=True), "Parity was run on unseen digits"),
+        (single, parity, "ties cannot be detected; use --windows 5"),
+        (replace(single, cut_short=True), parity, "The run was interrupted; this row has 1 finished window."),
+        (
+            alter(bench, {FLOAT: {"noisy": True, "spread": 0.25}}),
+            parity,
+            "window medians differ by 25%, which is noisy",
+        ),
+    ):
+        found = recommend(run, checked)
+        assert reason in " ".join(found.reasons)
+        assert (found.row, found.tone) == (run.rows[0], "doubt")
+
+
+def test_a_tie_is_mutual() -> None:
+    def row(*ns: int) -> LatencyRow:
+        return LatencyRow("a", "r", 1, "ok", 1, window_p50_ns=ns)
+
+    assert is_tie(row(9, 10, 12), row(9, 11, 12))
+    assert not is_tie(row(9, 10, 12), row(11, 12, 13))
+    assert not is_tie(row(9, 10, 99), row(20, 21, 22))
+
+
+def test_duration() -> None:
+    expected = {0: "0.00 ns", 999: "999 ns", 999.6: "1.00 µs", 9735: "9.73 µs", 999_600_000: "1.00 s", 36e11: "3,600 s"}
+    assert {ns: duration(ns) for ns in expected} == expected
