@@ -1,136 +1,157 @@
-"""A process that has imported TensorFlow and forks victims, each of which runs one command: ``python victims.py PIPE``.
+"""Runs commands in forks of one process that has imported TensorFlow, and interrupts them: ``python victims.py``.
 
-Each line of standard input is a JSON list of requests, which run at once. A request has ``arguments``, the command's;
-``watch``, a folder; ``eager``, whether TensorFlow runs without tracing, which takes longer than all the rest of a short
-training. What happens is written to the file descriptor PIPE, a JSON list a line:
-
-    ["start", number, process]
-    ["event", number, name, path]         a file in the watched folder is opened for writing, renamed or removed
-    ["stray", number, path]               another file is opened for writing
-    ["end", number, status, what it printed to standard error]
+Each line of standard input is a request and each line of standard output its result, in JSON. A request has the
+``arguments`` of a command and a folder to ``watch``; and, to interrupt it, ``how`` and either ``event`` (before the
+n-th time that something in that folder is opened for writing, made, renamed or removed) or ``seconds``. A command that
+is stopped continues once the request ``meanwhile`` is done.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import gc
 import importlib
 import io
 import json
+import mmap
 import os
+import pkgutil
+import resource
+import select
 import signal
 import sys
-import tempfile
-from pathlib import Path
+import time
 from typing import Any, NoReturn
 
-LOADED = (
-    *(
-        "edgedigits.cli",
-        "edgedigits.parity.check",
-        "edgedigits_export.commands",
-        "edgedigits_export.converting.bundle",
-        "onnx",
-    ),
-    *(
-        "edgedigits_export.figures",
-        "edgedigits_export.training.robust",
-        "edgedigits_export.training.notebook",
-        "keras",
-        "tensorflow.lite",
-    ),
-    *(
-        "edgedigits_export.int8.fit",
-        "edgedigits_export.int8.graph",
-        "edgedigits_export.int8.rounding",
-        "tf2onnx.convert",
-    ),
-    *("tensorflow.lite.tools.flatbuffer_utils", "matplotlib.figure", "matplotlib.backends.backend_agg"),
-)
-F_SETPIPE_SZ, MOST_PRINTED = 1031, 1 << 20  # the first from linux/fcntl.h; Python names it since 3.10.1
-CHANGES = {"os.rename": 0, "os.remove": 0, "os.rmdir": 0, "os.mkdir": 0}  # the event, and which argument is the path
+SLOW_IMPORTS = (
+    "keras", "matplotlib.backends.backend_agg", "onnx", "tensorflow.lite.tools.flatbuffer_utils", "tf2onnx.convert",
+)  # fmt: skip
+SIGNALS = {"kill": signal.SIGKILL, "interrupt": signal.SIGINT, "stop": signal.SIGSTOP}
+CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir")
+F_SETPIPE_SZ = 1031  # from linux/fcntl.h; Python names it since 3.10.1
 
 
-def main(pipe: int) -> None:
-    for module in LOADED:
-        importlib.import_module(module)
+def main() -> None:
+    import edgedigits_export
     from edgedigits_export import figures
 
+    for module in pkgutil.walk_packages(edgedigits_export.__path__, "edgedigits_export."):
+        importlib.import_module(module.name)
+    for name in SLOW_IMPORTS:
+        importlib.import_module(name)
     figures.loss([1.0, 0.5]).savefig(io.BytesIO())  # loads the fonts
     gc.collect()
-    gc.freeze()  # a victim that looks through all that is loaded would copy it
-    tell(pipe, "ready")
+    gc.freeze()  # a fork that looks through all that is loaded would copy it
+    print("ready", flush=True)  # noqa: T201
     for line in sys.stdin:
-        victims = {}
-        for number, request in enumerate(json.loads(line)):
-            ours, its = os.pipe()
-            fcntl.fcntl(its, F_SETPIPE_SZ, MOST_PRINTED)  # it is read when the victim has ended
-            process = os.fork()
-            if process == 0:
-                os.close(ours)
-                be_victim(pipe, number, its, **request)
-            os.close(its)
-            victims[process] = number, ours
-        while victims:
-            process, status = os.wait()
-            number, ours = victims.pop(process)
-            with os.fdopen(ours, "rb") as stream:
-                printed = stream.read().decode(errors="replace")
-            tell(pipe, "end", number, os.waitstatus_to_exitcode(status), printed)
+        print(json.dumps(run(**json.loads(line))), flush=True)  # noqa: T201
 
 
-def be_victim(pipe: int, number: int, errors: int, arguments: list[str], watch: str, eager: bool) -> NoReturn:
+def run(
+    arguments: list[str],
+    watch: str,
+    how: str = "",
+    event: int | None = None,
+    seconds: float | None = None,
+    meanwhile: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Run a command to its end: its exit status, standard error, how many events there were, and how long it took."""
+    events = Events(watch, how, event)
+    ours, its = os.pipe()
+    fcntl.fcntl(its, F_SETPIPE_SZ, 1 << 20)  # it is read at the end
+    process = os.fork()
+    if process == 0:
+        be_victim(arguments, its, events)
+    os.close(its)
+    while not events.started:
+        time.sleep(0.001)
+    began = time.perf_counter()
+    result: dict[str, Any] = {}
+    if seconds is not None and not select.select([os.pidfd_open(process)], [], [], seconds)[0]:
+        strike(process, how)
+    _, status = os.waitpid(process, os.WUNTRACED)
+    if os.WIFSTOPPED(status):
+        assert meanwhile is not None
+        result["meanwhile"] = run(**meanwhile)
+        os.kill(process, signal.SIGCONT)
+        _, status = os.waitpid(process, 0)
+    result |= {"status": os.waitstatus_to_exitcode(status), "seconds": time.perf_counter() - began}
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process, signal.SIGKILL)  # what a killed command had started
+    with os.fdopen(ours, "rb") as stream:
+        return result | {"printed": stream.read().decode(), "events": events.count}
+
+
+def be_victim(arguments: list[str], errors: int, events: Events) -> NoReturn:
     from edgedigits.cli import main as command
 
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for given, standard in ((nowhere, 0), (nowhere, 1), (errors, 2)):
+    null = os.open(os.devnull, os.O_RDWR)
+    for given, standard in ((null, 0), (null, 1), (errors, 2)):
         os.dup2(given, standard)
     os.close(errors)
-    if eager:
+    if arguments[0] == "train":
         import tensorflow as tf
 
-        tf.config.run_functions_eagerly(True)
+        tf.config.run_functions_eagerly(True)  # tracing takes longer than all the rest of a short training
     status = 99
-    sys.addaudithook(Watcher(pipe, number, watch))
-    tell(pipe, "start", number, os.getpid())
+    sys.addaudithook(events.hook)
+    events.started = True
     try:
         command(arguments)
     except SystemExit as end:
         status = int(end.code or 0)
     finally:
-        sys.stderr.flush()
         os._exit(status)
 
 
-class Watcher:
-    """Tells of every file that Python opens for writing, and of what else happens to names in a folder."""
+def strike(process: int, how: str) -> None:
+    """Send a signal, Ctrl-C to the whole group as a terminal does; or let no file grow any more, as on a full disk."""
+    with contextlib.suppress(ProcessLookupError):
+        if how == "full":
+            resource.prlimit(process, resource.RLIMIT_FSIZE, (0, 0))
+        elif how == "interrupt":
+            os.killpg(process, signal.SIGINT)
+        else:
+            os.kill(process, SIGNALS[how])
 
-    def __init__(self, pipe: int, number: int, watch: str) -> None:
-        self.pipe, self.number, self.watch = pipe, number, watch + "/"
-        self.scratch = f"{tempfile.gettempdir()}/edgedigits-"
 
-    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+class Events:
+    """Counts what happens in a folder, in memory that a fork shares, and strikes its process before one of them."""
+
+    def __init__(self, watch: str, how: str, event: int | None) -> None:
+        self._watch, self._how, self._event = f"{watch}/", how, event
+        self._shared = mmap.mmap(-1, 8)
+
+    @property
+    def started(self) -> bool:
+        return self._shared[0] > 0
+
+    @started.setter
+    def started(self, value: bool) -> None:
+        self._shared[0] = value
+
+    @property
+    def count(self) -> int:
+        return int.from_bytes(self._shared[4:], "little")
+
+    def hook(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
             path, mode, flags = arguments
             if isinstance(path, int) or not (set(mode or "") & set("wax+") or flags & (os.O_WRONLY | os.O_RDWR)):
                 return
         elif event in CHANGES:
-            path = arguments[CHANGES[event]]
+            path = arguments[0]
         else:
             return
-        path = str(Path(os.fsdecode(path)).absolute())
-        if path.startswith(self.watch):
-            if event != "open" or arguments[1] is not None:  # not os.open, by which a claim makes its empty temporary
-                tell(self.pipe, "event", self.number, event, path)
-        elif event == "open" and not path.startswith((self.scratch, "/dev/", "/proc/")) and "__pycache__" not in path:
-            tell(self.pipe, "stray", self.number, path)
-
-
-def tell(pipe: int, *what: Any) -> None:
-    os.write(pipe, json.dumps(what).encode() + b"\n")
+        if os.fsdecode(path).startswith(self._watch):
+            number = self.count
+            self._shared[4:] = (number + 1).to_bytes(4, "little")
+            if number == self._event:
+                strike(os.getpid(), self._how)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main()
