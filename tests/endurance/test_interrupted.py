@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -19,7 +21,7 @@ from PIL import Image
 
 from edgedigits.bundle.bundle import Bundle
 from edgedigits.classifier import Classifier
-from edgedigits.system.files import locked
+from edgedigits.system.files import locked, sha256
 
 pytestmark = [
     pytest.mark.slow,
@@ -32,7 +34,7 @@ TRAINED = ("model.keras", "history.json", "samples.png", "loss.png", "mistakes.p
 OUTPUTS = {"train": TRAINED, "export": ("bundle",)}
 SEED = 20240229
 # How often, of `train` and of `export`: half at steps of the writing, half at random moments.
-TIMES = {"kill": (8, 4), "interrupt": (8, 4), "full": (8, 4)}
+TIMES = {"kill": (80, 20), "interrupt": (16, 4), "full": (16, 4)}
 INTERRUPTED = "edgedigits: interrupted; nothing was left half-written\n"
 Run = Callable[..., dict[str, Any]]
 
@@ -76,8 +78,7 @@ def run(place: Path) -> Iterator[Run]:
         return result
 
     line = [sys.executable, str(Path(__file__).with_name("victims.py"))]
-    environment = os.environ | one | quiet
-    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True) as server:
+    with subprocess.Popen(line, stdin=-1, stdout=-1, env=os.environ | one | quiet, text=True) as server:
         assert server.stdout
         assert server.stdout.readline() == "ready\n"
         yield run
@@ -112,9 +113,7 @@ def what_stands(place: Path, command: str) -> int:
             with Image.open(folder / name) as picture:
                 picture.load()
         history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
-        from edgedigits_export.training.notebook import history_of
-
-        assert history_of(folder / "model.keras") == history
+        assert history["model_sha256"] == sha256((folder / "model.keras").read_bytes())
         return int(history["seed"])
     bundle = Bundle(folder / "bundle")
     bundle.verify()
@@ -145,8 +144,8 @@ def test_nothing_is_lost(
                 tally["completed by the next"] += 1
                 with locked(*(place / command / name for name in OUTPUTS[command])):
                     pass
-            for path in (place / "tmp").iterdir():
-                subprocess.run(["rm", "-r", path], check=True)
+            shutil.rmtree(place / "tmp")
+            (place / "tmp").mkdir()
         assert left(place, command) <= work, at
         found = what_stands(place, command)
         assert found in (number, *([stands[command]] if ended["status"] else [])), at
@@ -176,9 +175,7 @@ def check_end(how: str, at_event: bool, ended: dict[str, Any], at: str) -> None:
         assert (status, printed) == (130, INTERRUPTED), at
     else:
         assert status == 2, at
-        assert printed.startswith("edgedigits: "), at
-        assert printed.count("\n") == 1, at
-        assert "internal error" not in printed, at
+        assert re.fullmatch(r"edgedigits: (?!internal error).*\n", printed), at
 
 
 @pytest.mark.parametrize("command", OUTPUTS)

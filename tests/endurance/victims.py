@@ -64,7 +64,7 @@ def run(
     if process == 0:
         be_victim(arguments, its, events)
     os.close(its)
-    while not events.started:
+    while not events.count[1]:
         time.sleep(0.001)
     began = time.perf_counter()
     result: dict[str, Any] = {}
@@ -80,7 +80,7 @@ def run(
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process, signal.SIGKILL)  # what a killed command had started
     with os.fdopen(ours, "rb") as stream:
-        return result | {"printed": stream.read().decode(), "events": events.count}
+        return result | {"printed": stream.read().decode(), "events": events.count[0]}
 
 
 def be_victim(arguments: list[str], errors: int, events: Events) -> NoReturn:
@@ -96,46 +96,28 @@ def be_victim(arguments: list[str], errors: int, events: Events) -> NoReturn:
         import tensorflow as tf
 
         tf.config.run_functions_eagerly(True)  # tracing takes longer than all the rest of a short training
-    status = 99
     sys.addaudithook(events.hook)
-    events.started = True
+    events.count[1] = 1
     try:
-        command(arguments)
-    except SystemExit as end:
-        status = int(end.code or 0)
+        command(arguments)  # it ends the process
     finally:
-        os._exit(status)
+        os._exit(99)
 
 
 def strike(process: int, how: str) -> None:
     """Send a signal, Ctrl-C to the whole group as a terminal does; or let no file grow any more, as on a full disk."""
-    with contextlib.suppress(ProcessLookupError):
-        if how == "full":
-            resource.prlimit(process, resource.RLIMIT_FSIZE, (0, 0))
-        elif how == "interrupt":
-            os.killpg(process, signal.SIGINT)
-        else:
-            os.kill(process, SIGNALS[how])
+    if how == "full":
+        resource.prlimit(process, resource.RLIMIT_FSIZE, (0, 0))
+    else:
+        (os.killpg if how == "interrupt" else os.kill)(process, SIGNALS[how])
 
 
 class Events:
-    """Counts what happens in a folder, in memory that a fork shares, and strikes its process before one of them."""
+    """Counts what happens in a folder, and strikes its process before one of the events."""
 
     def __init__(self, watch: str, how: str, event: int | None) -> None:
         self._watch, self._how, self._event = f"{watch}/", how, event
-        self._shared = mmap.mmap(-1, 8)
-
-    @property
-    def started(self) -> bool:
-        return self._shared[0] > 0
-
-    @started.setter
-    def started(self, value: bool) -> None:
-        self._shared[0] = value
-
-    @property
-    def count(self) -> int:
-        return int.from_bytes(self._shared[4:], "little")
+        self.count = memoryview(mmap.mmap(-1, 8)).cast("i")  # shared with a fork: the events, and whether it runs
 
     def hook(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
@@ -147,9 +129,8 @@ class Events:
         else:
             return
         if os.fsdecode(path).startswith(self._watch):
-            number = self.count
-            self._shared[4:] = (number + 1).to_bytes(4, "little")
-            if number == self._event:
+            self.count[0] += 1
+            if self.count[0] - 1 == self._event:
                 strike(os.getpid(), self._how)
 
 
