@@ -18,7 +18,7 @@ from edgedigits.commands.options import (
     signature_options,
 )
 from edgedigits.errors import InputError
-from edgedigits.system.terminal import FAILED, TROUBLE, emit, end_progress, progress_bar, quiet_stderr
+from edgedigits.system.terminal import FAILED, TROUBLE, emit, progress_bar, quiet_stderr
 
 if TYPE_CHECKING:
     from edgedigits.bundle.bundle import Bundle
@@ -84,7 +84,6 @@ def predict(
 
     opened = Bundle(bundle or reading_bundle(), signed_by=signed_by)
     given = list(_inputs(opened, images, indices))  # before the runtime starts, so that a bad one is told at once
-    end_progress()
     for each in given:
         if each.error:
             click.echo(f"edgedigits: {each.error}", err=True)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,11 +38,7 @@ def write_text(target: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def atomic_file(target: Path) -> Iterator[Path]:
-    """Give the path of a new file to write; when the block succeeds, the file replaces ``target``.
-
-    Raises:
-        EdgeDigitsError: another process is writing ``target``, or it cannot be written. What was there is unchanged.
-    """
+    """Give the path of a new file, which replaces ``target`` when the block succeeds; EdgeDigitsError if it cannot."""
     with atomic_files(target) as (temporary,):
         yield temporary
 
@@ -59,29 +56,22 @@ def atomic_files(*targets: Path) -> Iterator[tuple[Path, ...]]:
 @contextlib.contextmanager
 def atomic_directory(target: Path) -> Iterator[Path]:
     """As :func:`atomic_file` for a directory: gives an empty one to fill."""
-    target = target.resolve()
     with _new_folder(target) as folder:
-        directory = folder / target.name
+        directory = folder / target.absolute().name
         directory.mkdir()
         yield directory
 
 
 @contextlib.contextmanager
 def locked(*targets: Path) -> Iterator[None]:
-    """Lock outputs that are written later in the block, so that a second process fails at its start and not at its end.
-
-    Raises:
-        EdgeDigitsError: another process is writing one of them, or it cannot be written there.
-    """
+    """Lock outputs that are written later in the block, so that a second process fails at its start, not at its end."""
     with contextlib.ExitStack() as stack:
         for target in targets:
-            work = stack.enter_context(_work_folder(target))
-            _held.add(work)
-            stack.callback(_held.discard, work)
+            _held.add(stack.enter_context(_work_folder(target)))
         try:
             yield
         finally:
-            stack.close()
+            stack.close()  # an error of the block is not one of these outputs
 
 
 @contextlib.contextmanager
@@ -107,8 +97,7 @@ def _new_folder(target: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def _work_folder(target: Path) -> Iterator[Path]:
     """Create and lock the work folder of ``target``, unless it is held; finish or delete what a killed process left."""
-    work = target.absolute()
-    work = work.with_name(f".{work.name}.unfinished")
+    work = target.absolute().parent.resolve() / f".{target.absolute().name}.unfinished"
     try:
         if work in _held:
             yield work
@@ -123,21 +112,22 @@ def _work_folder(target: Path) -> Iterator[Path]:
             _clear(work)
             yield work
         finally:
+            _held.discard(work)
             with contextlib.suppress(OSError):
                 for folder in (work, *made):  # up to the first that is not empty
                     folder.rmdir()
             os.close(descriptor)
     except OSError as cause:
-        reason = f"{cause.strerror or cause}; what was there is unchanged"
+        reason = f"{cause.strerror or cause}; nothing was changed"
         raise EdgeDigitsError(f"cannot write {target}: {reason}. Free some space or choose another place") from cause
 
 
 def _lock(folder: Path) -> int | None:
     """Return a locked descriptor of the folder; None if another process holds it or has just removed it."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
+    if sys.platform == "win32":
         return os.open(os.devnull, os.O_RDONLY)
+    import fcntl
+
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -173,17 +163,17 @@ def _clear(work: Path) -> None:
     for path in list(work.iterdir()):
         import shutil  # slow to import
 
-        shutil.rmtree(path)
+        path.unlink() if path.is_symlink() else shutil.rmtree(path)
 
 
 def _sync(path: Path) -> None:
     """Flush a file or a directory to the disk."""
     try:
-        descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+        descriptor = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
     except OSError:
-        if not path.is_dir():  # Windows and some file systems cannot sync a directory
+        if path.is_file():  # Windows and some file systems cannot sync a directory
             raise

@@ -1,7 +1,6 @@
 """The terminal: results on standard output, progress and errors on standard error, and exit statuses.
 
-Exit statuses: 0 success, 1 a check failed, 2 bad input or another error, 130 interrupted by Ctrl-C. This is the only
-module that turns an exception into an exit status.
+0: success. 1: a check failed. 2: bad input or another error. 130: Ctrl-C. Only this module turns errors into statuses.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ FAILED, TROUBLE, INTERRUPTED = 1, 2, 130
 
 def emit(facts: Any, text: str, json_file: str | None) -> None:
     """Print the text, and write the JSON if a file is given; with ``-`` only the JSON goes to standard output."""
-    end_progress()
+    progress("")
     if json_file is not None:
         from edgedigits.system.files import write_text
         from edgedigits.system.text import to_json
 
         if json_file == "-":
-            click.echo(to_json(facts), nl=False)
-            return
-        write_text(Path(json_file), to_json(facts))
+            text = to_json(facts).rstrip()
+        else:
+            write_text(Path(json_file), to_json(facts))
     click.echo(text)
 
 
@@ -38,24 +37,19 @@ def emit(facts: Any, text: str, json_file: str | None) -> None:
 def quiet_stderr() -> Iterator[None]:
     """Discard what native code prints to standard error, such as LiteRT's note about its delegate."""
     kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
     try:
-        os.dup2(null, 2)
         yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-        os.close(null)
 
 
 def progress(line: str) -> None:
-    """Show one line on standard error in place of the last one, if standard error is a terminal."""
+    """Show a line on standard error in place of the last one, if it is a terminal; an empty one clears it."""
     if sys.stderr.isatty():
         click.echo(f"\r\x1b[K{line[:100]}", nl=False, err=True)
-
-
-def end_progress() -> None:
-    """Clear the progress line before anything else is printed."""
-    progress("")
 
 
 @contextlib.contextmanager
@@ -69,11 +63,7 @@ def progress_bar(shown: bool = True) -> Iterator[Callable[[float, float], None]]
 
 
 def run_and_exit(run: Callable[[], Any], debug: bool) -> NoReturn:
-    """Run a command and end the process with its exit status; an error is one line on standard error.
-
-    Args:
-        debug: show the traceback of an error instead.
-    """
+    """Run a command and exit with its status; an error is one line on standard error, with ``debug`` a traceback."""
     status = _status_of(run, debug)
     if sys.getprofile() or sys.gettrace():  # a profiler prints its result at exit
         raise SystemExit(status)
@@ -84,10 +74,8 @@ def _status_of(run: Callable[[], Any], debug: bool) -> int:
     try:
         try:
             status = run()
-        except SystemExit as end:
-            status = end.code
-        except click.exceptions.Exit as end:
-            status = end.exit_code
+        except (SystemExit, click.exceptions.Exit) as end:
+            status = end.code if isinstance(end, SystemExit) else end.exit_code
         sys.stdout.flush()  # may be the first to notice a full disk
         return status if isinstance(status, int) else 0
     except click.ClickException as error:
@@ -109,6 +97,6 @@ def _status_of(run: Callable[[], Any], debug: bool) -> int:
 
 def _fail(message: str, status: int = TROUBLE) -> int:
     """Print an error as one line and return the exit status."""
-    end_progress()
+    progress("")
     click.echo(f"edgedigits: {' '.join(message.splitlines())}", err=True)
     return status

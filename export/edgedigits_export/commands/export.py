@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgedigits.system.terminal import end_progress, progress
+from edgedigits.system.terminal import progress
 from edgedigits_export.commands.options import (
     BUILD,
     data_option,
@@ -86,7 +86,7 @@ def export(
         verbose=verbose,
         on_step=progress,
     )
-    end_progress()
+    progress("")
     for artifact in dict.fromkeys(row.artifact for row in report.rows):
         rows = [row for row in report.rows if row.artifact == artifact]
         worst = max(row.mismatches or 0 for row in rows)
