@@ -1,8 +1,7 @@
-"""Digits drawn as pictures, in families: what people hand to `predict`, from fixed seeds.
+"""Draw digits as the kinds of pictures that people give to `predict`, from fixed seeds.
 
-A digit of the data set, 28x28, is enlarged by a bicubic filter and its edges are then made as steep as a pen's: gray
-levels are stretched about the middle by ``STEEP``, so that a stroke has a body and a narrow rim. Thick and thin pens
-widen and narrow every stroke of that. Lengths are in the digit's own pixels, 28 to its square.
+A 28x28 digit of the data set is enlarged with a bicubic filter, and its contrast is stretched by ``STEEP`` so that its
+edges are as steep as those of a pen. Stroke widths are in pixels of 28x28.
 """
 
 from __future__ import annotations
@@ -38,10 +37,9 @@ def ink(digit: npt.NDArray[np.uint8], side: int, wider: float = 0.0) -> Image.Im
 
 
 def narrowed(picture: Image.Image, reach: int) -> Image.Image:
-    """Strokes narrowed by ``reach`` pixels at each side; of one that is narrower still, a line of 3 pixels stays.
+    """Strokes narrowed by ``reach`` pixels at each side; strokes that would vanish become a line of 3 pixels.
 
-    A thin pen's line is thin, not faint, and does not break: what an erosion would lose is its middle, which shows as
-    what an opening loses on the way. Source: C. Lantuejoul's formula for skeletons (J. Serra, "Image Analysis and
+    Their skeleton is what openings remove on the way. Source: C. Lantuejoul's formula (J. Serra, "Image Analysis and
     Mathematical Morphology", 1982).
     """
     middle = Image.new("L", picture.size)
@@ -53,7 +51,7 @@ def narrowed(picture: Image.Image, reach: int) -> Image.Image:
 
 
 def on_paper(drawn: Image.Image, paper: int = PAPER, pen: int = INK) -> Image.Image:
-    """Ink 255 on 0 -> a pen's gray on paper's."""
+    """Ink 255 on 0 -> the pen's gray on the paper's."""
     return drawn.point([round(paper + (pen - paper) * v / 255) for v in range(256)])
 
 
@@ -84,7 +82,7 @@ def thin(digit: npt.NDArray[np.uint8], rng: Rng) -> bytes:
 
 
 def large_page(digit: npt.NDArray[np.uint8], rng: Rng, width: int = 800) -> bytes:
-    """A tenth to three tenths of the page's width anywhere on it: 80 to 240 pixels on 800x600."""
+    """The digit takes a tenth to three tenths of the page's width, anywhere on it: 80 to 240 pixels on 800x600."""
     height = width * 3 // 4
     side = int(rng.integers(width // 10, width * 3 // 10 + 1))
     page = Image.new("L", (width, height))
@@ -93,7 +91,7 @@ def large_page(digit: npt.NDArray[np.uint8], rng: Rng, width: int = 800) -> byte
 
 
 def ruled(digit: npt.NDArray[np.uint8], rng: Rng) -> bytes:
-    """One line across the page, up to a degree aslant, 1 to 3 pixels, as dark as the pen or half as dark."""
+    """One line across the page, slanted by up to a degree, 1 to 3 pixels thick, half as dark as the pen or as dark."""
     page = np.asarray(ink(digit, SIDE)).astype(np.float32)
     y, x = np.mgrid[0:SIDE, 0:SIDE]
     middle = rng.uniform(0.1, 0.9) * SIDE + np.tan(np.radians(rng.uniform(-1, 1))) * (x - SIDE / 2)
@@ -102,10 +100,10 @@ def ruled(digit: npt.NDArray[np.uint8], rng: Rng) -> bytes:
 
 
 def photo(digit: npt.NDArray[np.uint8], rng: Rng) -> bytes:
-    """A phone's: seen at a slant, light falling off across warm paper, a soft lens, noise, JPEG of quality 75.
+    """A phone's photo: perspective, uneven light on warm paper, blur, noise, JPEG of quality 75.
 
-    Every corner of the digit's square is moved by up to 7 % of it; the darkest corner of the paper has 45 to 75 % of
-    the light of the brightest; blur 0.5 to 1.2 pixels; noise of 3 to 8 of 255.
+    Corners move by up to 7 % of the digit's square; the darkest corner of the paper has 45 to 75 % of the light of the
+    brightest; blur is 0.5 to 1.2 pixels, noise 3 to 8 of 255.
     """
     square = ink(digit, 160)
     moved = np.array([(0, 0), (0, 160), (160, 160), (160, 0)]) + rng.uniform(-0.07, 0.07, (4, 2)) * 160
@@ -123,7 +121,7 @@ def photo(digit: npt.NDArray[np.uint8], rng: Rng) -> bytes:
 
 
 def phone(digit: npt.NDArray[np.uint8], rng: Rng) -> bytes:
-    """300 to 1500 pixels anywhere on 4000x3000: warm paper, light that falls off to 60 %, noise of 5 of 255, JPEG."""
+    """300 to 1500 pixels anywhere on 4000x3000: warm paper, light falling off to 60 %, noise of 5 of 255, JPEG."""
     width, height, side = 4000, 3000, int(rng.integers(300, 1501))
     page = Image.new("L", (width, height))
     page.paste(ink(digit, side), (int(rng.integers(0, width - side)), int(rng.integers(0, height - side))))
@@ -135,7 +133,7 @@ def phone(digit: npt.NDArray[np.uint8], rng: Rng) -> bytes:
 
 
 def _perspective(target: npt.NDArray[np.float64]) -> list[float]:
-    """Pillow's eight coefficients that bring the square (0..160) to the four corners ``target``, (x, y) each."""
+    """Pillow's eight coefficients that map the square (0..160) to four corners, (x, y) each."""
     source = [(0, 0), (0, 160), (160, 160), (160, 0)]
     rows, right = [], []
     for (u, v), (x, y) in zip(source, target, strict=True):
@@ -163,7 +161,7 @@ FAMILIES: dict[str, Callable[[npt.NDArray[np.uint8], Rng], bytes]] = {
     "ruled line": ruled,
 }
 
-#: Those of other sizes at 200 pixels, for the time that a picture takes.
+#: Families of other sizes at 200 pixels, for timing.
 AT_200: dict[str, Callable[[npt.NDArray[np.uint8], Rng], bytes]] = {
     "clean, 28 to 400 px": lambda digit, rng: saved(on_paper(ink(digit, SIDE))),
     "large page, off-center": lambda digit, rng: large_page(digit, rng, SIDE),
@@ -175,10 +173,10 @@ LARGER: dict[str, Callable[[npt.NDArray[np.uint8], Rng], bytes]] = {
 
 
 def draw(family: str, digit: npt.NDArray[np.uint8], number: int) -> bytes:
-    """The picture of one digit as a file's bytes; the same for the same number at every run."""
+    """The picture of one digit as a file's bytes; the number is the seed."""
     return FAMILIES[family](digit, np.random.default_rng([number, *family.encode()]))
 
 
 def draw_to_time(family: str, digit: npt.NDArray[np.uint8], number: int) -> bytes:
-    """The same at 200 pixels, for any family; or one of the larger pictures."""
+    """The same at 200 pixels, for any family, or one of the larger pictures."""
     return {**FAMILIES, **AT_200, **LARGER}[family](digit, np.random.default_rng([number, *family.encode()]))

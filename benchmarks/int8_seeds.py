@@ -21,7 +21,7 @@ def child(request: Row) -> Row:
 
     from edgedigits.bundle.dataset import load_28x28, load_xy
     from edgedigits.parity import metrics
-    from edgedigits.pictures.preprocessing import to_rows
+    from edgedigits.pictures.normalization import to_rows
     from edgedigits.runtimes.session import Session
     from edgedigits.runtimes.table import RUNTIMES
     from edgedigits_export.int8.quantize import quantize

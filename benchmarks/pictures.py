@@ -1,8 +1,7 @@
-"""Reading pictures: the 5000 unseen digits drawn in families, read back as `predict` does, in each packaged recipe.
+"""The accuracy and the speed of reading pictures: 5000 unseen digits drawn in families, with each packaged bundle.
 
-The families and their seeds are in ``drawing.py``; what is no digit is in ``scrawls.py``. How long a picture takes is
-measured apart, in one process on one thread, with every family drawn at 200 pixels and all of them read in turns: CPU
-seconds from the file's bytes to the model's input, so that other work on the machine counts for little.
+The families and their seeds are in ``drawing.py``, pictures without a digit in ``scrawls.py``. Speed is the CPU time
+from the file's bytes to the model's input, in one process on one thread, every family at 200 pixels and in turns.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ ROUNDS = 5
 
 
 def child(request: Row) -> Row:
-    """One family, or one kind of scrawl, in every recipe: counts of right, sure, and sure and right answers."""
+    """One family or kind of scrawl with every bundle: counts of right, sure, and sure and right predictions."""
     if "rounds" in request:
         return timed(request)
     import io
@@ -35,8 +34,9 @@ def child(request: Row) -> Row:
     from edgedigits.bundle.bundle import DEFAULT_BUNDLE
     from edgedigits.bundle.dataset import load_28x28
     from edgedigits.errors import BundleError, InputError
-    from edgedigits.pictures.predictions import doubts
-    from edgedigits.pictures.preprocessing import look, to_rows
+    from edgedigits.pictures.normalization import to_rows
+    from edgedigits.pictures.predictions import reasons_to_doubt
+    from edgedigits.pictures.preprocessing import preprocess
 
     images, labels = load_28x28(DATA / "unseen.npz")
     images, labels = images[:: request["step"]], labels[:: request["step"]]
@@ -54,11 +54,11 @@ def child(request: Row) -> Row:
         rows, shapes = np.zeros((len(files), 400), dtype=np.float32), [("unread",)] * len(files)
         for number, content in enumerate(files):
             try:
-                seen = look(io.BytesIO(content), str(number))
+                seen = preprocess(io.BytesIO(content), str(number))
             except InputError:
                 found["unread"] += 1
             else:
-                rows[number], shapes[number] = seen.row, seen.doubts
+                rows[number], shapes[number] = seen.row, seen.implausibilities
         found["pictures"] = len(files)
     for recipe in RECIPES:
         packaged = DEFAULT_BUNDLE.parent / recipe
@@ -69,20 +69,22 @@ def child(request: Row) -> Row:
         with classifier:
             shares = classifier.probabilities(rows)
         right = shares.argmax(axis=1) == labels
-        sure = np.array([not doubts(each.tolist(), shape) for each, shape in zip(shares, shapes, strict=True)])
+        sure = np.array(
+            [not reasons_to_doubt(each.tolist(), shape) for each, shape in zip(shares, shapes, strict=True)]
+        )
         found[recipe] = {"right": int(right.sum()), "sure": int(sure.sum()), "sure_right": int((right & sure).sum())}
     return found
 
 
 def timed(request: Row) -> Row:
-    """Seconds of a picture in each family at 200 pixels, by rounds, and of the larger pictures."""
+    """Seconds per picture in each round, for each family at 200 pixels and for the larger pictures."""
     import io
     import time
 
     from drawing import FAMILIES, LARGER, draw_to_time
 
     from edgedigits.bundle.dataset import load_28x28
-    from edgedigits.pictures.preprocessing import look
+    from edgedigits.pictures.preprocessing import preprocess
 
     images, _ = load_28x28(DATA / "unseen.npz")
     step = len(images) // request["pictures"]
@@ -95,7 +97,7 @@ def timed(request: Row) -> Row:
         for name, contents in files.items():
             began = time.process_time()
             for content in contents:
-                look(io.BytesIO(content), name)
+                preprocess(io.BytesIO(content), name)
             if number >= 0:  # the first round warms up
                 seconds[name].append((time.process_time() - began) / len(contents))
     return seconds
@@ -185,9 +187,9 @@ def _targets(rows: dict[str, Row], recipes: list[str]) -> list[str]:
     if len(recipes) > 1:
         first, second = recipes
         least = min(_accuracy(row, first) - _accuracy(row, second) for row in rows.values())
-        targets.append(at_least(f"points that {first} is ahead of {second} in its worst family", 100 * least, 0))
+        targets.append(at_least(f"points by which {first} leads {second} in its worst family", 100 * least, 0))
     return targets
 
 
 if __name__ == "__main__":
-    run("pictures", "Reading: the unseen digits drawn as pictures", measure, child)
+    run("pictures", "Reading pictures of unseen digits", measure, child)

@@ -1,8 +1,8 @@
-"""The limits of `predict`'s doubts about a shape, fitted: training digits drawn as pictures, and what is no digit.
+"""Fit the limits of `edgedigits.pictures.plausibility` on training digits drawn as pictures.
 
-Each limit in turn is the lowest on its grid that so few of the digits' pictures exceed that are sure by all before it.
-Scrawls choose nothing here: the table only tells how many of them each limit leaves. All is drawn from other seeds
-than those that ``pictures.py`` counts, and from other digits.
+Each limit in turn is the lowest on its grid that at most ``SHARE`` of the digits' pictures exceed, of those within the
+limits before it. Scrawls do not influence the fit; the table shows how many of them each limit leaves. The seeds and
+the digits are other than those of ``pictures.py``.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from pathlib import Path
 from side_by_side import Row, in_child, markdown, progress, run
 
 DATA = Path(__file__).parents[1] / "data"
-SHARE = 0.005  # of the digits' pictures may be lost to one limit
-SEED = 100_000  # is added to each picture's number
-EACH = 1000  # pictures of a family or kind
+SHARE = 0.005  # of the digits' pictures that one limit may reject
+SEED = 100_000  # added to each picture's number
+EACH = 1000  # pictures per family or kind
 GRIDS = {
-    "forks": [float(limit) for limit in range(12, 40)],
-    "abreast": [limit / 100 for limit in range(160, 240)],
-    "length": [limit / 2 for limit in range(100, 140)],
+    "junctions": [float(limit) for limit in range(12, 40)],
+    "mean_crossings": [limit / 100 for limit in range(160, 240)],
+    "stroke_length": [limit / 2 for limit in range(100, 140)],
 }
 
 
 def child(request: Row) -> Row:
-    """One family or kind: of each picture that no other limit doubts, its counts; and how many were drawn."""
+    """The features of one family's or kind's pictures that no other check rejects, and how many were drawn."""
     import io
     from dataclasses import replace
 
@@ -35,9 +35,9 @@ def child(request: Row) -> Row:
     from edgedigits import Classifier
     from edgedigits.bundle.dataset import load_28x28
     from edgedigits.errors import InputError
-    from edgedigits.pictures.plausibility import shape_doubts
-    from edgedigits.pictures.predictions import LEAST
-    from edgedigits.pictures.preprocessing import look
+    from edgedigits.pictures.plausibility import implausibilities
+    from edgedigits.pictures.predictions import MIN_PROBABILITY
+    from edgedigits.pictures.preprocessing import preprocess
 
     digits = load_28x28(DATA / "source.npz")[0]
     name, found = request["name"], []
@@ -49,13 +49,13 @@ def child(request: Row) -> Row:
             else:
                 content = draw(name, digits[chosen[number]], SEED + chosen[number])
             try:
-                seen = look(io.BytesIO(content))
+                seen = preprocess(io.BytesIO(content))
             except InputError:
                 continue
             assert seen.shape
-            others = shape_doubts(replace(seen.shape, forks=0, abreast=0.0, length=0.0))
-            if not others and classifier.probabilities(seen.row).max() >= LEAST:
-                found.append([float(getattr(seen.shape, limit)) for limit in GRIDS])
+            others = implausibilities(replace(seen.shape, junctions=0, mean_crossings=0.0, stroke_length=0.0))
+            if not others and classifier.probabilities(seen.row).max() >= MIN_PROBABILITY:
+                found.append([float(getattr(seen.shape, feature)) for feature in GRIDS])
     return {"drawn": request["each"], "sure": found}
 
 
@@ -85,10 +85,11 @@ def measure(quick: bool) -> Row:
         )
         sure = {family: [each for each in found if each[place] <= limit] for family, found in sure.items()}
         fitted[name] = limit
-        cells.append(_cells(f"{name} at most {limit:g}", sure, drawn))
-        used = float(getattr(plausibility, name.upper()))
+        cells.append(_cells(f"{name.replace('_', ' ')} at most {limit:g}", sure, drawn))
+        constant = f"MAX_{name.upper()}"
+        used = float(getattr(plausibility, constant))
         targets.append(
-            f"{'met' if used == limit else 'MISSED'}: {name.upper()} in edgedigits/plausibility.py is {used:g}"
+            f"{'met' if used == limit else 'MISSED'}: {constant} in edgedigits/pictures/plausibility.py is {used:g}"
         )
     return {"limits": fitted, "table": markdown(["sure", *sure], cells), "targets": targets}
 
@@ -98,4 +99,4 @@ def _cells(title: str, sure: dict[str, list[list[float]]], drawn: dict[str, int]
 
 
 if __name__ == "__main__":
-    run("doubts", "The limits of predict's doubts, fitted on training digits", measure, child)
+    run("plausibility", "The limits of plausible shapes, fitted on training digits", measure, child)

@@ -1,7 +1,6 @@
-"""What is not one digit, drawn from fixed seeds: scribbles, signs, letters, several digits side by side.
+"""Pictures that do not show exactly one digit, drawn from fixed seeds: scribbles, signs, several digits.
 
-For the thresholds of `predict`'s doubts (drawn with training digits) and for the share of them that is doubted (with
-unseen ones).
+``plausibility.py`` draws them with training digits, ``pictures.py`` with unseen ones.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ def scribble(digits: Digits, rng: Rng) -> Image.Image:
 
 
 def hatching(digits: Digits, rng: Rng) -> Image.Image:
-    """Something crossed out: a zigzag, or two."""
+    """One or two zigzags, as for crossing something out."""
     lines = []
     for _ in range(int(rng.integers(1, 3))):
         count, angle = int(rng.integers(6, 14)), rng.uniform(0, np.pi)
@@ -108,6 +107,6 @@ KINDS: dict[str, Callable[[Digits, Rng], Image.Image]] = {
 
 
 def scrawl(kind: str, digits: Digits, number: int) -> bytes:
-    """One picture, a PNG's bytes, dark on white; the same for the same number at every run."""
+    """One picture as PNG, dark on white; the number is the seed."""
     rng = np.random.default_rng([number, *kind.encode()])
     return saved(on_paper(KINDS[kind](digits, rng)))

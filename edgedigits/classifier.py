@@ -1,10 +1,9 @@
-"""The Python API: a classifier that opens a bundle's artifact and answers with digits, probabilities or logits."""
+"""The Python API: a classifier that runs a bundle's model."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import NoReturn
 
 import numpy as np
@@ -18,29 +17,24 @@ from edgedigits.runtimes.tensors import AnyArray, FloatArray
 
 
 class Classifier:
-    """A bundle's model, ready to run.
+    """Runs a bundle's model.
 
         with Classifier() as classifier:
             digit = classifier.predict(x)
 
     Args:
-        bundle: a path, the name of a bundle inside the package (``robust``, ``notebook``), an open :class:`Bundle`, or
-            None for ``robust``, which reads pictures best.
-        artifact: such as ``"int8.tflite"`` or ``"int8"``; None for the first float32 one that ``runtime`` opens.
-        runtime: such as ``"litert"``; None for the first installed one that opens the artifact, never TensorFlow.
-        threads: how many the runtime may use for one call.
-        kernels: the runtime's kernel set; None for its first, which it would choose itself.
+        bundle: a path, the name of a packaged bundle (``robust``, ``notebook``) or an open :class:`Bundle`; ``robust``
+            by default, which reads pictures best.
+        artifact: such as ``"int8.tflite"`` or ``"int8"``; the first float32 one that ``runtime`` opens by default.
+        runtime: such as ``"litert"``; the first installed one that opens the artifact by default, never TensorFlow.
+        threads: the number of threads that the runtime may use for one call.
+        kernels: the runtime's kernel set.
 
-    Attributes:
-        artifact: the :class:`Artifact` in use.
-        runtime: the runtime's name.
-
-    Threads may share one: one call at a time runs, and any of them may close it. Processes may not: each opens its own,
-    since a forked child's calls raise SharingError, as pickling or copying one does. Images that are not float32 of the
-    exact shape take a slower, converting path.
+    Threads may share a classifier; calls run one at a time. Pickling it, or using it in a forked child, raises
+    SharingError. Images that are not float32 of the exact shape are converted, which is slower.
 
     Raises:
-        BundleError, RuntimeUnavailableError, ModelError: see the message, which says what to do.
+        BundleError, RuntimeUnavailableError, ModelError: the bundle, the runtime or the model cannot be used.
     """
 
     def __init__(
@@ -53,23 +47,19 @@ class Classifier:
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle or reading_bundle())
         self._temperature = np.float32(self.bundle.manifest.temperature)
-        self.artifact, self.runtime = choose(self.bundle, artifact, runtime)
+        self.artifact, self.runtime = choose_model(self.bundle, artifact, runtime)
         self.session = open_artifact(self.bundle, self.artifact, self.runtime, threads=threads, kernels=kernels)
-        #: The model's logits: (n,) or (20, 20) -> (classes,); (m, n) or (m, 20, 20) -> (m, classes); float32.
-        #: A (20, 20) image is upright, rows from the top. InputError for any other shape or dtype, NaN or infinity;
-        #: ClosedError after :meth:`close`. It is the session's own function: nothing stands in between.
+        #: Logits: (n,) or upright (20, 20) -> (classes,); (m, n) or (m, 20, 20) -> (m, classes); float32.
+        #: InputError for another shape or dtype, NaN or infinity; ClosedError after :meth:`close`.
         self.logits: Callable[[AnyArray], FloatArray] = self.session.run
 
     def predict(self, x: AnyArray) -> np.int64 | Labels:
-        """The class of each image, the argmax of :meth:`logits`: one image -> an integer; m images -> (m,) int64."""
+        """The argmax of :meth:`logits`: one image -> an int64; m images -> (m,) int64."""
         digits: np.int64 | Labels = self.logits(x).argmax(axis=-1)
         return digits
 
     def probabilities(self, x: AnyArray) -> FloatArray:
-        """The softmax of :meth:`logits` over the bundle's temperature, of the same shape: calibrated.
-
-        The largest is that of the digit that :meth:`predict` gives: a temperature changes no order.
-        """
+        """Calibrated probabilities: the softmax of :meth:`logits` divided by the bundle's temperature, same shape."""
         return softmax(self.logits(x) / self._temperature)
 
     def __reduce__(self) -> NoReturn:
@@ -82,63 +72,57 @@ class Classifier:
     def __enter__(self) -> Classifier:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
 
 def _flatten(x: AnyArray) -> AnyArray:
-    """Upright images (20, 20) or (m, 20, 20) to rows (400,) or (m, 400); all else is left as it is."""
+    """Upright images (20, 20) or (m, 20, 20) to rows (400,) or (m, 400); other arrays unchanged."""
     if x.ndim not in (2, 3) or x.shape[-2:] != (SIDE, SIDE):
         return x
     return to_row(x) if x.ndim == 2 else x.transpose(0, 2, 1).reshape(len(x), SIDE * SIDE)
 
 
 def softmax(logits: FloatArray) -> FloatArray:
-    """Logits (..., classes) to probabilities of the same shape; shifted by the maximum, so that nothing overflows."""
+    """Logits (..., classes) to probabilities of the same shape, without overflow."""
     exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
     probabilities: FloatArray = exponentials / exponentials.sum(axis=-1, keepdims=True)
     return probabilities
 
 
 def open_artifact(bundle: Bundle, artifact: Artifact, runtime: str, *, threads: int, kernels: str | None) -> Session:
-    """Open a bundle's artifact, verified, and hold what the runtime reports against what the manifest says."""
+    """Verify and open a bundle's artifact; ModelError if its input or output differs from the manifest."""
     convert = _flatten if artifact.input.shape == (SIDE * SIDE,) else np.asarray
     model = bundle.read(artifact.file)
     session = Session(model, artifact.format, runtime, threads=threads, kernels=kernels, convert=convert)
-    for promised, found in ((artifact.input, session.input), (artifact.output, session.output)):
-        if not promised.matches(found):
+    for expected, found in ((artifact.input, session.input), (artifact.output, session.output)):
+        if not expected.matches(found):
             session.close()
             raise ModelError(
-                f"{artifact.file}: the manifest promises {promised}, {runtime} finds {found}; export the bundle again"
+                f"{artifact.file}: the manifest says {expected}, {runtime} reports {found}; export the bundle again"
             )
     return session
 
 
-def choose(bundle: Bundle, artifact: str | None, runtime: str | None) -> tuple[Artifact, str]:
-    """The artifact and the runtime to use where one or both are left open.
+def choose_model(bundle: Bundle, artifact: str | None, runtime: str | None) -> tuple[Artifact, str]:
+    """The artifact and the runtime to use where one or both are None, float32 before quantized.
 
     Raises:
-        RuntimeUnavailableError: nothing that is installed opens it; the message says what to install.
+        RuntimeUnavailableError: no installed runtime opens it.
         BundleError: the bundle has no such artifact.
     """
     wanted = [bundle.artifact(artifact)] if artifact else sorted(bundle.manifest.artifacts, key=lambda a: a.quantized)
+    files = " or ".join(candidate.file for candidate in wanted)
     if runtime:
-        info = runtime_info(runtime)
-        info.require()
-        for candidate in wanted:
-            if runtime in candidate.opened_by:
-                return candidate, runtime
-        raise RuntimeUnavailableError(
-            f"{runtime} does not open {', '.join(a.file for a in wanted)}; choose another --artifact or --runtime"
-        )
-    usable = [info for name, info in RUNTIMES.items() if name not in CHOSEN_ONLY_BY_NAME]
-    for info in usable:
+        infos = [runtime_info(runtime)]
+        infos[0].require()
+    else:
+        infos = [info for name, info in RUNTIMES.items() if name not in CHOSEN_ONLY_BY_NAME]
+    for info in infos:
         for candidate in wanted:
             if info.name in candidate.opened_by and info.installed:
                 return candidate, info.name
-    remedies = [i.install for i in usable if any(i.name in a.opened_by for a in wanted)]
-    raise RuntimeUnavailableError(
-        f"no runtime that opens {' or '.join(a.file for a in wanted)} is installed; {' or '.join(remedies)}"
-    )
+    if runtime:
+        raise RuntimeUnavailableError(f"{runtime} does not open {files}; choose another --artifact or --runtime")
+    remedies = [info.install for info in infos if any(info.name in candidate.opened_by for candidate in wanted)]
+    raise RuntimeUnavailableError(f"no installed runtime opens {files}; {' or '.join(remedies)}")

@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 import edgedigits
 from edgedigits.bundle.bundle import MANIFEST, Bundle
 from edgedigits.bundle.dataset import to_image
-from edgedigits.classifier import Classifier, choose, softmax
+from edgedigits.classifier import Classifier, choose_model, softmax
 from edgedigits.errors import BundleError, ClosedError, InputError, ModelError, RuntimeUnavailableError
 from edgedigits.runtimes.tensors import FloatArray
 
@@ -122,7 +122,7 @@ class TestOpening:
         (int8,) = (a for a in facts["artifacts"] if a["file"] == "int8.tflite")
         int8["input"]["zero_point"] += 1
         path.write_text(json.dumps(facts), encoding="utf-8")
-        with pytest.raises(ModelError, match=r"int8\.tflite: the manifest promises .*, litert finds .*; export the"):
+        with pytest.raises(ModelError, match=r"int8\.tflite: the manifest says .*, litert reports .*; export the"):
             Classifier(bundle_copy, "int8", "litert")
 
 
@@ -141,18 +141,18 @@ class TestChoosing:
     def test_what_is_left_open_is_chosen(
         self, artifact: str | None, runtime: str | None, expected: tuple[str, str]
     ) -> None:
-        chosen, name = choose(Bundle(), artifact, runtime)
+        chosen, name = choose_model(Bundle(), artifact, runtime)
         assert (chosen.file, name) == expected
 
     def test_a_runtime_that_does_not_open_the_artifact(self) -> None:
         with pytest.raises(RuntimeUnavailableError) as caught:
-            choose(Bundle(), "int8.tflite", "onnxruntime")
+            choose_model(Bundle(), "int8.tflite", "onnxruntime")
         assert str(caught.value) == ("onnxruntime does not open int8.tflite; choose another --artifact or --runtime")
 
     def test_unknown_runtime(self) -> None:
         with pytest.raises(RuntimeUnavailableError, match="no runtime is called 'torch'; choose one of litert, "):
-            choose(Bundle(), None, "torch")
+            choose_model(Bundle(), None, "torch")
 
     def test_unknown_artifact(self) -> None:
         with pytest.raises(BundleError, match="no artifact 'int4'"):
-            choose(Bundle(), "int4", None)
+            choose_model(Bundle(), "int4", None)

@@ -104,7 +104,7 @@ def check_parity(
 
 
 def _unseen(bundle: Bundle, folder: Path) -> tuple[FloatArray, Labels]:
-    from edgedigits.pictures.preprocessing import to_rows
+    from edgedigits.pictures.normalization import to_rows
 
     images, labels = bundle.unseen(folder)
     return to_rows(images), labels

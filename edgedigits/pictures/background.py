@@ -1,45 +1,60 @@
-"""The page behind the ink: its brightness everywhere, and the noise on it. Brightness is float32, 0 to 1, (h, w)."""
+"""Separate ink from the background: estimate the page's brightness and noise. Brightness is float32, 0 to 1, (h, w)."""
 
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from edgedigits.errors import InputError
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-Image64: TypeAlias = "npt.NDArray[np.float64]"
-SMALL = 24  # pixels: the side of the copy to which a page's light is fitted
-STEPS = 4080  # of brightness, at which noise is counted: 16 to one of 8 bits
-FLAT = 0.02  # along the border: a page that varies less has one brightness
-CLEAR = 0.84  # of the variance: what two brightnesses explain on a clean page
+MIN_CONTRAST = 0.08  # of full scale; below it, paper grain and JPEG noise look like ink
+NOISE_SIGMAS = 4.5  # ink differs from the background by at least this many standard deviations of the noise
+FIT_SIDE = 24  # pixels: the side of the small copy to which the surface is fitted
+NOISE_STEPS = 4080  # brightness steps for the noise histogram: 16 per 8-bit level
+FLAT = 0.02  # the largest variation along the border of a page of one brightness
+TWO_LEVELS = 0.84  # the least share of the variance that two brightness levels explain on a two-level picture
 
 
-def background(gray: FloatArray) -> FloatArray:
-    """The brightness (h, w) that the page would have without ink.
+def subtract_background(gray: FloatArray) -> tuple[FloatArray, float]:
+    """The ink (h, w), 0 on the background and at most 1, and the noise's standard deviation on the same scale.
 
-    A page that is flat along its border is taken to be flat, and so is one of two clear brightnesses, which a digit cut
-    out close leaves; otherwise a second-degree surface is fitted to a small copy, by least squares that are repeated
-    with the Geman-McClure weights of the residuals, so that ink and shadows of edges count for little. Source: P. W.
-    Holland and R. E. Welsch, "Robust regression using iteratively reweighted least-squares" (1977).
+    Raises:
+        InputError: nothing stands out from the background.
     """
-    border = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
+    ink = gray - estimate_background(gray)
+    # Ink is few pixels that differ much; paper is many pixels that differ little.
+    if float(np.einsum("ij,ij,ij->", ink, ink, ink)) <= 0:
+        np.negative(ink, out=ink)
+    noise = estimate_noise(gray)
+    strongest = float(ink.max())
+    if strongest < max(MIN_CONTRAST, NOISE_SIGMAS * noise):
+        raise InputError("no digit found: the picture has only one brightness; use darker ink or a plainer background")
+    ink /= strongest
+    return ink, noise / strongest
+
+
+def estimate_background(gray: FloatArray) -> FloatArray:
+    """The brightness (h, w) of the page without ink.
+
+    It is constant if the border is flat or the picture has two levels, as a tightly cropped digit has. Otherwise it is
+    a second-degree surface, fitted to a small copy by least squares with Geman-McClure weights, so that ink
+    counts little. Source: P. W. Holland and R. E. Welsch, "Robust regression using iteratively reweighted
+    least-squares" (1977).
+    """
+    border = _border(gray)
     middle = median(border)
     if np.abs(border - middle).max() < FLAT:
         return np.full_like(gray, middle)
-    two = two_levels(gray)
-    if two is not None:
-        return np.full_like(gray, _behind(gray, *two))
+    levels = two_levels(gray)
+    if levels is not None:
+        return np.full_like(gray, _paper_level(gray, *levels))
     from PIL import Image
 
-    small = np.asarray(Image.fromarray(gray).resize((SMALL, SMALL), Image.Resampling.BOX), dtype=np.float64)
-    terms, first_guess = _fitted()
+    small = np.asarray(Image.fromarray(gray).resize((FIT_SIDE, FIT_SIDE), Image.Resampling.BOX), dtype=np.float64)
+    terms, weights = _surface_terms()
     values = small.ravel()
-    weights = first_guess
     for _ in range(5):
         weighted = terms * weights
         solved = np.linalg.solve(weighted @ terms.T + 1e-6 * np.eye(6), weighted @ values)
@@ -55,20 +70,20 @@ def background(gray: FloatArray) -> FloatArray:
 
 
 @functools.cache
-def _fitted() -> tuple[Image64, Image64]:
-    """The terms of a surface of degree 2 at each pixel of the small copy, (6, pixels), and the first guess's weights.
+def _surface_terms() -> tuple[AnyArray, AnyArray]:
+    """The terms 1, x, y, x^2, xy, y^2 (x and y from -1 to 1) at each pixel of the small copy, (6, pixels) float64.
 
-    The terms are 1, x, y, x squared, x times y, y squared, each from -1 to 1; the guess trusts the border.
+    And initial weights (pixels,), which trust the border.
     """
-    at = np.linspace(-1 + 1 / SMALL, 1 - 1 / SMALL, SMALL)
+    at = np.linspace(-1 + 1 / FIT_SIDE, 1 - 1 / FIT_SIDE, FIT_SIDE)
     y, x = (each.ravel() for each in np.meshgrid(at, at, indexing="ij"))
-    inner = np.zeros((SMALL, SMALL), dtype=bool)
+    inner = np.zeros((FIT_SIDE, FIT_SIDE), dtype=bool)
     inner[2:-2, 2:-2] = True
     return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y]), np.where(inner.ravel(), 0.05, 1.0)
 
 
 def median(values: AnyArray) -> float:
-    """The median of all values, at least one; NumPy 2's own imports its masked arrays, which a prediction waits for."""
+    """The median of at least one value; ``numpy.median`` imports masked arrays, which is slow."""
     flat = values.ravel()
     middle = [(flat.size - 1) // 2, flat.size // 2]
     low, high = np.partition(flat, middle)[middle]
@@ -76,53 +91,50 @@ def median(values: AnyArray) -> float:
 
 
 def two_levels(gray: FloatArray) -> tuple[float, float] | None:
-    """The darker and the lighter of a picture's two brightnesses, or None if it has not two.
+    """The dark and the light level of a picture, or None if two levels do not explain ``TWO_LEVELS`` of its variance.
 
-    The threshold is the one whose two classes lie farthest apart, and they are two levels if that explains ``CLEAR`` of
-    the variance. Source: N. Otsu, "A threshold selection method from gray-level histograms" (1979).
+    Source: N. Otsu, "A threshold selection method from gray-level histograms" (1979).
     """
-    levels = 64
-    counts = np.bincount((gray.ravel() * (levels - 1) + 0.5).astype(np.int64), minlength=levels) / gray.size
-    value = np.arange(levels) / (levels - 1)
+    bins = 64
+    counts = np.bincount((gray.ravel() * (bins - 1) + 0.5).astype(np.int64), minlength=bins) / gray.size
+    value = np.arange(bins) / (bins - 1)
     share, moment = np.cumsum(counts), np.cumsum(counts * value)
     mean = float(moment[-1])
     with np.errstate(divide="ignore", invalid="ignore"):
         between = np.nan_to_num((mean * share - moment) ** 2 / (share * (1 - share)), posinf=0.0)
     at = int(between.argmax())
     variance = float((counts * (value - mean) ** 2).sum())
-    if variance <= 0 or between[at] < CLEAR * variance:
+    if variance <= 0 or between[at] < TWO_LEVELS * variance:
         return None
     return float(moment[at] / share[at]), float((mean - moment[at]) / (1 - share[at]))
 
 
-def _behind(gray: FloatArray, dark: float, light: float) -> float:
-    """Which of two brightnesses is the paper: the one that most of the border has; if that is unclear, the lighter."""
+def _paper_level(gray: FloatArray, dark: float, light: float) -> float:
+    """Which of two levels is the paper: the one on most of the border and corners, if unclear the lighter."""
     edge = max(1, min(gray.shape) // 10)
-    border = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
-    corners = np.concatenate(
-        [
-            gray[rows, columns].ravel()
-            for rows in (slice(edge), slice(-edge, None))
-            for columns in (slice(edge), slice(-edge, None))
-        ]
-    )
+    ends = (slice(edge), slice(-edge, None))
+    corners = np.concatenate([gray[rows, columns].ravel() for rows in ends for columns in ends])
+    border = _border(gray)
     middle = (dark + light) / 2
     lighter = (float((border > middle).mean()) + float((corners > middle).mean())) / 2
     paper = border[border > middle] if lighter > 0.4 else border[border <= middle]
     return median(paper) if len(paper) else (light if lighter > 0.4 else dark)
 
 
-def noise_of(gray: FloatArray) -> float:
-    """The standard deviation of the pixels' noise, from neighbors' differences; strokes' edges are too few to count.
+def _border(gray: FloatArray) -> FloatArray:
+    return np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
 
-    Half of such differences lie within 0.6745 of theirs, which is the square root of 2 times the pixels'. They are
-    counted in steps of 1 / ``STEPS``, which is exact for pixels of 8 bits.
+
+def estimate_noise(gray: FloatArray) -> float:
+    """The standard deviation of the pixel noise: the median difference of horizontal neighbors / (0.6745 * sqrt(2)).
+
+    A histogram of ``NOISE_STEPS`` bins finds the median, exactly for 8-bit pixels.
     """
     steps = np.abs(gray[:, 1:] - gray[:, :-1]).ravel()
-    if 2 * np.count_nonzero(steps < 0.5 / STEPS) > steps.size:
+    if 2 * np.count_nonzero(steps < 0.5 / NOISE_STEPS) > steps.size:
         return 0.0
-    steps *= STEPS
+    steps *= NOISE_STEPS
     steps += 0.5
     below = np.bincount(steps.astype(np.intp)).cumsum()
     middle = np.searchsorted(below, [(steps.size - 1) // 2, steps.size // 2], side="right")
-    return float(middle.sum()) / 2 / STEPS / 0.954
+    return float(middle.sum()) / 2 / NOISE_STEPS / 0.954

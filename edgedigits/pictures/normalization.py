@@ -1,136 +1,137 @@
-"""The digit's ink to MNIST's geometry: its box scaled into 20x20, centered by mass in 28x28.
+"""Bring a digit's ink to the geometry of the data set: 20x20 in 28x28, centered by mass, then shrunk to 20x20.
 
-Source: Y. LeCun, C. Cortes and C. J. C. Burges, "The MNIST database of handwritten digits": aspect kept, antialiased,
-center of mass at the center of the field. Measured on the data set: the box is exactly 20 on its longer side, and the
-whole pixel by which it is moved is round(14 - center) on both axes, in all 5000 digits.
+Source: Y. LeCun, C. Cortes and C. J. C. Burges, "The MNIST database of handwritten digits": the aspect is kept, the
+scaling antialiased, the center of mass at the center of the field. In all 5000 digits of the data set the box's longer
+side is exactly 20, and the digit is shifted by whole pixels: round(14 - center) on both axes.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+import functools
 
 import numpy as np
 
-from edgedigits.pictures.connected_components import Box, Mask
-from edgedigits.pictures.segmentation import RIM, box_of
-from edgedigits.runtimes.tensors import FloatArray
+from edgedigits.bundle.dataset import SIDE, to_row
+from edgedigits.pictures.geometry import BOX_SIDE, MNIST_SIDE, RIM, Box, bounding_box, pad, square_filter, stroke_width
+from edgedigits.pictures.segmentation import Digit
+from edgedigits.runtimes.tensors import AnyArray, FloatArray
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Array = TypeVar("Array", FloatArray, "npt.NDArray[np.bool_]")
-
-MNIST_SIDE, BOX, MIDDLE = 28, 20, 14.0
-STROKE = (2.1, 3.9)  # pixels of MNIST: about 85 in 100 of the data set's digits have strokes between these
-AIM = (2.6, 3.6)  # what a thinner and a thicker pen are brought to
-ROOM = 4  # pixels around the ink, for a box that reaches past its picture
-EDGE = 0.5  # of the strongest ink: where a stroke ends, between two pixels
+USUAL_STROKES = (2.1, 3.9)  # pixels of 28: the strokes of about 85 % of the data set's digits lie in this range
+ADJUSTED_STROKES = (2.6, 3.6)  # the width to which thinner and thicker strokes are brought
+MARGIN = 4  # pixels around the ink, for a box that extends beyond its picture
+EDGE_LEVEL = 0.5  # of the strongest ink: where a stroke ends
 
 
-def stroke_width(mask: Mask, longest: int) -> float:
-    """The mean width of the strokes, in pixels of MNIST (the digit is ``BOX`` long): twice the area by the outline.
-
-    The outline is the count of pixel sides on it times pi / 4, its expected share whatever the direction (Cauchy and
-    Crofton).
-    """
-    padded = framed(mask, 1)
-    sides = int(np.count_nonzero(padded[1:] != padded[:-1]) + np.count_nonzero(padded[:, 1:] != padded[:, :-1]))
-    return 2 * np.count_nonzero(mask) / (sides * np.pi / 4) * BOX / longest
+def normalize(digit: Digit) -> FloatArray | None:
+    """The digit in 28x28, float32, 0 to 1, with strokes of the usual width; None if it is already in 20x20."""
+    if digit.normalized:
+        return np.clip(digit.ink, 0.0, 1.0) if len(digit.ink) == MNIST_SIDE else None
+    ink, box = adjust_strokes(digit)
+    edges = subpixel_box(ink, box)
+    return center_by_mass(scale_to_box(ink, edges))
 
 
-def with_usual_pen(ink: FloatArray, mask: Mask, box: Box) -> tuple[FloatArray, Box]:
-    """Ink whose strokes are much thinner or thicker than the data set's -> widened or narrowed, and its box.
-
-    By a maximum or minimum over a square; parts of a pixel by a mean of two squares. Others come back as they are. The
-    box is in the pixels of what comes back, which is no more than the digit and what is around it.
-    """
-    longest = max(box[2] - box[0], box[3] - box[1])
-    width = stroke_width(mask, longest)
-    aim = AIM[0] if width < STROKE[0] else AIM[1] if width > STROKE[1] else width
-    reach = abs(aim - width) / 2 * longest / BOX
+def adjust_strokes(digit: Digit) -> tuple[FloatArray, Box]:
+    """Dilate thin strokes and erode thick ones, by fractions of a pixel too; return the cropped ink and its box."""
+    top, left, bottom, right = digit.box
+    longest = max(bottom - top, right - left)
+    width = stroke_width(digit.mask) * BOX_SIDE / longest
+    thin, thick = width < USUAL_STROKES[0], width > USUAL_STROKES[1]
+    aim = ADJUSTED_STROKES[0] if thin else ADJUSTED_STROKES[1] if thick else width
+    reach = abs(aim - width) / 2 * longest / BOX_SIDE
     if reach < 0.1:
-        return ink, box
-    widest = np.maximum if aim > width else np.minimum
-    top, left, bottom, right = box
-    room = int(reach) + 2
-    padded = framed(ink[max(0, top - RIM) : bottom + RIM, max(0, left - RIM) : right + RIM], room)
-    less = filtered(padded, int(reach), widest)
-    more = filtered(less, 1, widest)
+        return digit.ink, digit.box
+    extreme = np.maximum if aim > width else np.minimum
+    cropped = digit.ink[max(0, top - RIM) : bottom + RIM, max(0, left - RIM) : right + RIM]
+    less = square_filter(pad(cropped, int(reach) + 2), int(reach), extreme)
+    more = square_filter(less, 1, extreme)
     share = np.float32(reach % 1)
-    drawn = (1 - share) * less + share * more
-    return drawn, box_of(drawn > 0.3 * drawn.max())
+    adjusted = (1 - share) * less + share * more
+    return adjusted, bounding_box(adjusted > 0.3 * adjusted.max())
 
 
-def filtered(image: FloatArray, reach: int, widest: np.ufunc) -> FloatArray:
-    """The maximum or minimum over a square of ``2 * reach + 1`` pixels around each pixel; 0 lies around the image.
-
-    Each step doubles what a pixel stands for, so that a square of any size takes few of them; Pillow's rank filters
-    sort every square.
-    """
-    image = framed(image, reach)
-    covers = 0  # what each pixel stands for so far: itself and so many behind it, each way
-    while covers < 2 * reach:
-        step = min(covers + 1, 2 * reach - covers)
-        image = widest(image[step:], image[:-step])
-        image = widest(image[:, step:], image[:, :-step])
-        covers += step
-    return image
-
-
-def framed(image: Array, pixels: int) -> Array:
-    """The image with so many pixels of 0 at each side; NumPy's own ``pad`` takes four times as long."""
-    height, width = image.shape
-    wide: Array = np.zeros((height + 2 * pixels, width + 2 * pixels), dtype=image.dtype)
-    wide[pixels : pixels + height, pixels : pixels + width] = image
-    return wide
-
-
-def measure(ink: FloatArray, box: Box) -> tuple[float, float, float, float]:
-    """The box's edges to a part of a pixel: where the ink passes ``EDGE``, between the pixels' centers."""
+def subpixel_box(ink: FloatArray, box: Box) -> tuple[float, float, float, float]:
+    """The box's edges to a fraction of a pixel: where the ink crosses ``EDGE_LEVEL`` between pixel centers."""
     top, left, bottom, right = box
     crop = ink[top:bottom, left:right]
-    edges = []
-    for axis, start, size in ((1, top, bottom - top), (0, left, right - left)):
-        profile = crop.max(axis=axis)
-        edges.append((start + _rise(profile), start + size - _rise(profile[::-1])))
-    (top_at, bottom_at), (left_at, right_at) = edges
-    return top_at, left_at, max(bottom_at, top_at + 1), max(right_at, left_at + 1)
+    rows, columns = crop.max(axis=1), crop.max(axis=0)
+    top_edge, bottom_edge = top + _rise(rows), bottom - _rise(rows[::-1])
+    left_edge, right_edge = left + _rise(columns), right - _rise(columns[::-1])
+    return top_edge, left_edge, max(bottom_edge, top_edge + 1), max(right_edge, left_edge + 1)
 
 
 def _rise(profile: FloatArray) -> float:
     """How far from the start of a profile its ink begins."""
-    level = EDGE * float(profile.max())
+    level = EDGE_LEVEL * float(profile.max())
     first = int(np.argmax(profile >= level))
     before = float(profile[first - 1]) if first else 0.0
     here = float(profile[first])
     return first - (here - level) / max(here - before, 1e-6)
 
 
-def fit(ink: FloatArray, box: tuple[float, float, float, float]) -> FloatArray:
-    """Ink within a box -> the digit, its longer side 20 pixels; 1 where it is strongest."""
+def scale_to_box(ink: FloatArray, box: tuple[float, float, float, float]) -> FloatArray:
+    """Scale the ink within a box so that its longer side is 20 pixels and its strongest ink is 1."""
     from PIL import Image
 
     top, left, bottom, right = box
-    scale = BOX / max(bottom - top, right - left)
+    scale = BOX_SIDE / max(bottom - top, right - left)
     height, width = (max(1, round(n * scale)) for n in (bottom - top, right - left))
-    room = framed(ink, ROOM)
-    limits = (float(room.shape[1]), float(room.shape[0]))
-    x0, x1 = (min(max(at + ROOM, 0.0), limits[0]) for at in (left, right))
-    y0, y1 = (min(max(at + ROOM, 0.0), limits[1]) for at in (top, bottom))
+    padded = pad(ink, MARGIN)
+    x0, x1 = (min(max(at + MARGIN, 0.0), float(padded.shape[1])) for at in (left, right))
+    y0, y1 = (min(max(at + MARGIN, 0.0), float(padded.shape[0])) for at in (top, bottom))
     kind = Image.Resampling.HAMMING if scale < 1 else Image.Resampling.BICUBIC
-    digit = np.asarray(Image.fromarray(room).resize((width, height), kind, box=(x0, y0, x1, y1)))
+    digit = np.asarray(Image.fromarray(padded).resize((width, height), kind, box=(x0, y0, x1, y1)))
     digit = np.clip(digit, 0.0, 1.0)
     return digit / max(float(digit.max()), 1e-6)
 
 
-def place(digit: FloatArray) -> FloatArray:
-    """The digit, at most 20x20 -> (28, 28), moved by whole pixels until its center of mass is nearest to (14, 14)."""
+def center_by_mass(digit: FloatArray) -> FloatArray:
+    """Place a digit of at most 20x20 in (28, 28), shifted by whole pixels so that its mass is centered at (14, 14)."""
     height, width = digit.shape
     mass = float(digit.sum())
     rows, columns = (digit.sum(axis=axis) for axis in (1, 0))
-    top = round(MIDDLE - float(rows @ np.arange(height)) / mass)
-    left = round(MIDDLE - float(columns @ np.arange(width)) / mass)
+    top = round(MNIST_SIDE / 2 - float(rows @ np.arange(height)) / mass)
+    left = round(MNIST_SIDE / 2 - float(columns @ np.arange(width)) / mass)
     top, left = min(max(top, 0), MNIST_SIDE - height), min(max(left, 0), MNIST_SIDE - width)
     page = np.zeros((MNIST_SIDE, MNIST_SIDE), dtype=np.float32)
     page[top : top + height, left : left + width] = digit
     return page
+
+
+def to_input(image: FloatArray) -> FloatArray:
+    """A 28x28 image, or one that is already 20x20, -> the model's input, (400,) float32 column-major."""
+    small = shrink(image) if len(image) == MNIST_SIDE else image
+    return np.ascontiguousarray(to_row(small), dtype=np.float32)
+
+
+def shrink(images: AnyArray) -> AnyArray:
+    """(..., 28, 28) -> (..., 20, 20) float64: the antialiased bicubic resize that made X.npy; overshoots by 0.13."""
+    weights = resize_weights(MNIST_SIDE, SIDE)
+    return weights @ images @ weights.T
+
+
+def to_rows(images: AnyArray) -> FloatArray:
+    """MNIST images (m, 28, 28) uint8 -> the model's inputs (m, 400) float32, each image column-major."""
+    small = shrink(images / 255.0)
+    return np.ascontiguousarray(small.transpose(0, 2, 1)).reshape(len(small), -1).astype(np.float32)
+
+
+@functools.cache
+def resize_weights(n_in: int, n_out: int) -> AnyArray:
+    """The (n_out, n_in) float64 matrix of an antialiased bicubic resize along one axis, edges repeated; row sums are 1.
+
+    Source: R. G. Keys, "Cubic convolution interpolation for digital image processing" (1981), a = -0.5.
+    """
+    scale = n_out / n_in
+    stretch = min(scale, 1.0)
+    centers = (np.arange(n_out) + 0.5) / scale - 0.5
+    reach = 2 / stretch
+    taps = np.floor(centers - reach)[:, None] + np.arange(int(np.ceil(2 * reach)) + 2)
+    t = np.abs(stretch * (centers[:, None] - taps))
+    near = (1.5 * t - 2.5) * t * t + 1.0
+    far = ((-0.5 * t + 2.5) * t - 4.0) * t + 2.0
+    kernel = np.where(t <= 1, near, np.where(t <= 2, far, 0.0))
+    kernel /= kernel.sum(axis=1, keepdims=True)
+    weights = np.zeros((n_out, n_in))
+    np.add.at(weights, (np.arange(n_out)[:, None], np.clip(taps, 0, n_in - 1).astype(int)), kernel)
+    return weights

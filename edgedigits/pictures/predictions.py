@@ -1,57 +1,50 @@
-"""What `predict` says of a picture: a row of JSON or CSV, and a line of text."""
+"""The result for each picture: whether it is sure, as JSON rows, CSV and lines of text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from edgedigits.bundle.dataset import to_image
+from edgedigits.runtimes.tensors import FloatArray
+
 SURE, UNSURE, UNREAD = "sure", "unsure", "unread"
-LEAST = 0.8  # the least probability of an answer that counts as sure
-UNCLEAR = "no digit is clearly ahead"
+MIN_PROBABILITY = 0.8  # of a sure prediction
+NO_CLEAR_DIGIT = f"no digit reaches a probability of {MIN_PROBABILITY:.0%}"
 Row = dict[str, Any]
 
 
-def answer(source: str, probabilities: Sequence[float], artifact: str, runtime: str, shape: tuple[str, ...]) -> Row:
-    """A picture that was read; ``shape`` holds the reasons of :mod:`edgedigits.pictures.plausibility`."""
-    reasons = doubts(probabilities, shape)
+def prediction_row(source: str, probabilities: Sequence[float], implausibilities: tuple[str, ...]) -> Row:
+    """The result for a picture that was read, without the artifact and the runtime."""
+    reasons = reasons_to_doubt(probabilities, implausibilities)
     return {
         "source": source,
         "status": UNSURE if reasons else SURE,
-        "digit": ranked(probabilities)[0],
+        "digit": rank_digits(probabilities)[0],
         "probabilities": list(probabilities),
         "doubts": list(reasons),
-        "artifact": artifact,
-        "runtime": runtime,
     }
 
 
-def doubts(probabilities: Sequence[float], shape: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """All reasons to doubt an answer: those of the shape, and probabilities of which none is high."""
-    return shape if max(probabilities) >= LEAST else (*shape, UNCLEAR)
+def unread_row(source: str, message: str) -> Row:
+    """The result for a picture that could not be read."""
+    unknown: Row = {"digit": None, "probabilities": None, "doubts": [], "artifact": None, "runtime": None}
+    return {"source": source, "status": UNREAD, **unknown, "error": message}
 
 
-def unread(source: str, message: str) -> Row:
-    """A picture that gave no answer, and why."""
-    return {
-        "source": source,
-        "status": UNREAD,
-        "digit": None,
-        "probabilities": None,
-        "doubts": [],
-        "artifact": None,
-        "runtime": None,
-        "error": message,
-    }
+def reasons_to_doubt(probabilities: Sequence[float], implausibilities: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Why a prediction is unsure: an implausible shape, or no high probability."""
+    return implausibilities if max(probabilities) >= MIN_PROBABILITY else (*implausibilities, NO_CLEAR_DIGIT)
 
 
-def ranked(probabilities: Sequence[float]) -> list[int]:
-    """The digits, the likeliest first; of two alike, the smaller."""
+def rank_digits(probabilities: Sequence[float]) -> list[int]:
+    """The digits, most probable first; the smaller digit first on a tie."""
     return sorted(range(len(probabilities)), key=lambda digit: -probabilities[digit])
 
 
-def line(row: Row) -> str:
-    """One answer in words: the first and the second digit, or `unsure`, the first three and why."""
-    likeliest = [f"{digit} {row['probabilities'][digit]:.1%}" for digit in ranked(row["probabilities"])[:3]]
+def format_row(row: Row) -> str:
+    """One line: the two most probable digits, or `unsure`, the first three and the reasons."""
+    likeliest = [f"{digit} {row['probabilities'][digit]:.1%}" for digit in rank_digits(row["probabilities"])[:3]]
     model = f"{row['artifact']} in {row['runtime']}"
     if row["status"] == SURE:
         return f"{row['source']}: {likeliest[0]} (then {likeliest[1]}; {model})"
@@ -59,7 +52,7 @@ def line(row: Row) -> str:
 
 
 def to_csv(rows: Iterable[Row]) -> str:
-    """A table: source, status, digit, its probability, those of all ten, doubts, error, artifact, runtime."""
+    """A table: source, status, digit, its probability, the ten probabilities, doubts, error, artifact, runtime."""
     import csv
     import io
 
@@ -73,3 +66,10 @@ def to_csv(rows: Iterable[Row]) -> str:
         facts = ("; ".join(row["doubts"]), row.get("error", ""), row["artifact"], row["runtime"])
         writer.writerow((row["source"], row["status"], row["digit"], *shares, *facts))
     return text.getvalue()
+
+
+def to_ascii(row: FloatArray) -> str:
+    """The model's input (400,) as 20 lines of text, two characters per pixel."""
+    shades = " .:-=+*#%@"
+    levels = (to_image(row) * 9).round().clip(0, 9).astype(int)
+    return "\n".join("".join(shades[level] * 2 for level in line).rstrip() for line in levels)

@@ -1,158 +1,130 @@
-"""Finding the digit's ink on a page: background, ink, blobs, the marks that are the digit.
+"""Find the digit on a page: subtract the background, remove ruled lines, select connected components, zoom in.
 
-All of it works on a small copy of the picture, at most ``WORK`` pixels long, so that its cost is the same for any
-camera. Brightness and ink are float32, 0 to 1; a box is (top, left, bottom, right), the last two past its end.
+Brightness and ink are float32, 0 to 1.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgedigits.bundle.dataset import SIDE
 from edgedigits.errors import InputError
-from edgedigits.pictures.background import background, noise_of
-from edgedigits.pictures.connected_components import Blob, Box, Mask, pieces_of
+from edgedigits.pictures.background import NOISE_SIGMAS, subtract_background
+from edgedigits.pictures.connected_components import find_components, select_digit
+from edgedigits.pictures.geometry import BOX_SIDE, MNIST_SIDE, RIM, Box, Mask, bounding_box, square_filter
+from edgedigits.pictures.ruled_lines import remove_ruled_lines
 from edgedigits.runtimes.tensors import FloatArray
 
-WORK = 128
-LEAST_CONTRAST = 0.08  # of full scale; below it, paper grain and JPEG noise pass for ink
-NOISES = 4.5  # ink differs from the background by so many standard deviations of the noise
-DRAWN = 0.3  # of the strongest ink: from here on a pixel belongs to a stroke
-SPECK = 0.02  # of the main blob's ink: less is dust
-LEAST = 0.15  # of the picture's longer side: so long a blob is a digit rather than what a frame or a border leaves
-RIM = 2  # pixels around a stroke in which its ink fades out
-NEAR = 0.3  # of the main blob's longer side: a blob so close may be a part of the same digit
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+WORKING_SIZE = 128  # pixels: larger pictures are downscaled, so the time does not depend on the camera
+STROKE_LEVEL = 0.3  # of the strongest ink: a pixel with more belongs to a stroke
+SHEET_FILL = 0.72  # of its bounding box: a component that fills more is a sheet of paper rather than a digit
+SMALL_DIGIT = 46  # pixels on the working copy: a smaller digit is segmented again at a higher resolution
 
 
 @dataclass(frozen=True)
-class Found:
-    """What was found: ``ink`` (h, w), all but the digit erased; its ``mask`` and ``box``; the count of digits."""
+class Digit:
+    """A segmented digit; mask and ink are (h, w)."""
 
-    ink: FloatArray
+    ink: FloatArray  # everything but the digit is erased, unless it is normalized
     mask: Mask
     box: Box
-    marks: int
+    count: int = 1  # how many digits were found
+    normalized: bool = False  # the picture already has the data set's geometry
 
 
-def find_ink(gray: FloatArray) -> tuple[FloatArray, float]:
-    """Brightness (h, w) -> ink, same shape, 0 on the background and 1 where it is strongest, and the noise on it.
+def segment(picture: Image) -> tuple[FloatArray, Box, Digit]:
+    """Find the digit on a gray picture (mode L, or F in 0..255); zoom in on a sheet of paper and then on a small digit.
 
-    Ink is below 0 on the background's other side. The noise is a standard deviation, see :func:`noise_of`.
-
-    Raises:
-        InputError: nothing differs enough from the background.
+    Returns the page's brightness (h, w), the part of the page in which the digit was segmented, and the digit.
+    InputError if there is none.
     """
-    ink = gray - background(gray)
-    # Few pixels and far off: that is the ink; many and near: the paper.
-    if float(np.einsum("ij,ij,ij->", ink, ink, ink)) <= 0:
-        np.negative(ink, out=ink)
-    noise = noise_of(gray)
-    strong = float(ink.max())
-    if strong < max(LEAST_CONTRAST, NOISES * noise):
-        raise InputError(
-            "no digit found: the picture is all of one brightness; draw darker, or on a plainer background"
-        )
-    ink /= strong
-    return ink, noise / strong
+    page = _to_brightness(picture)
+    part = (0, 0, *picture.size)
+    digit = _normalized_digit(page) if picture.size in ((SIDE, SIDE), (MNIST_SIDE, MNIST_SIDE)) else None
+    if digit:
+        return page, part, digit
+    digit = find_digit(page)
+    count = digit.count
+    for _ in range(2):
+        closer = _zoom(part, digit)
+        if closer is None:
+            break
+        try:
+            digit = find_digit(_to_brightness(picture.crop(closer)))
+        except InputError:  # a blot rather than a sheet with a digit
+            break
+        part = closer
+        count = max(count, digit.count)
+    scale = max(page.shape) / max(picture.size)
+    left, top, right, bottom = (round(at * scale) for at in part)
+    return page, (top, left, bottom, right), replace(digit, count=count)
 
 
-def find_digit(gray: FloatArray) -> Found:
-    """Brightness (h, w), at most ``WORK`` on a side -> the digit's ink; InputError if there is none."""
-    from edgedigits.pictures.ruled_lines import without_lines
+def _to_brightness(picture: Image) -> FloatArray:
+    """A gray picture, 0 to 255, as brightness (h, w), 0 to 1, downscaled to the working size."""
+    factor = -(-max(picture.size) // WORKING_SIZE)  # rounded up
+    small = picture.reduce(factor) if factor > 1 else picture
+    return np.asarray(small, dtype=np.float32) / np.float32(255.0)
 
+
+def _normalized_digit(gray: FloatArray) -> Digit | None:
+    """The digit on a 28x28 or 20x20 picture that already has the data set's geometry, else None.
+
+    The data set's mass centers are within 0.5 of (14, 14), its boxes 20 long; saving a picture may change either by 1.
+    """
+    ink, _ = subtract_background(gray)
+    mask = ink > STROKE_LEVEL
+    box = bounding_box(mask)
+    visible = ink * (ink > 0.1)
+    mass, scale = float(visible.sum()), MNIST_SIDE / len(ink)
+    center = [(float(visible.sum(axis=axis) @ np.arange(len(ink))) / mass + 0.5) * scale - 0.5 for axis in (1, 0)]
+    longest = max(box[2] - box[0], box[3] - box[1]) * scale
+    if max(abs(at - MNIST_SIDE / 2) for at in center) > 1.2 or not BOX_SIDE - 4 <= longest <= BOX_SIDE + 1.5:
+        return None
+    return Digit(ink, mask, box, normalized=True)
+
+
+def find_digit(gray: FloatArray) -> Digit:
+    """Segment a page of at most ``WORKING_SIZE`` pixels; InputError if there is no digit on it."""
     if min(gray.shape) < 3 or max(gray.shape) < 8:
-        raise InputError("no digit found: the picture is too small or too narrow to hold one; give a larger one")
-    ink, noise = find_ink(gray)
-    body = float(ink[ink > 0.5].mean())  # a body of ink is 1, not its one darkest pixel
-    noise /= body
-    ink = np.minimum(ink / body, 1.0)
-    ink = without_lines(ink, max(DRAWN / 2, NOISES * noise))
-    pieces = pieces_of(ink > min(max(DRAWN, NOISES * noise), 0.6))
-    blobs = pieces.blobs(ink)
-    if not blobs:
-        raise InputError("no digit found: only a line or noise; draw darker, or on a plainer background")
-    main, parts, marks = choose(blobs, ink.shape)
-    mask = pieces.mask_of([blob.label for blob in (main, *parts)])
-    box = union([blob.box for blob in (main, *parts)])
+        raise InputError("no digit found: the picture is too small or too narrow; use a larger one")
+    ink, noise = subtract_background(gray)
+    typical = float(ink[ink > 0.5].mean())  # so that one very dark pixel does not set the scale
+    noise /= typical
+    ink = remove_ruled_lines(np.minimum(ink / typical, 1.0), max(STROKE_LEVEL / 2, NOISE_SIGMAS * noise))
+    components = find_components(ink > min(max(STROKE_LEVEL, NOISE_SIGMAS * noise), 0.6))
+    measured = components.measure(ink)
+    if not measured:
+        raise InputError("no digit found: only a line or noise; use darker ink or a plainer background")
+    parts, count = select_digit(measured, ink.shape)
+    mask = components.mask(parts)
+    tops, lefts, bottoms, rights = zip(*(part.box for part in parts), strict=True)
+    box = min(tops), min(lefts), max(bottoms), max(rights)
     around = tuple(slice(max(0, low - RIM), high + RIM) for low, high in (box[::2], box[1::2]))
-    near = grown(mask[around], RIM) & (ink[around] > (2.0 * noise if noise > 0.01 else 0.0))
+    near = square_filter(mask[around], RIM, np.maximum) & (ink[around] > (2.0 * noise if noise > 0.01 else 0.0))
     kept = np.zeros_like(ink)
     kept[around] = ink[around] * near
-    return Found(kept, mask, box, marks)
+    return Digit(kept, mask, box, count)
 
 
-def choose(blobs: list[Blob], shape: tuple[int, ...]) -> tuple[Blob, list[Blob], int]:
-    """The main blob, those that belong to it, and how many digits there seem to be.
-
-    A frame around the page is dropped; and what touches the picture's border is the table or the next word rather than
-    the digit, if there is anything else.
-    """
-    frame = next((blob for blob in blobs if _is_frame(blob.box, shape)), None)
-    framed = [blob for blob in blobs if frame and _holds(frame.box, blob.box) and blob.longest >= LEAST * max(shape)]
-    if framed:
-        blobs = [blob for blob in blobs if blob is not frame]
-    largest = blobs[0]
-    inside = [blob for blob in blobs if not _touches(blob.box, shape)]
-    if inside and inside[0].longest >= LEAST * max(shape) and inside[0].mass >= 0.05 * largest.mass:
-        largest = inside[0]
+def _zoom(part: tuple[int, int, int, int], digit: Digit) -> tuple[int, int, int, int] | None:
+    """The part to segment next if the digit is a sheet of paper or small on its page: Pillow boxes, or None."""
+    height, width = digit.ink.shape
+    left, top, right, bottom = part
+    scale = max(right - left, bottom - top) / max(height, width)
+    y0, x0, y1, x1 = digit.box
+    high, wide = y1 - y0, x1 - x0
+    if digit.mask.sum() > SHEET_FILL * high * wide and min(high, wide) > 0.3 * max(height, width):
+        margin = -0.03 * min(high, wide)
+    elif scale > 1 and max(high, wide) < SMALL_DIGIT:
+        margin = max(3.0, 0.35 * max(high, wide))
     else:
-        inside = blobs
-    parts, others = [], 0
-    for blob in inside:
-        if blob is largest or blob.mass < SPECK * largest.mass:
-            continue
-        if apart(largest.box, blob.box, largest.longest):
-            others += blob.longest >= 0.45 * largest.longest
-        else:
-            parts.append(blob)
-    return largest, parts, 1 + others
-
-
-def apart(main: Box, other: Box, size: int) -> bool:
-    """Whether two boxes are of two digits: far from each other, or side by side and of like height."""
-    down, across = (max(main[i], other[i]) - min(main[i + 2], other[i + 2]) for i in (0, 1))
-    if max(down, across) > NEAR * size:
-        return True
-    alike = min(main[2] - main[0], other[2] - other[0]) >= 0.6 * max(main[2] - main[0], other[2] - other[0])
-    return across >= 1 and alike
-
-
-def _touches(box: Box, shape: tuple[int, ...]) -> bool:
-    return box[0] == 0 or box[1] == 0 or box[2] == shape[0] or box[3] == shape[1]
-
-
-def _is_frame(box: Box, shape: tuple[int, ...]) -> bool:
-    return box[2] - box[0] > 0.8 * shape[0] and box[3] - box[1] > 0.8 * shape[1]
-
-
-def _holds(outer: Box, inner: Box) -> bool:
-    return outer[0] < inner[0] and outer[1] < inner[1] and inner[2] < outer[2] and inner[3] < outer[3]
-
-
-def grown(mask: Mask, pixels: int) -> Mask:
-    """The mask widened by so many pixels to all sides."""
-    for axis in (0, 1):
-        wide = mask.copy()
-        for step in range(1, pixels + 1):
-            for one, other in ((slice(step, None), slice(None, -step)), (slice(None, -step), slice(step, None))):
-                to, of = (
-                    ((one, slice(None)), (other, slice(None)))
-                    if axis == 0
-                    else ((slice(None), one), (slice(None), other))
-                )
-                wide[to] |= mask[of]
-        mask = wide
-    return mask
-
-
-def union(boxes: list[Box]) -> Box:
-    """The smallest box that holds them all."""
-    tops, lefts, bottoms, rights = zip(*boxes, strict=True)
-    return min(tops), min(lefts), max(bottoms), max(rights)
-
-
-def box_of(mask: Mask) -> Box:
-    """The smallest box that holds all that is true."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+        return None
+    x0, y0, x1, y1 = (int(at * scale) for at in (x0 - margin, y0 - margin, x1 + margin, y1 + margin))
+    return max(left, left + x0), max(top, top + y0), min(right, left + x1), min(bottom, top + y1)

@@ -30,7 +30,8 @@ def emit(facts: Any, text: str, json_file: str | None) -> None:
             text = to_json(facts).rstrip()
         else:
             write_text(Path(json_file), to_json(facts))
-    click.echo(text)
+    if text:
+        click.echo(text)
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ from edgedigits.bundle.dataset import load_28x28, load_xy
 from edgedigits.bundle.inspection import examine
 from edgedigits.classifier import open_artifact
 from edgedigits.errors import EdgeDigitsError
-from edgedigits.pictures.preprocessing import look
+from edgedigits.pictures.preprocessing import preprocess
 from edgedigits.report.loading import load_benchmark, load_parity
 from edgedigits.report.page import render_page
 from edgedigits.runtimes.oracle.arithmetic import NumpyAdapter
@@ -201,7 +201,7 @@ def read_tflite(content: bytes) -> None:
 
 
 def read_picture(content: bytes) -> None:
-    row = look(io.BytesIO(content), "picture").row
+    row = preprocess(io.BytesIO(content), "picture").row
     must(row.shape == (400,) and row.dtype == np.float32, "another shape or dtype")
     must(bool(np.isfinite(row).all()) and float(np.abs(row).max()) < 2, "ink out of range")
 

@@ -16,7 +16,7 @@ from edgedigits.parity import metrics
 from edgedigits.parity.check import check_parity
 from edgedigits.parity.result import ParityReport, ParityRow
 from edgedigits.parity.text import parity_text
-from edgedigits.pictures.preprocessing import to_rows
+from edgedigits.pictures.normalization import to_rows
 from edgedigits.runtimes.tensors import FloatArray
 
 ROOT = Path(__file__).parents[2]

@@ -73,7 +73,7 @@ def load_data(given: Path | None, features: int = 400, classes: int = 10) -> tup
 def load_unseen(given: Path | None) -> tuple[AnyArray, FloatArray, Labels] | None:
     """The digits that no training sees, where unseen.npz lies beside the data: images, inputs and labels."""
     from edgedigits.bundle.dataset import load_28x28
-    from edgedigits.pictures.preprocessing import to_rows
+    from edgedigits.pictures.normalization import to_rows
 
     path = (given or Path("data")) / "unseen.npz"
     if not path.is_file():

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgedigits.pictures.preprocessing import to_rows
+from edgedigits.pictures.normalization import to_rows
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
 
 MNIST_SIDE = 28  # pixels

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from edgedigits.bundle.dataset import load_28x28
-from edgedigits.pictures.preprocessing import to_rows
+from edgedigits.pictures.normalization import to_rows
 from edgedigits.system.files import atomic_files
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from edgedigits.bundle.dataset import Labels, load_28x28
 from edgedigits.errors import InputError
 from edgedigits.parity.metrics import errors
-from edgedigits.pictures.preprocessing import to_rows
+from edgedigits.pictures.normalization import to_rows
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
 from edgedigits_export.training.augmentation import ROBUST, copies
 from edgedigits_export.training.calibration import FOLDS, LEAST_HELD_BACK, fit_temperature, folds
