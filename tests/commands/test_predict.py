@@ -178,7 +178,7 @@ class TestOutput:
 
     @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
     def test_progress_bar_on_a_terminal(self, folder: Path) -> None:
-        command = [sys.executable, "-m", "edgedigits", "predict", *[folder / "b.jpg"] * 20]
+        command = [sys.executable, "-m", "edgedigits", "predict", *[str(folder / "b.jpg")] * 20]
         terminal, end = pty.openpty()
         running = subprocess.Popen(command, stderr=end, stdout=subprocess.DEVNULL)
         os.close(end)
