@@ -69,7 +69,8 @@ def _read_members(archive: ZipReader, wanted: dict[str, Wanted]) -> list[AnyArra
             sides = ", ".join("m" if n is None else str(n) for n in shape)
             expected = dtypes[0] if len(dtypes) == 1 else "whole numbers"
             raise RefusedError(f"{name} is {array.dtype} {array.shape}, expected {expected} ({sides})")
-        arrays.append(np.asarray(array, array.dtype.newbyteorder("="), order="C"))
+        # By name: dtype.newbyteorder() is equal but not identical to np.dtype("float32"), which a session checks.
+        arrays.append(np.asarray(array, np.dtype(array.dtype.name), order="C"))
     return arrays
 
 

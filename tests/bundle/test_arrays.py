@@ -37,7 +37,7 @@ def test_what_numpy_writes(save: Any, stored: Any) -> None:
     np.testing.assert_array_equal(x, X)
     assert x.flags.c_contiguous
     assert x.flags.writeable
-    assert x.dtype.isnative
+    assert x.dtype is np.dtype(np.float32)  # identical, as a session checks it before it takes its fast path
     assert y.tolist() == list(range(6))
     with pytest.raises(RefusedError, match="z is missing"):
         from_npz(stream.getvalue(), z=(WHOLE, (None,)))
