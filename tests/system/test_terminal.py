@@ -35,11 +35,3 @@ def test_every_end_is_at_most_one_line(code: str, status: int, printed: str) -> 
     assert (done.returncode, done.stdout) == (status, "")
     assert done.stderr.startswith(printed)
     assert done.stderr.count("\n") == bool(printed)
-
-
-def test_debug_shows_the_traceback() -> None:
-    line = [sys.executable, "-c", COMMAND.format("raise InputError('bad')"), "--debug", "inspect"]
-    done = subprocess.run(line, capture_output=True, text=True)
-    assert done.returncode != 0
-    assert done.stderr.startswith("Traceback")
-    assert "InputError: bad" in done.stderr
