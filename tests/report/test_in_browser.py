@@ -70,15 +70,14 @@ def test_only_tables_scroll_sideways(chromium: Callable[..., str], report: str) 
 
 def test_the_policy_stops_scripts(chromium: Callable[..., str], report: str) -> None:
     attacked = report.replace("</body>", "<script>document.title = 'it ran'</script></body>")
-    assert "<title>it ran</title>" not in chromium(attacked)
-    assert "<title>it ran</title>" in chromium(re.sub('<meta http-equiv="Content-Security-Policy"[^>]*>', "", attacked))
+    assert "<title>it ran<" not in chromium(attacked)
+    assert "<title>it ran<" in chromium(re.sub('<meta http-equiv="Content-Security-Policy"[^>]*>', "", attacked))
 
 
 def test_the_browser_finds_the_elements_that_were_written(chromium: Callable[..., str], report: str) -> None:
     dom = chromium(report)
     for tag in ("section", "table", "tr", "td", "svg", "rect", "line", "circle", "text", "li", "dd"):
         assert dom.count(f"<{tag}") == report.count(f"<{tag}") > 0, tag
-    assert "<script" not in dom
 
 
 @pytest.mark.parametrize("size", [(1200, 1000), (390, 844)], ids=["desktop", "phone"])
@@ -89,9 +88,8 @@ def test_light_and_dark(chromium: Callable[..., str], report: str, tmp_path: Pat
         chromium(report, f"--blink-settings=preferredColorScheme={scheme}", window, f"--screenshot={file}", size=size)
         with Image.open(file) as image:
             pixels.append(np.asarray(image.convert("L"), float)[:, : size[0]])
-    light, dark = pixels
-    assert light.mean() > 200
-    assert dark.mean() < 80
+    assert pixels[0].mean() > 200
+    assert pixels[1].mean() < 80
     for picture in pixels:
         ink = np.abs(picture - np.median(picture)) > 90
         assert 0.01 < ink.mean() < 0.4

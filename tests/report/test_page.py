@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 from collections.abc import Callable
@@ -21,8 +22,8 @@ from edgedigits.report.page import render_page
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(2)>'&amp;{{ 7 * 7 }}{% endif %}"
-SECTIONS = ["Warnings", "Parity", "Latency", "Windows", "Throughput by batch", "Threads", "Cold start", "Memory"]
-SECTIONS += ["File sizes", "Sustained", "Machine and method"]
+HEADINGS = ["Ship float32.tflite in litert: 10.0 µs per image.", "Warnings", "Parity", "Latency", "Windows"]
+HEADINGS += ["Throughput by batch", "Threads", "Cold start", "Memory", "File sizes", "Sustained", "Machine and method"]
 
 
 class Reader(HTMLParser):
@@ -51,14 +52,9 @@ class Reader(HTMLParser):
 @pytest.fixture
 def full(bench: BenchmarkReport) -> BenchmarkReport:
     """A benchmark that fills every section."""
-    point = SustainedPoint("float32.tflite", "litert", 60.0, 1000, 9_900, 1_800_000, 51_500)
-    crashed = replace(bench.rows[0], artifact="x.tflite", status="crashed", message="ended by SIGILL")
-    return replace(
-        bench,
-        threats=(MachineWarning("the load is 3", "end it"),),
-        rows=(*bench.rows, crashed),
-        sustained=(point, replace(point, seconds=120.0)),
-    )
+    points = tuple(SustainedPoint("a", "r", seconds, 1000, 9_900, 1_800_000, 51_500) for seconds in (60.0, 120.0))
+    rows = (*bench.rows, replace(bench.rows[0], artifact="x.tflite", status="crashed", message="ended by SIGILL"))
+    return replace(bench, rows=rows, sustained=points, threats=(MachineWarning("the load is 3", "end it"),))
 
 
 def test_the_page_is_one_file_without_scripts_or_requests(full: BenchmarkReport, parity: ParityReport) -> None:
@@ -76,23 +72,13 @@ def test_the_page_is_one_file_without_scripts_or_requests(full: BenchmarkReport,
 def test_every_section(full: BenchmarkReport, parity: ParityReport) -> None:
     text = render_page(full, parity)
     assert text.startswith("<!doctype html>")
-    assert re.findall(r"<h[12].*?>(.*?)</h[12]>", text) == [
-        "Ship float32.tflite in litert: 10.0 µs per image.",
-        *SECTIONS,
-    ]
+    assert re.findall(r"<h[12].*?>(.*?)</h[12]>", text) == HEADINGS
     shown = Reader(text).text
     row = full.rows[0]
-    for number in (row.samples, row.p50_ns, row.p99_ns, row.bytes, *row.window_p50_ns):
-        assert f"{number:,}" in shown
-    for expected in (
-        "The load is 3. To fix it: end it",
-        "x.tflite in litert: crashed: ended by SIGILL",
-        "3 of 5,000",
-        "Flips of int8.tflite in litert: 1 flipped, 1 nearly flipped",
-        "1,800",  # MHz
-        "51.5",  # °C
-    ):
-        assert expected in shown
+    expected = [f"{number:,}" for number in (row.samples, row.p50_ns, row.p99_ns, row.bytes, *row.window_p50_ns)]
+    expected += ["3 of 5,000", "Flips of int8.tflite in litert: 1 flipped, 1 nearly flipped", "1,800", "51.5"]
+    expected += ["The load is 3. To fix it: end it", "x.tflite in litert: crashed: ended by SIGILL"]
+    assert [text for text in expected if text not in shown] == []
 
 
 def test_sections_without_data_are_left_out(bench: BenchmarkReport) -> None:
@@ -113,27 +99,21 @@ def test_an_invalid_run_recommends_nothing(bench: BenchmarkReport, parity: Parit
 
 
 def test_every_chart_is_described_for_screen_readers(full: BenchmarkReport) -> None:
-    elements = Reader(render_page(full)).elements
-    roles = [attributes["role"] for tag, attributes in elements if tag == "svg" and "role" in attributes]
-    tags = [tag for tag, _ in elements]
-    assert len(roles) > 10
-    assert set(roles) == {"img"}
-    assert tags.count("desc") == tags.count("title") - 1 == len(roles)
+    text = render_page(full)
+    charts = text.count('<svg width="100%"')
+    assert charts > 10
+    assert text.count("<desc>") == text.count("<title>") - 1 == text.count('role="img"') == charts
 
 
-def test_a_histogram_shows_every_bin(bench: BenchmarkReport) -> None:
-    histogram = tuple((round(1.02**n), 1) for n in range(500, 520))
-    rows = (replace(bench.rows[0], histogram=histogram), *bench.rows[1:])
-    svg = next(s for s in render_page(replace(bench, rows=rows)).split("<svg ") if "Latency of float32.tflite" in s)
-    positions = [float(x) for x in re.findall(r'<rect x="([0-9.]+)%"', svg)]
-    assert len(positions) > 5
-    assert 0 <= min(positions) < max(positions) <= 100
-
-
-@pytest.mark.parametrize("histogram", [((1, 1),), ((5, 3), (2**53, 1))], ids=["one sample", "wide"])
-def test_extreme_values_give_finite_coordinates(bench: BenchmarkReport, histogram: tuple[tuple[int, int], ...]) -> None:
+@pytest.mark.parametrize("ns", [(1,), (5, 2**53), tuple(math.ceil(1.02**n) for n in range(500, 520))])
+def test_histograms_stay_inside_the_chart(bench: BenchmarkReport, ns: tuple[int, ...]) -> None:
+    histogram = tuple((value, 1) for value in ns)
     rows = tuple(replace(row, histogram=histogram, batch_ns={"1": 0}, knee=1) for row in bench.rows)
-    assert not re.search(r'"-?(nan|inf)', render_page(replace(bench, rows=rows)))
+    text = render_page(replace(bench, rows=rows))
+    bars = [float(x) for x in re.findall(r'<rect x="([0-9.-]+)%"[^>]* class="bar"', text.split("<h2>Windows")[0])]
+    assert len(bars) == len(ns) * len(rows)
+    assert 0 <= min(bars) <= max(bars) <= 100
+    assert not re.search(r'"-?(nan|inf)', text)
 
 
 def hostile(value: Any) -> Any:
@@ -162,27 +142,17 @@ def test_every_string_is_escaped(full: BenchmarkReport, parity: ParityReport, tm
         assert read.text.count(HOSTILE) > 100
 
 
-class TestCommand:
-    def test_it_writes_one_file(self, edgedigits: Run, bench_file: Path, parity_file: Path, tmp_path: Path) -> None:
-        done = edgedigits("report", bench_file, parity_file, "-o", "r.html")
-        assert done.returncode == 0, done
-        assert done.stdout.startswith("r.html: Ship ")
-        assert [path.name for path in (tmp_path / "here").iterdir()] == ["r.html"]
-        text = (tmp_path / "here" / "r.html").read_text(encoding="utf-8")
-        assert text == render_page(load_benchmark(bench_file), load_parity(parity_file))
+def test_the_command_writes_one_file(edgedigits: Run, bench_file: Path, parity_file: Path, tmp_path: Path) -> None:
+    done = edgedigits("report", bench_file, parity_file, "-o", "r.html")
+    assert done.returncode == 0, done
+    assert done.stdout.startswith("r.html: Ship ")
+    (written,) = (tmp_path / "here").iterdir()
+    assert written.read_text(encoding="utf-8") == render_page(load_benchmark(bench_file), load_parity(parity_file))
 
-    def test_an_unwritable_output(self, edgedigits: Run, bench_file: Path) -> None:
-        done = edgedigits("report", bench_file, "-o", "/proc/report.html")
-        assert done.returncode == 2
-        assert done.stderr.startswith("edgedigits: cannot write /proc/report.html")
-        assert len(done.stderr.splitlines()) == 1
 
-    def test_only_the_report_needs_jinja2(self, edgedigits: Run, hidden: Callable[..., Any], bench_file: Path) -> None:
-        environment = hidden("jinja2", "markupsafe")
-        assert edgedigits("compare", bench_file, bench_file, env=environment).returncode == 0
-        done = edgedigits("report", bench_file, env=environment)
-        assert done.returncode == 2
-        assert done.stderr.startswith(
-            "edgedigits: the report needs Jinja2 (No module named 'jinja2'); `pip install Jinja2`"
-        )
-        assert len(done.stderr.splitlines()) == 1
+def test_only_the_report_needs_jinja2(edgedigits: Run, hidden: Callable[..., Any], bench_file: Path) -> None:
+    environment = hidden("jinja2", "markupsafe")
+    assert edgedigits("compare", bench_file, bench_file, env=environment).returncode == 0
+    done = edgedigits("report", bench_file, env=environment)
+    assert done.returncode == 2
+    assert re.fullmatch(r"edgedigits: the report needs Jinja2 \(.*\); `pip install Jinja2`, or .*\n", done.stderr)
