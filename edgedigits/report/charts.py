@@ -14,9 +14,8 @@ from edgedigits.benchmark.result import NOISY, LatencyRow, StartRow, SustainedPo
 from edgedigits.report.recommendation import median_ns
 from edgedigits.report.units import duration, rate
 
-STRIP_HEIGHT, CHART_HEIGHT = 50, 150
+STRIP_HEIGHT, CHART_HEIGHT, MAX_BINS = 50, 150, 260
 BIN_RATIO = 1.02  # the histogram's bins, as in edgedigits.benchmark.result
-MAX_BINS = 260
 START_PARTS = ("interpreter", "imports", "load", "first inference")
 Scale = Callable[[float], float]
 
@@ -94,10 +93,11 @@ def _histogram(row: LatencyRow, scale: Scale, ticks: Sequence[float], bins_per_b
     for ns, samples in row.histogram:
         bar = math.floor(math.log(ns) / math.log(BIN_RATIO) + 1e-9) // bins_per_bar
         bars[bar] = bars.get(bar, 0) + samples
+    tallest = max(bars.values())
     drawn = [_line(scale(ns), 4, scale(ns), STRIP_HEIGHT, "grid") for ns in ticks]
     for bar, samples in bars.items():
         left = max(scale(BIN_RATIO ** (bar * bins_per_bar)), 0)
-        height = max(1, (STRIP_HEIGHT - 4) * samples / max(bars.values()))
+        height = max(1, (STRIP_HEIGHT - 4) * samples / tallest)
         width = scale(BIN_RATIO ** ((bar + 1) * bins_per_bar)) - left
         drawn.append(_rect(left, STRIP_HEIGHT - height, width, height, "bar"))
     drawn += [_line(scale(ns), 0, scale(ns), STRIP_HEIGHT, f"tick p{p}") for p, ns in percentiles]
@@ -202,7 +202,7 @@ def sustained(points: Sequence[SustainedPoint]) -> Markup:
     first, last = duration(points[0].p50_ns), duration(points[-1].p50_ns)
     drawn = [_line(0, base, 100, base, "axis"), *(_line(*a, *b, "curve") for a, b in pairwise(curve))]
     drawn += [_circle(x, y, 3, "point") for x, y in curve]
-    drawn.append(_text(curve[0][0], curve[0][1] - 8, first, "start", "halo"))
+    drawn.append(_text(min(curve[0][0], 80), curve[0][1] - 8, first, "start", "halo"))
     if len(points) > 1:
         drawn.append(_text(99, curve[-1][1] - 8, last, "end", "halo"))
     drawn.append(_text(99, CHART_HEIGHT - 4, end, "end"))

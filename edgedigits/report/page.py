@@ -34,7 +34,6 @@ def render_page(bench: BenchmarkReport, parity: ParityReport | None = None) -> s
         parity_groups=_parity_groups(parity) if parity else [],
         ledgers=_ledgers(parity) if parity else [],
         rows=rows,
-        timer_ns=min((row.timer_ns for row in rows if row.timer_ns is not None), default=None),
         batch_sizes=sorted({size for row in rows for size in row.batch_ns}, key=int),
         thread_counts=sorted({threads for row in rows for threads in row.threads_p50_ns}, key=int),
         starts=starts,

@@ -123,10 +123,9 @@ def _candidate(row: LatencyRow, parity: ParityReport | None) -> _Candidate:
 
 
 def recommend(bench: BenchmarkReport, parity: ParityReport | None = None) -> Recommendation:
-    """Recommend the fastest row that passed parity.
+    """Recommend the fastest row that passed parity. :data:`PREFERENCES` decide among the rows that tie with it.
 
-    Of the rows that tie with it, prefer in this order: fewer changed predictions, float, the smaller file, the lower
-    median. Without a parity report the fastest row is recommended with that reservation.
+    Without a parity report the fastest row is recommended with that reservation.
     """
     if bench.invalid is not None:
         reasons = [sentence(bench.invalid), "Fix the cause and run edgedigits benchmark again."]
@@ -178,11 +177,10 @@ def _float_or_int8(best: _Candidate, other: _Candidate, problem: str) -> str:
 
 def _reservations(bench: BenchmarkReport, best: LatencyRow) -> list[str]:
     """What makes the measurement of the recommended row uncertain."""
-    windows = len(best.window_p50_ns)
     reasons = []
     if bench.cut_short:
-        reasons.append(f"The run was interrupted; this row has {count(windows, 'finished window')}.")
-    elif windows < 2:
+        reasons.append(f"The run was interrupted; this row has {count(len(best.window_p50_ns), 'finished window')}.")
+    elif len(best.window_p50_ns) < 2:
         reasons.append("A single window shows no spread, so ties cannot be detected; use --windows 5.")
     if best.noisy and best.spread is not None:
         reasons.append(f"Its window medians differ by {best.spread:.0%}, which is noisy: repeat on an idle machine.")
