@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
 from edgedigits.benchmark.machine import MachineWarning
-from edgedigits.system.schema import ANY_SIGN, Keys, Length
+from edgedigits.system.schema import ANY_SIGN, Keys, count
 
 SCHEMA = 1
 NOISY = 0.10
@@ -75,7 +75,7 @@ class LatencyRow:
     invoke_samples: int = 0
     invoke_p50_ns: int | None = None
     timer_ns: int | None = None
-    window_p50_ns: Annotated[tuple[int, ...], Length(1_000)] = ()
+    window_p50_ns: Annotated[tuple[int, ...], count(1_000)] = ()
     spread: float | None = None
     noisy: bool = False
     histogram: tuple[tuple[int, int], ...] = ()
@@ -133,9 +133,9 @@ class BenchmarkReport:
     invalid: str | None
     cut_short: bool
     method: Annotated[dict[str, Any], METHOD]
-    rows: Annotated[tuple[LatencyRow, ...], Length(1_000)]
-    starts: Annotated[tuple[StartRow, ...], Length(1_000)] = ()
-    sustained: Annotated[tuple[SustainedPoint, ...], Length(20_000)] = ()  # a week of minutes is 10,080
+    rows: Annotated[tuple[LatencyRow, ...], count(1_000)]
+    starts: Annotated[tuple[StartRow, ...], count(1_000)] = ()
+    sustained: Annotated[tuple[SustainedPoint, ...], count(20_000)] = ()  # a week of minutes is 10,080
 
     @property
     def passed(self) -> bool:

@@ -1,7 +1,6 @@
 """The bundle, a directory or one .zip, which holds all that a device needs.
 
-Every file is checked against the manifest's SHA-256 as it is read, and the runtimes get these very bytes, never a path
-whose content could change in between.
+Every file is checked against the manifest's SHA-256 as it is read, and the runtimes get these very bytes, not a path.
 """
 
 from __future__ import annotations
@@ -18,13 +17,7 @@ from edgedigits.bundle.storage import DEFAULT_BUNDLE, MODELS, READER, REFERENCE,
 from edgedigits.errors import BundleError, InputError
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
 from edgedigits.system.files import sha256
-from edgedigits.system.limits import (
-    MOST_ARCHIVE_BYTES,
-    MOST_MANIFEST_BYTES,
-    MOST_MODEL_BYTES,
-    MOST_SIGNATURE_BYTES,
-    RefusedError,
-)
+from edgedigits.system.limits import MOST_ARCHIVE_BYTES, MOST_MANIFEST_BYTES, MOST_SIGNATURE_BYTES, RefusedError
 
 if TYPE_CHECKING:
     from edgedigits.bundle.arrays import Wanted
@@ -107,8 +100,7 @@ class Bundle:
         expected = self.manifest.hashes.get(name)
         if expected is None:
             raise BundleError(f"{self.path}: {name} is not part of the bundle, which holds {', '.join(self.names)}")
-        size = self.manifest.sizes.get(name)
-        content = self.files.read(name, MOST_ARCHIVE_BYTES if size is None else MOST_MODEL_BYTES, size)
+        content = self.files.read(name, MOST_ARCHIVE_BYTES, self.manifest.sizes.get(name))
         if sha256(content) != expected:
             raise BundleError(
                 f"{self.path}: {name} is damaged (it does not match the manifest's SHA-256); "

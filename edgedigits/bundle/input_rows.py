@@ -4,7 +4,7 @@
 block of rows, so one row costs one block, a hundredth of the reading and hashing, and no archive is opened.
 """
 
-from __future__ import annotations
+# Without `from __future__ import annotations`: the schema reads them, and parsing them again costs at every start.
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +16,10 @@ from edgedigits.errors import BundleError
 from edgedigits.runtimes.tensors import FloatArray
 from edgedigits.system.files import sha256
 from edgedigits.system.limits import MOST_ARCHIVE_BYTES, plain_file
-from edgedigits.system.schema import Range, Sha256
+from edgedigits.system.schema import Sha256, within
 
 ROWS_PER_BLOCK = 100  # 160 kB of the digits: neither much to check for one row nor many lines in the manifest
-Size = Annotated[int, Range(1, 2**32 - 1)]  # an offset too: no file begins with an array
+Size = Annotated[int, within(1, 2**32 - 1)]  # an offset too: no file begins with an array
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class InputRows:
     sha256: tuple[Sha256, ...]
 
     @classmethod
-    def of(cls, content: bytes, x: FloatArray, rows_per_block: int = ROWS_PER_BLOCK) -> InputRows:
+    def of(cls, content: bytes, x: FloatArray, rows_per_block: int = ROWS_PER_BLOCK) -> "InputRows":
         """Describe the rows of x (m, n) float32 in the file's content; ValueError if it does not hold them as such."""
         stored, width = _stored(x), x.shape[1] * 4
         return cls(content.index(stored), width, rows_per_block, _digests(stored, rows_per_block * width))
@@ -58,7 +58,7 @@ class InputRows:
             OSError, RefusedError: the file cannot be read.
         """
         width, per_block = self.bytes_per_row, self.rows_per_block
-        block, within = divmod(index, per_block)
+        block, row = divmod(index, per_block)
         length = min(per_block, rows - block * per_block) * width
         with plain_file(path, MOST_ARCHIVE_BYTES) as (stream, size):
             left = size - stream.seek(self.offset + block * per_block * width)
@@ -68,7 +68,7 @@ class InputRows:
                 f"{path.parent}: {path.name} is damaged (the block of row {index} does not match the manifest's "
                 "SHA-256); copy or export the bundle again"
             )
-        return np.frombuffer(content, "<f4", width // 4, within * width)
+        return np.frombuffer(content, "<f4", width // 4, row * width)
 
 
 def _stored(x: FloatArray) -> bytes:

@@ -16,14 +16,7 @@ from edgedigits.bundle.manifest import MOST_FILES, Artifact, Manifest, check_fil
 from edgedigits.bundle.storage import BundleFiles
 from edgedigits.errors import BundleError, EdgeDigitsError
 from edgedigits.system.files import sha256
-from edgedigits.system.limits import (
-    MOST_ARCHIVE_BYTES,
-    MOST_MANIFEST_BYTES,
-    MOST_MODEL_BYTES,
-    RefusedError,
-    printable,
-    short,
-)
+from edgedigits.system.limits import MOST_ARCHIVE_BYTES, MOST_MANIFEST_BYTES, RefusedError, printable, short
 from edgedigits.system.schema import check_sha256, validate
 
 REMEDY = "Copy the bundle again from an intact one, or make it again with `edgedigits export`."
@@ -118,9 +111,8 @@ def _list_valid(facts: dict[str, Any]) -> _Listed:
 
 def _check_file(files: BundleFiles, name: str, listed: _Listed, found: list[Problem]) -> bytes | None:
     """A file's content if its size and checksum are those listed; otherwise None, and a problem joins ``found``."""
-    size = listed.sizes.get(name)
     try:
-        content = files.read_raw(name, MOST_ARCHIVE_BYTES if size is None else MOST_MODEL_BYTES, size)
+        content = files.read_raw(name, MOST_ARCHIVE_BYTES, listed.sizes.get(name))
     except FileNotFoundError:
         problem = "it is missing"
     except RefusedError as cause:

@@ -4,7 +4,7 @@ Only a signature vouches for a manifest. Without one, every value is checked for
 against the manifest when it is read or opened.
 """
 
-from __future__ import annotations
+# Without `from __future__ import annotations`: the schema reads them, and parsing them again costs at every start.
 
 import json
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ from edgedigits.bundle.input_rows import InputRows
 from edgedigits.runtimes.table import runtimes_for
 from edgedigits.runtimes.tensors import TensorSpec
 from edgedigits.system.limits import MOST_ARRAY_BYTES, MOST_MODEL_BYTES, RefusedError, kind_of, parse_json, short
-from edgedigits.system.schema import MOST_PROBLEMS, Length, Range, Sha256, Text, check_text, examine
+from edgedigits.system.schema import MOST_PROBLEMS, Sha256, Text, check_text, count, examine, within
 
 SCHEMA = 1
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
@@ -39,7 +39,7 @@ def _check_temperature(calibration: dict[str, Any]) -> None:
 
 
 FileName = Annotated[str, check_file_name]
-Words = Annotated[tuple[str, ...], Length(10_000)]
+Words = Annotated[tuple[str, ...], count(10_000)]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Artifact:
     format: Text
     runtimes: Words
     sha256: Sha256
-    bytes: Annotated[int, Range(0, MOST_MODEL_BYTES)]
+    bytes: Annotated[int, within(0, MOST_MODEL_BYTES)]
     input: TensorSpec
     output: TensorSpec
     facts: dict[str, Any]
@@ -79,9 +79,9 @@ class Manifest:
     """
 
     name: Text
-    artifacts: Annotated[tuple[Artifact, ...], Length(MOST_FILES, least=1)]
-    files: Annotated[dict[FileName, Sha256], Length(MOST_FILES)]
-    images: Annotated[int, Range(0, MOST_IMAGES)]
+    artifacts: Annotated[tuple[Artifact, ...], count(MOST_FILES, least=1)]
+    files: Annotated[dict[FileName, Sha256], count(MOST_FILES)]
+    images: Annotated[int, within(0, MOST_IMAGES)]
     labels: Words
     preprocessing: dict[str, Any]
     training: dict[str, Any]
@@ -123,7 +123,7 @@ class Manifest:
         return json.dumps(self.to_dict(), indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> Manifest:
+    def from_json(cls, text: str) -> "Manifest":
         """Parse manifest.json; :class:`edgedigits.system.limits.RefusedError` names the first value that is wrong."""
         manifest, problems = examine_manifest(parse_manifest(text), text)
         if manifest is None:

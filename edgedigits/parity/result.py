@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
-from edgedigits.system.schema import ANY_SIGN, Length
+from edgedigits.system.schema import ANY_SIGN, count
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class ParityReport:
     bundle: str
     images: int
     unseen: bool = False
-    rows: Annotated[tuple[ParityRow, ...], Length(1_000)] = field(default_factory=tuple)
+    rows: Annotated[tuple[ParityRow, ...], count(1_000)] = field(default_factory=tuple)
 
     @property
     def passed(self) -> bool:

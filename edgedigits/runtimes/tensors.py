@@ -1,6 +1,6 @@
 """The inputs and outputs of an artifact: name, shape, dtype, and the affine map between float32 and int8."""
 
-from __future__ import annotations
+# Without `from __future__ import annotations`: the schema reads them, and parsing them again costs at every start.
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import numpy as np
 
 from edgedigits.system.limits import RefusedError, short
-from edgedigits.system.schema import Range, Text
+from edgedigits.system.schema import Text, within
 
 if TYPE_CHECKING:
     import numpy.typing as npt  # takes a millisecond to import
@@ -42,8 +42,8 @@ class TensorSpec:
     name: Text
     shape: Annotated[tuple[int, ...], check_shape]
     dtype: Text
-    scale: Annotated[float | None, Range(1e-30, 1e30)] = None
-    zero_point: Annotated[int | None, Range(-128, 127)] = None
+    scale: Annotated[float | None, within(1e-30, 1e30)] = None
+    zero_point: Annotated[int | None, within(-128, 127)] = None
 
     def __post_init__(self) -> None:
         if self.dtype not in ("float32", "int8"):
@@ -107,7 +107,7 @@ class TensorSpec:
         """The real value of every int8, (256,) float32; ``table[q]`` is that of q, also for q < 0."""
         return self.dequantize(np.arange(256, dtype=np.uint8).view(np.int8))
 
-    def matches(self, other: TensorSpec) -> bool:
+    def matches(self, other: "TensorSpec") -> bool:
         """Whether shape, dtype and (in float32) quantization are equal; names are not compared, as runtimes differ."""
 
         def contract(spec: TensorSpec) -> tuple[object, ...]:

@@ -116,25 +116,27 @@ def test_bad_y(data: Path, stored: Any, said: str) -> None:
     assert said in refused(load_xy, data)
 
 
-@pytest.mark.parametrize("name", ["X.npy", "y.npy"])
-@pytest.mark.parametrize("keep", [0, 5, 9, 60, 128, 200])
-def test_truncated(data: Path, name: str, keep: int) -> None:
-    path = data / name
-    content = path.read_bytes()
-    path.write_bytes(content[: min(keep, len(content) - 1)])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x93NUMPY\x01\x00", pickle.dumps([1, 2]), b"\x93NUMPY\x01\x00\x10\x00{'descr': 1/0, }  ", b"PK\x03\x04"],
+)
+def test_not_an_array(data: Path, content: bytes) -> None:
+    (data / "y.npy").write_bytes(content)
     message = refused(load_xy, data)
-    assert message.startswith(f"{path}: not a readable .npy array (")
+    assert message.startswith(f"{data / 'y.npy'}: not a readable .npy array (")
     assert message.endswith("); write it with numpy.save from a plain array")
 
 
-@pytest.mark.parametrize("name", ["X.npy", "y.npy"])
-def test_missing(data: Path, name: str) -> None:
-    (data / name).unlink()
-    assert refused(load_xy, data).startswith(f"{data / name}: no such file; expected a NumPy .npy array there")
+def test_another_length(data: Path) -> None:
+    content = (data / "X.npy").read_bytes()
+    for changed, message in ((content[:-1], "takes 38,528 bytes, it has 38,527"), (content + b"\0", "bytes follow")):
+        (data / "X.npy").write_bytes(changed)
+        assert message in refused(read_npy, data / "X.npy")
 
 
-def test_a_folder_in_its_place(data: Path) -> None:
+def test_missing(data: Path) -> None:
     (data / "X.npy").unlink()
+    assert refused(load_xy, data).startswith(f"{data / 'X.npy'}: no such file; expected a NumPy .npy array there")
     (data / "X.npy").mkdir()
     assert "no such file" in refused(load_xy, data)
 
@@ -142,21 +144,6 @@ def test_a_folder_in_its_place(data: Path) -> None:
 def test_objects_are_never_unpickled(data: Path) -> None:
     np.save(data / "X.npy", np.array([{}, {}]), allow_pickle=True)
     assert "it holds pickled objects, which are never loaded" in refused(load_xy, data)
-
-
-@pytest.mark.parametrize(
-    "content", [pickle.dumps([1, 2]), b"\x93NUMPY\x01\x00\x10\x00{'descr': 1/0, }  ", b"PK\x03\x04"]
-)
-def test_not_an_array(data: Path, content: bytes) -> None:
-    (data / "X.npy").write_bytes(content)
-    assert "X.npy: not a readable .npy array (" in refused(load_xy, data)
-
-
-def test_bytes_after_the_array(data: Path) -> None:
-    path = data / "X.npy"
-    path.write_bytes(path.read_bytes() + b"\0")
-    message = refused(read_npy, path)
-    assert message.startswith(f"{path}: not a readable .npy array (bytes follow the end of the array); write it with")
 
 
 def test_column_major_there_and_back() -> None:
@@ -196,13 +183,9 @@ def test_bad_28x28(tmp_path: Path, arrays: dict[str, Any]) -> None:
     assert "; expected" in message
 
 
-@pytest.mark.parametrize("keep", [0, 10, 400])
-def test_truncated_28x28(tmp_path: Path, keep: int) -> None:
+def test_damaged_28x28(tmp_path: Path) -> None:
     path = tmp_path / "digits.npz"
+    assert "no such file; expected an .npz" in refused(load_28x28, path)
     np.savez(path, images=IMAGES, labels=np.zeros(2, np.uint8))
-    path.write_bytes(path.read_bytes()[:keep])
+    path.write_bytes(path.read_bytes()[:400])
     assert "expected an .npz with images and labels" in refused(load_28x28, path)
-
-
-def test_missing_28x28(tmp_path: Path) -> None:
-    assert "no such file; expected an .npz" in refused(load_28x28, tmp_path / "none.npz")

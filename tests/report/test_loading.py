@@ -21,7 +21,7 @@ from edgedigits.errors import InputError
 from edgedigits.parity.check import check_parity
 from edgedigits.report.loading import load_benchmark, load_parity
 from edgedigits.report.page import render_page
-from edgedigits.system.limits import MOST_JSON_BYTES, printable
+from edgedigits.system.limits import MOST_JSON_BYTES
 from edgedigits.system.text import to_json
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -43,12 +43,8 @@ def refusal(tmp_path: Path) -> Callable[..., str]:
 
     def read(content: bytes | str | Any, load: Callable[[Path], object] = load_benchmark) -> str:
         path = tmp_path / "bad.json"
-        raw = (
-            content
-            if isinstance(content, bytes)
-            else (content if isinstance(content, str) else json.dumps(content)).encode()
-        )
-        path.write_bytes(raw)
+        text = content if isinstance(content, bytes | str) else json.dumps(content)
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
         with pytest.raises(InputError) as caught:
             load(path)
         message = str(caught.value)
@@ -113,17 +109,12 @@ def test_what_a_windows_shell_redirects_is_read(tmp_path: Path, bench_file: Path
     ("content", "said"),
     [
         (b"", "it is not JSON"),
-        (b"\xff\xfe\x00", "it is not JSON"),
-        (b"\x80abc", "it is not JSON"),
         (b'{"schema": NaN}', "NaN is not a number"),
-        (b'{"schema": 1} trailing', "it is not JSON"),
         (b"[" * 100_000, "nested too deeply"),
-        (b'{"a":' * 100_000, "nested too deeply"),
         (b" " * (MOST_JSON_BYTES + 1), "more than 16,000,000 bytes"),
         (b'{"schema": ' + b"9" * 6000 + b"}", "a number of 6,000 digits"),
         (b'{"schema": ' + b"9" * 60 + b"}", "schema about 1e"),
         (b"[]", "it holds a list, not an object"),
-        (b'"text"', "it holds a string, not an object"),
         (b"{}", "it has no schema, expected schema 1"),
         (b'{"schema": 2}', "it has schema 2"),
         (b'{"schema": true}', "it has schema True"),
@@ -150,8 +141,6 @@ def test_what_cannot_be_opened(tmp_path: Path, name: str) -> None:
     [
         (("rows",), {}, "rows is an object, not a list"),
         (("rows", 0, "p50_ns"), "9", "rows[0].p50_ns is a string, not a whole number"),
-        (("rows", 0, "p50_ns"), True, "rows[0].p50_ns is true or false, not a whole number"),
-        (("rows", 0, "p50_ns"), 1.5, "rows[0].p50_ns is a number, not a whole number"),
         (("rows", 0, "p50_ns"), -1, "rows[0].p50_ns is -1, expected "),
         (("rows", 0, "p50_ns"), 2**53 + 1, "rows[0].p50_ns is about 1e"),
         (("rows", 0, "window_p50_ns"), [0], "a window of 0 ns"),
@@ -160,12 +149,9 @@ def test_what_cannot_be_opened(tmp_path: Path, name: str) -> None:
         (("rows", 0, "histogram", 0), [1], "rows[0].histogram[0] has 1 items, not 2"),
         (("rows", 0, "histogram", 0), [0, 1], "an empty bin, or one at 0 ns"),
         (("rows", 0, "batch_ns"), {"ten": 1}, "a batch size or thread count that is not a number"),
-        (("rows", 0, "batch_ns"), {"0": 1}, "a batch size or thread count that is not a number"),
         (("rows", 0, "threads_p50_ns"), {"²": 1}, "a batch size or thread count that is not a number"),
-        (("rows", 0, "artifact"), None, "rows[0].artifact is null, not a string"),
         (("machine", "cores"), "2", "machine.cores is a string, not a whole number"),
         (("machine", "packages"), {"numpy": 1}, "machine.packages.numpy is a number, not a string"),
-        (("throttling", "before"), [], "throttling.before is a list, not an object"),
         (("threats",), ["hot"], "threats[0] is a string, not an object"),
     ],
     ids=str,
@@ -193,43 +179,26 @@ def test_one_kind_given_for_the_other(refusal: Callable[..., str], bench_file: P
     )
 
 
-def test_text_can_steer_no_terminal() -> None:
-    assert printable("a\x1b[31m\nb\u202ec\ud800") == "a\ufffd[31m b\ufffdc\ufffd"
-    assert len(printable("x" * 10_000)) == 4_000
-
-
+@pytest.mark.parametrize("kind", ["benchmark", "parity"])
 @given(data=st.data())
 def test_junk_anywhere_is_refused_or_shown(
-    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory, bench_file: Path
+    data: st.DataObject, kind: str, tmp_path_factory: pytest.TempPathFactory, bench_file: Path, parity_file: Path
 ) -> None:
     """Any value anywhere: one clear line, or a comparison and a page without further ado."""
-    document = json.loads(bench_file.read_text(encoding="utf-8"))
+    document = json.loads((bench_file if kind == "benchmark" else parity_file).read_text(encoding="utf-8"))
     changed = put(document, data.draw(st.sampled_from(places(document))), data.draw(JUNK))
     path = tmp_path_factory.mktemp("junk", numbered=True) / "junk.json"
     path.write_text(json.dumps(changed), encoding="utf-8")
+    bench = load_benchmark(bench_file)
     try:
-        report = load_benchmark(path)
-        comparison_text(compare(load_benchmark(bench_file), report))
+        if kind == "benchmark":
+            report = load_benchmark(path)
+            comparison_text(compare(bench, report))
+            render_page(report).encode()
+        else:
+            render_page(bench, load_parity(path)).encode()
     except InputError as error:
         one_line(error)
-    else:
-        render_page(report).encode()
-
-
-@given(data=st.data())
-def test_junk_in_parity_is_refused_or_shown(
-    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory, bench_file: Path, parity_file: Path
-) -> None:
-    document = json.loads(parity_file.read_text(encoding="utf-8"))
-    changed = put(document, data.draw(st.sampled_from(places(document))), data.draw(JUNK))
-    path = tmp_path_factory.mktemp("junk", numbered=True) / "junk.json"
-    path.write_text(json.dumps(changed), encoding="utf-8")
-    try:
-        report = load_parity(path)
-    except InputError as error:
-        one_line(error)
-    else:
-        render_page(load_benchmark(bench_file), report).encode()
 
 
 @pytest.mark.parametrize("command", [("compare", "bad.json", "bad.json"), ("report", "bad.json")], ids=lambda c: c[0])
