@@ -51,15 +51,6 @@ class Distribution:
         return self.at_rank(max(1, math.ceil(self.samples * percent / 100)))
 
 
-@dataclass(frozen=True)
-class Percentile:
-    """A percentile (nearest rank); the true one is at most ``upper_ns`` with 99 % confidence."""
-
-    percent: float
-    value_ns: int
-    upper_ns: int
-
-
 def upper_rank(n: int, percent: float, confidence: float = CONFIDENCE) -> int:
     """The smallest rank (from 1, at most n) whose sample is, with that confidence, at least the true percentile.
 
@@ -80,11 +71,12 @@ def upper_rank(n: int, percent: float, confidence: float = CONFIDENCE) -> int:
     return min(n, first + int(np.searchsorted(cumulative, confidence)) + 1)
 
 
-def percentiles(distribution: Distribution) -> tuple[Percentile, ...]:
-    """The percentiles of :data:`MIN_SAMPLES` for which there are enough samples."""
-    n = distribution.samples
-    return tuple(
-        Percentile(percent, distribution.percentile(percent), distribution.at_rank(upper_rank(n, percent)))
-        for percent, needed in MIN_SAMPLES.items()
-        if n >= needed
-    )
+def percentiles(distribution: Distribution) -> dict[str, int]:
+    """``pNN_ns`` and ``pNN_upper_ns``, its 99 % confidence bound, for each percentile that has enough samples."""
+    found, n = {}, distribution.samples
+    for percent, needed in MIN_SAMPLES.items():
+        if n >= needed:
+            name = f"p{percent:g}".replace(".", "")
+            found[f"{name}_ns"] = distribution.percentile(percent)
+            found[f"{name}_upper_ns"] = distribution.at_rank(upper_rank(n, percent))
+    return found

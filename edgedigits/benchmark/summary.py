@@ -31,9 +31,7 @@ def latency_row(
     parts = [distribution for _, distribution in windows if distribution is not None]
     answers = [outcome.answer for outcome, _ in windows]
     whole = Distribution.merge(parts)
-    for p in percentiles(whole):
-        name = f"p{p.percent:g}".replace(".", "")
-        facts |= {f"{name}_ns": p.value_ns, f"{name}_upper_ns": p.upper_ns}
+    facts |= percentiles(whole)
     medians = [part.percentile(50) for part in parts]
     spread = (max(medians) - min(medians)) / float(np.median(medians))
     batch_ns = _first(answers, "batch_ns")

@@ -60,8 +60,11 @@ def test_upper_bound_has_the_stated_coverage() -> None:
     assert 5 <= missed <= 40
 
 
-@pytest.mark.parametrize(("n", "reported"), [(10, []), (11, [50]), (662, [50, 90, 95, 99]), (7000, list(MIN_SAMPLES))])
-def test_percentiles_are_reported_if_there_are_enough_samples(n: int, reported: list[float]) -> None:
+@pytest.mark.parametrize(
+    ("n", "reported"),
+    [(10, []), (11, ["p50"]), (662, ["p50", "p90", "p95", "p99"]), (7000, ["p50", "p90", "p95", "p99", "p999"])],
+)
+def test_percentiles_are_reported_if_there_are_enough_samples(n: int, reported: list[str]) -> None:
     found = percentiles(distribution(list(range(n))))
-    assert [p.percent for p in found] == reported
-    assert all(p.value_ns <= p.upper_ns <= n - 1 for p in found)
+    assert list(found) == [f"{name}{kind}_ns" for name in reported for kind in ("", "_upper")]
+    assert all(found[f"{name}_ns"] <= found[f"{name}_upper_ns"] <= n - 1 for name in reported)
