@@ -1,7 +1,7 @@
-"""int8 for six trainings: the tuned file against the converter's own, on the images it was tuned on and on unseen ones.
+"""int8 for six trainings: the tuned file against the converter's own, on training images and on unseen ones.
 
-For each seed, in a fresh process: train, quantize both ways, run both files in LiteRT on every kernel set over the 5000
-training images (mismatches with Keras, the least lead in output quanta), and once over the 5000 unseen ones.
+For each seed, in a new process: train, quantize both ways, run both files in LiteRT on every kernel set with the 5000
+training images (mismatches with Keras, smallest lead in output quanta), and once with the 5000 unseen ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SEEDS = (1234, 1, 2, 3, 4, 5)
 
 
 def child(request: Row) -> Row:
-    """Both quantizations of one training: size, mismatches, leads, flips on unseen digits, accuracy, seconds."""
+    """Quantize one training both ways: size, mismatches, leads, flips on unseen digits, accuracy, seconds."""
     import numpy as np
 
     from edgedigits.bundle.dataset import load_28x28, load_xy
@@ -25,7 +25,7 @@ def child(request: Row) -> Row:
     from edgedigits.runtimes.session import Session
     from edgedigits.runtimes.table import RUNTIMES
     from edgedigits_export.int8.quantize import quantize
-    from edgedigits_export.training.golden import logits_of
+    from edgedigits_export.training.model import logits_of
     from edgedigits_export.training.notebook import train
 
     x, y = load_xy(DATA)
@@ -36,7 +36,7 @@ def child(request: Row) -> Row:
         start = time.perf_counter()
         files[name] = quantize(trained.model, x, plain=plain, seed=1234).model
         found[f"{name}_seconds"], found[f"{name}_bytes"] = time.perf_counter() - start, len(files[name])
-    images, labels = load_28x28(DATA / "unseen.npz")  # only now: neither file can depend on them
+    images, labels = load_28x28(DATA / "unseen.npz")  # loaded last, so that no file can depend on them
     unseen = to_rows(images)
     golden, golden_unseen = trained.logits, logits_of(trained.model, unseen)
     found["keras_accuracy"] = 1 - metrics.errors(golden_unseen, labels) / len(labels)

@@ -1,1 +1,1 @@
-"""The workstation side: train, export, quantize, draw. Needs the extra ``edgedigits[export]``."""
+"""The workstation side: train, export, quantize, draw. Needs TensorFlow, tf2onnx, onnx and matplotlib."""

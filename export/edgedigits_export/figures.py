@@ -1,4 +1,4 @@
-"""The notebook's pictures, as PNG files or in a window."""
+"""The notebook's figures, as PNG files or in a window."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def loss(losses: Sequence[float]) -> Figure:
 
 
 def prediction(row: FloatArray, logits: FloatArray, title: str) -> Figure:
-    """One digit beside the ten probabilities that the model gives it."""
+    """A digit beside the model's ten probabilities for it."""
     figure = _figure(7.2, 3.2)
     picture, bars = figure.subplots(1, 2, width_ratios=[1, 1.6])
     _draw(picture, row)
@@ -55,19 +55,23 @@ def prediction(row: FloatArray, logits: FloatArray, title: str) -> Figure:
     drawn = bars.bar(range(len(probabilities)), probabilities, color=colors)
     bars.bar_label(drawn, [f"{p:.1%}" if p >= 0.005 else "" for p in probabilities], fontsize=8)
     bars.set(
-        xticks=range(len(probabilities)), ylim=(0, 1.1), xlabel="digit", ylabel="probability", title=f"reads {best}"
+        xticks=range(len(probabilities)),
+        ylim=(0, 1.1),
+        xlabel="digit",
+        ylabel="probability",
+        title=f"prediction {best}",
     )
     return figure
 
 
 def mistakes(x: FloatArray, y: Labels, logits: FloatArray, most: int = GRID * GRID) -> Figure:
-    """The misclassified digits, each under ``label -> answer``; at most ``most`` of them are drawn."""
-    answers = logits.argmax(axis=1)
-    wrong = np.flatnonzero(answers != y)
+    """The misclassified digits, each under ``label -> prediction``; at most ``most`` of them are drawn."""
+    predicted = logits.argmax(axis=1)
+    wrong = np.flatnonzero(predicted != y)
     shown = wrong[:most]
-    figure = _grid(x[shown], [f"{y[i]} \N{RIGHTWARDS ARROW} {answers[i]}" for i in shown])
+    figure = _grid(x[shown], [f"{y[i]} \N{RIGHTWARDS ARROW} {predicted[i]}" for i in shown])
     more = "" if len(shown) == len(wrong) else f", the first {len(shown)} shown"
-    figure.suptitle(f"{len(wrong)} errors of {len(x)} images: label \N{RIGHTWARDS ARROW} answer{more}")
+    figure.suptitle(f"{len(wrong)} errors of {len(x)} images: label \N{RIGHTWARDS ARROW} prediction{more}")
     return figure
 
 
@@ -79,7 +83,7 @@ def png(figure: Figure) -> bytes:
 
 
 def save(content: bytes, path: Path) -> None:
-    """Write a PNG file, whole or not at all."""
+    """Write a PNG file atomically."""
     with atomic_file(path) as temporary:
         temporary.write_bytes(content)
 
@@ -88,7 +92,7 @@ def show(figure: Figure) -> None:
     """Open the figure in a window and wait until it is closed; RuntimeUnavailableError where there is no screen."""
     import matplotlib.pyplot as plt
 
-    if plt.get_backend().lower() == "agg":  # what matplotlib falls back to; its show() would do nothing, silently
+    if plt.get_backend().lower() == "agg":  # the fallback without a screen; its show() does nothing
         raise RuntimeUnavailableError("there is no screen to open a window on; leave out --show to write a PNG file")
     manager: Any = plt.figure().canvas.manager
     manager.canvas.figure = figure
@@ -97,7 +101,7 @@ def show(figure: Figure) -> None:
 
 
 def _figure(width: float, height: float) -> Figure:
-    # Figure itself, not pyplot: no global state, and no window system is needed to write a file.
+    # Without pyplot there is no global state, and no window system is needed to write a file.
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")

@@ -1,7 +1,7 @@
-"""How the bundles inside the package were made: ``python -m edgedigits_export.packaged data [NAME...]``.
+"""Make the bundles in the package: ``python -m edgedigits_export.packaged data [NAME...]``.
 
-Each is what ``edgedigits train --recipe NAME`` and ``edgedigits export`` make at the default seed. What a bundle shares
-with the reference, byte for byte, is stored there only; :class:`edgedigits.bundle.bundle.Bundle` finds it.
+Each is the result of ``edgedigits train --recipe NAME`` and ``edgedigits export`` with the default seed. Arrays that
+are equal to the reference bundle's are stored there only; :class:`edgedigits.bundle.bundle.Bundle` finds them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from edgedigits_export.commands.train import train
 
 
 def make(name: str, data: Path, models: Path = MODELS) -> None:
-    """Train by the recipe of that name, export, and put the bundle into ``models``, less what the reference holds."""
+    """Train by the recipe of that name, export, and put the bundle into ``models``."""
     with TemporaryDirectory() as folder:
         built = Path(folder)
         train.main(["--recipe", name, "--data", str(data), "--out", str(built)], standalone_mode=False)
@@ -30,7 +30,7 @@ def make(name: str, data: Path, models: Path = MODELS) -> None:
 
 
 def put(bundle: Path, target: Path, reference: Path) -> None:
-    """Copy a whole bundle to ``target``, whole or not at all, leaving out the arrays that ``reference`` has as well."""
+    """Copy a bundle to ``target`` without the arrays that ``reference`` has as well."""
     shared = Bundle(reference).manifest.files if target != reference else {}
     left_out = {file for file, digest in Bundle(bundle).manifest.files.items() if shared.get(file) == digest}
     with atomic_directory(target) as folder:
@@ -40,7 +40,7 @@ def put(bundle: Path, target: Path, reference: Path) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """``DATA [NAME...]``: all of them, or those that are named; the reference first, since others lean on it."""
+    """Make the bundles named in ``DATA [NAME...]``, or all; the reference first, which the others use."""
     data, *names = arguments
     for name in names or (REFERENCE, READER):
         make(name, Path(data))

@@ -8,34 +8,57 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+
+from edgedigits.errors import EdgeDigitsError
+
+Restored = Callable[[], AbstractContextManager[None]]
 
 
 @contextlib.contextmanager
-def suppress_output(show: bool = False) -> Iterator[None]:
-    """Suppress all output, of Python and of native code; show it if the block fails or if ``show`` is set."""
+def suppress_output(show: bool = False) -> Iterator[Restored]:
+    """Suppress all output of Python and of native code, unless ``show`` is set.
+
+    Gives a context manager that restores the output for a while. If the block fails with anything but an
+    EdgeDigitsError, what was suppressed is shown.
+    """
     if show:
-        yield
+        yield nullcontext
         return
-    sys.stdout.flush()
-    sys.stderr.flush()
+    streams = sys.stdout, sys.stderr
     kept = {number: os.dup(number) for number in (1, 2)}
-    with tempfile.TemporaryFile() as sink:
+
+    def redirect(targets: dict[int, int]) -> None:
+        for stream in streams:
+            stream.flush()
+        for number, target in targets.items():
+            os.dup2(target, number)
+
+    @contextlib.contextmanager
+    def restored() -> Iterator[None]:
+        redirect(kept)
+        with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
+            yield
+        redirect(dict.fromkeys(kept, sink.fileno()))
+
+    with tempfile.TemporaryFile() as sink, contextlib.ExitStack() as stack:
+        for copy in kept.values():
+            stack.callback(os.close, copy)
+        stack.callback(redirect, kept)
+        redirect(dict.fromkeys(kept, sink.fileno()))
+        # In a notebook or under a test runner sys.stdout is not file descriptor 1, so both are redirected.
+        out = io.TextIOWrapper(os.fdopen(os.dup(sink.fileno()), "wb"), errors="replace", write_through=True)
         try:
-            for number in kept:
-                os.dup2(sink.fileno(), number)
-            out = io.TextIOWrapper(os.fdopen(os.dup(sink.fileno()), "wb"), errors="replace", write_through=True)
-            # In a notebook or under a test runner sys.stdout is not file descriptor 1, so both are redirected.
             with out, contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                yield
-        except Exception:
-            _restore(kept)
-            sink.seek(0)
-            sys.stderr.write(sink.read().decode("utf-8", errors="replace"))
+                yield restored
+        except Exception as error:
+            if not isinstance(error, EdgeDigitsError):
+                redirect(kept)
+                sink.seek(0)
+                sys.stderr.write(sink.read().decode("utf-8", errors="replace"))
             raise
-        finally:
-            _restore(kept)
 
 
 def start_tensorflow() -> None:
@@ -44,13 +67,3 @@ def start_tensorflow() -> None:
         import keras
 
         keras.ops.zeros(())
-
-
-def _restore(kept: dict[int, int]) -> None:
-    """Put the real standard output and error back; a second call does nothing."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    while kept:
-        number, copy = kept.popitem()
-        os.dup2(copy, number)
-        os.close(copy)

@@ -36,7 +36,7 @@ def test_loss_is_drawn_against_the_epoch() -> None:
 
 def test_the_prediction_names_the_digit(bundle: Bundle) -> None:
     figure = figures.prediction(bundle.input_row(1015), bundle.golden()[1015], "X[1015]")
-    assert [axes.get_title() for axes in figure.axes] == ["X[1015]", "reads 2"]
+    assert [axes.get_title() for axes in figure.axes] == ["X[1015]", "prediction 2"]
 
 
 def test_mistakes_are_all_there_with_both_labels(bundle: Bundle, x: Any, y: Any) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,16 +22,15 @@ from edgedigits_export.interrupts import exit_on_interrupt, interrupts_deferred
 from edgedigits_export.training.notebook import history_of
 
 LINE = "edgedigits: interrupted; nothing was left half-written\n"
-SEED = 20240229
+SEED, MOMENTS = 20240229, 15
 # Runs the command and writes a line to a pipe for every import and every file that is opened.
 VICTIM = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts its background jobs with SIGINT ignored
-pipe = int(sys.argv[1])
 
 def report(event, arguments):
     if event in ("import", "open"):
-        os.write(pipe, f"{event} {arguments[0]}\\n".encode())
+        os.write(int(sys.argv[1]), f"{event} {arguments[0]}\\n".encode())
 
 from edgedigits.cli import main
 sys.addaudithook(report)
@@ -40,67 +40,57 @@ main(sys.argv[2:])
 
 @dataclass
 class Run:
-    """How a command ended: exit status, output, when each event came, and the seconds from Ctrl-C to the end."""
+    """How a command ended, the time of each event, and the seconds from Ctrl-C to the end."""
 
-    status: int = 0
-    stdout: str = ""
-    stderr: str = ""
     events: list[float] = field(default_factory=list)
-    struck: bool = False
-    seconds_after: float = 0.0
+    interrupted: bool = False
+    status: int = 0
+    stderr: str = ""
+    seconds: float = 0.0
 
 
-class Commands:
-    """Runs commands, and interrupts them after an event."""
+def never(number: int, event: str) -> bool:
+    return False
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.temporary = folder, folder / "tmp"
-        self.temporary.mkdir()
 
-    def run(
-        self, *arguments: object, until: Callable[[int, str], bool] = lambda number, event: False, delay: float = 0
-    ) -> Run:
-        """Send SIGINT to the process group, as a terminal does, ``delay`` seconds after the event ``until`` accepts."""
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., Run]:
+    """Run a command; send SIGINT to its process group, as a terminal does, ``delay`` seconds after an event."""
+    (tmp_path / "tmp").mkdir()
+
+    def run(*arguments: object, until: Callable[[int, str], bool] = never, delay: float = 0) -> Run:
         ours, its = os.pipe()
-        ran = Run()
-        command = [sys.executable, "-c", VICTIM, str(its), *map(str, arguments)]
-        process = subprocess.Popen(
-            command,
+        done = Run()
+        with subprocess.Popen(
+            [sys.executable, "-c", VICTIM, str(its), *map(str, arguments)],
             pass_fds=(its,),
-            stdout=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            env={**os.environ, "TMPDIR": str(self.temporary)},
-        )
-        os.close(its)
-        start = time.perf_counter()
-        with os.fdopen(ours, encoding="utf-8") as lines:
-            for number, line in enumerate(lines):
-                ran.events.append(time.perf_counter() - start)
-                if not ran.struck and until(number, line.rstrip("\n")):
-                    time.sleep(delay)
-                    ran.struck = process.poll() is None
-                    start = time.perf_counter()
-                    if ran.struck:
-                        os.killpg(process.pid, signal.SIGINT)
-        ran.stdout, ran.stderr = process.communicate()
-        ran.seconds_after, ran.status = time.perf_counter() - start, process.returncode
-        while _group_exists(process.pid):  # a process that stays makes the test hang, and fail by its name
+            env={**os.environ, "TMPDIR": str(tmp_path / "tmp")},
+        ) as process:
+            os.close(its)
+            start = time.perf_counter()
+            with os.fdopen(ours, encoding="utf-8") as lines:
+                for number, line in enumerate(lines):
+                    done.events.append(time.perf_counter() - start)
+                    if not done.interrupted and until(number, line.rstrip("\n")):
+                        time.sleep(delay)
+                        done.interrupted = process.poll() is None
+                        start = time.perf_counter()
+                        if done.interrupted:
+                            os.killpg(process.pid, signal.SIGINT)
+            done.stderr = process.communicate()[1]
+            done.seconds, done.status = time.perf_counter() - start, process.returncode
+        while group_exists(process.pid):  # a process that stays makes the test hang
             time.sleep(0.01)
-        return ran
+        return done
 
-    def problems(self, ran: Run) -> Iterator[str]:
-        """What is wrong with how an interrupted command ended."""
-        if ran.status != 130:
-            yield f"exit status {ran.status}"
-        if ran.stderr != LINE:
-            yield f"standard error {ran.stderr!r}"
-        if left := [path.name for path in self.temporary.iterdir()]:
-            yield f"left {left}"
+    return run
 
 
-def _group_exists(group: int) -> bool:
+def group_exists(group: int) -> bool:
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
@@ -108,9 +98,18 @@ def _group_exists(group: int) -> bool:
     return True
 
 
-@pytest.fixture
-def commands(tmp_path: Path) -> Commands:
-    return Commands(tmp_path)
+def problems(done: Run, tmp_path: Path) -> Iterator[str]:
+    """What is wrong with how an interrupted command ended."""
+    if done.status != 130:
+        yield f"exit status {done.status}"
+    if done.stderr != LINE:
+        yield f"standard error {done.stderr!r}"
+    if left := [path.name for path in (tmp_path / "tmp").iterdir()]:
+        yield f"left {left}"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
@@ -123,85 +122,69 @@ def few(data: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def test_while_training_the_older_model_stays(commands: Commands, few: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("event", "delay"), [("tensorflow", 0.5), ("keras.src.callbacks.swap_ema_weights", 3.0)])
+def test_before_the_end_the_older_model_stays(
+    event: str, delay: float, run: Callable[..., Run], few: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "model.keras").write_bytes(b"older")
     train = ("train", "--data", few, "--out", out, "--epochs", "1000000")
-    for event, delay in (("import tensorflow", 0.5), ("import keras.src.callbacks.swap_ema_weights", 3.0)):
-        ran = commands.run(*train, until=lambda _, line, event=event: line == event, delay=delay)  # type: ignore[misc]
-        assert list(commands.problems(ran)) == []
-        assert contents(out) == {"model.keras": b"older"}
+    done = run(*train, until=lambda _, line: line == f"import {event}", delay=delay)
+    assert list(problems(done, tmp_path)) == []
+    assert contents(out) == {"model.keras": b"older"}
 
 
-def test_while_writing_all_outputs_are_written(commands: Commands, few: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
+def test_while_writing_all_outputs_are_written(run: Callable[..., Run], few: Path, tmp_path: Path) -> None:
+    out, saving = tmp_path / "out", f"open {tmp_path}/tmp"
     train = ("train", "--data", few, "--out", out, "--epochs", "1")
-    ran = commands.run(*train, until=lambda _, line: line.startswith(f"open {tmp_path}/tmp") and "model.keras" in line)
-    assert list(commands.problems(ran)) == []
+    done = run(*train, until=lambda _, line: line.startswith(saving) and line.endswith("model.keras"))
+    assert list(problems(done, tmp_path)) == []
     assert sorted(contents(out)) == ["history.json", "loss.png", "mistakes.png", "model.keras", "samples.png"]
     assert history_of(out / "model.keras")["epochs"] == 1
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("command", "busy"), [("train", False), ("train", True), ("export", False), ("export", True)])
+@pytest.mark.parametrize("busy", [False, True])
+@pytest.mark.parametrize("command", ["train", "export"])
 def test_at_any_moment(
-    command: str,
-    busy: bool,
-    commands: Commands,
-    few: Path,
-    tmp_path: Path,
-    trained: tuple[object, Path],
-    counted: Callable[[str], None],
+    command: str, busy: bool, run: Callable[..., Run], few: Path, tmp_path: Path, trained: Any, counted: Any
 ) -> None:
-    out, moments = tmp_path / "out", random.Random(SEED)
-    options: tuple[object, ...] = ("--epochs", "3", "--out", out, "--seed")
+    out, chance = tmp_path / "out", random.Random(SEED)
+    options: tuple[object, ...] = ("train", "--epochs", "3", "--data", few, "--out", out, "--seed")
     if command == "export":
-        options = ("--model", trained[1] / "model.keras", "--out", out / "bundle", "--name")
-    clean = commands.run(command, "--data", few, *options, "1")
+        model = trained[1] / "model.keras"
+        options = ("export", "--model", model, "--data", few, "--out", out / "bundle", "--name")
+    clean = run(*options, "1")
     assert (clean.status, clean.stderr) == (0, "")
-    names, before = set(contents(out)), contents(out)
-    problems, longest, replaced, count = [], 0.0, 0, 0
+    before, wrong, seconds, replaced = contents(out), [], [], 0
     other = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if busy else None
     try:
-        for number in range(2, 17):
-            moment = moments.uniform(clean.events[0], clean.events[-1])
+        for number in range(2, 2 + MOMENTS):
+            moment = chance.uniform(clean.events[0], clean.events[-1])
             event = bisect.bisect(clean.events, moment) - 1
-            ran = commands.run(
-                command,
-                "--data",
-                few,
-                *options,
-                number,
-                until=lambda index, _, event=event: index == event,  # type: ignore[misc]
-                delay=moment - clean.events[event],
-            )
-            if not ran.struck:  # the command had ended before
+            done = run(*options, number, until=lambda n, _, e=event: n == e, delay=moment - clean.events[event])
+            if not done.interrupted:  # it had ended before
                 continue
-            count, longest = count + 1, max(longest, ran.seconds_after)
+            seconds.append(done.seconds)
             after = contents(out)
             changed = {name for name in after if after[name] != before.get(name)}
-            found = list(commands.problems(ran))
-            if set(after) != names or (changed and not is_new(command, out, changed, number)):
+            found = list(problems(done, tmp_path))
+            if set(after) != set(before) or (changed and not is_new(command, out, changed, number)):
                 found.append(f"{sorted(after)}, of which {sorted(changed)} changed")
-            problems += [f"{command} at {moment:.3f} s, event {event}: {problem}" for problem in found]
+            wrong += [f"{command} at {moment:.3f} s, event {event}: {problem}" for problem in found]
             before, replaced = after, replaced + bool(changed)
     finally:
         if other:
             other.kill()
             other.wait()
-    counted(f"{count} interruptions of {command}, outputs replaced {replaced} times, ended within {longest:.2f} s")
-    assert "\n".join(problems) == ""
-    assert count > 10
+    counted(f"{len(seconds)} Ctrl-C, outputs replaced {replaced} times, ended within {max(seconds):.2f} s")
+    assert "\n".join(wrong) == ""
 
 
 def is_new(command: str, out: Path, changed: set[str], number: int) -> bool:
     """Whether all outputs are those of the run with this number."""
-    if command == "train":  # samples.png is the same picture each time
+    if command == "train":  # samples.png is the same each time
         always = {"model.keras", "history.json", "loss.png", "mistakes.png"}
         return changed == always and bool(history_of(out / "model.keras")["seed"] == number)
     Bundle(out / "bundle").verify()
@@ -217,7 +200,7 @@ def test_a_deferred_interrupt_comes_at_the_end() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_program_with_a_handler_of_its_own_keeps_it() -> None:
+def test_a_program_with_its_own_handler_keeps_it() -> None:
     seen: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
     try:

@@ -14,32 +14,37 @@ from edgedigits_export.commands.options import (
     hold,
     load_data,
     load_unseen,
-    model_option,
     needs,
     seed_option,
 )
 from edgedigits_export.interrupts import exit_on_interrupt
 
 if TYPE_CHECKING:
-    from edgedigits.bundle.dataset import Labels
-    from edgedigits.runtimes.tensors import AnyArray, FloatArray
+    from edgedigits.parity.result import ParityReport
 
 
 @click.command(short_help="Export a Keras classifier to a bundle.")
-@model_option
+@click.option(
+    "--model",
+    "model_path",
+    type=click.Path(path_type=Path),
+    default=BUILD / "model.keras",
+    show_default=True,
+    help="The Keras model.",
+)
 @data_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     default=BUILD / "bundle",
     show_default=True,
-    help="A directory, or a name ending in .zip.",
+    help="A directory, or a name that ends in .zip.",
 )
 @click.option("--name", default=None, help="The bundle's name. [default: the model's]")
-@click.option("--plain", is_flag=True, help="The converter's own quantization, not tuned for parity.")
-@click.option("--per-tensor", is_flag=True, help="One scale a weight matrix, not one a channel.")
+@click.option("--plain", is_flag=True, help="Use the converter's own quantization, without tuning.")
+@click.option("--per-tensor", is_flag=True, help="Use per-tensor weight scales instead of per-channel.")
 @seed_option
-@click.option("--verbose", is_flag=True, help="Show what the converters say.")
+@click.option("--verbose", is_flag=True, help="Show the converters' output.")
 @exit_on_interrupt()
 @needs("tensorflow", "tf2onnx", "onnx")
 def export(
@@ -52,9 +57,9 @@ def export(
     seed: int,
     verbose: bool,
 ) -> None:
-    """Export a Keras classifier of (n,) inputs to a bundle: TFLite float32 and int8, ONNX, and the golden outputs.
+    """Export a Keras classifier with (n,) inputs to a bundle: TFLite float32 and int8, ONNX, and the reference logits.
 
-    The parity of each artifact is proven on all of X, so give the data that the model was made for.
+    Every artifact is compared with the Keras model on all of X, so give the data that the model was trained on.
     """
     from edgedigits_export.converting.bundle import export_bundle, locked_bundle
     from edgedigits_export.training.calibration import temperature_for
@@ -67,10 +72,6 @@ def export(
     was_signed = is_signed(out)
     x, y = load_data(data, model.input_shape[1], model.output_shape[1])
     training = {key: value for key, value in history_of(model_path).items() if key not in ("loss", "seconds")}
-
-    def unseen() -> tuple[AnyArray, FloatArray, Labels] | None:
-        return load_unseen(data) if x.shape[1] == 400 else None
-
     report = export_bundle(
         model,
         x,
@@ -82,25 +83,29 @@ def export(
         per_tensor=per_tensor,
         seed=seed,
         temperature=lambda: temperature_for(training, x, y),
-        unseen=unseen,
+        unseen=lambda: load_unseen(data) if x.shape[1] == 400 else None,
         verbose=verbose,
         on_step=progress,
     )
     progress("")
+    _print_parity(report)
+    click.echo(f"wrote {out}")
+    if was_signed:
+        click.echo(f"the replaced bundle was signed, the new one is not: edgedigits sign {out} --key NAME.key")
+
+
+def _print_parity(report: ParityReport) -> None:
     for artifact in dict.fromkeys(row.artifact for row in report.rows):
         rows = [row for row in report.rows if row.artifact == artifact]
         worst = max(row.mismatches or 0 for row in rows)
         leads = [row.min_lead_quanta for row in rows if row.min_lead_quanta is not None]
         lead = f", smallest lead {min(leads)} quanta" if leads else ""
         where = f"{rows[0].runtime} ({', '.join(row.kernels for row in rows)})"
-        click.echo(f"{artifact}: {worst} of {rows[0].images} images answer differently in {where}{lead}")
-    click.echo(f"wrote {out}")
-    if was_signed:
-        click.echo(f"{out} was signed, and what took its place is not: edgedigits sign {out} --key NAME.key")
+        click.echo(f"{artifact}: {worst} of {rows[0].images} mismatches in {where}{lead}")
 
 
 def is_signed(out: Path) -> bool:
-    """Whether a bundle with a signature stands there, whole or not."""
+    """Whether a signed bundle exists at ``out``, damaged or not."""
     from edgedigits.bundle.bundle import Bundle
     from edgedigits.errors import BundleError
 

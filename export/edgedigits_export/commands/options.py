@@ -1,4 +1,4 @@
-"""The options that several workstation commands share, and the data that they read."""
+"""Options and input data that several workstation commands share."""
 
 from __future__ import annotations
 
@@ -21,27 +21,21 @@ if TYPE_CHECKING:
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+INSTALL = "pip install tensorflow tf2onnx onnx matplotlib"
 BUILD = Path("build")
+DATA = Path("data")
 folder = click.Path(path_type=Path, file_okay=False)
 data_option = click.option(
-    "--data", type=folder, help="A folder with X.npy and y.npy. [default: ./data, or the digits inside the package]"
+    "--data", type=folder, help="Folder with X.npy and y.npy. [default: ./data, or the digits in the package]"
 )
 out_option = click.option(
-    "--out", type=folder, default=BUILD, show_default=True, help="Where the model and figures go."
+    "--out", type=folder, default=BUILD, show_default=True, help="Folder for the model and the figures."
 )
-seed_option = click.option("--seed", default=1234, show_default=True, help="Of every random choice.")
-model_option = click.option(
-    "--model", "model_path", type=click.Path(path_type=Path), default=BUILD / "model.keras", show_default=True
-)
-bundle_option = click.option(
-    "--bundle",
-    type=click.Path(path_type=Path),
-    help="A directory, a .zip, notebook or robust. [default: build/bundle, or notebook]",
-)
+seed_option = click.option("--seed", default=1234, show_default=True, help="Random seed.")
 
 
 def needs(*packages: str) -> Callable[[Function], Function]:
-    """A command that says which extra to install where one of the packages is missing."""
+    """Make a command fail with an installation hint if one of the packages is missing."""
 
     def decorate(function: Function) -> Function:
         @wraps(function)
@@ -49,8 +43,7 @@ def needs(*packages: str) -> Callable[[Function], Function]:
             missing = [package for package in packages if find_spec(package) is None]
             if missing:
                 raise RuntimeUnavailableError(
-                    f"this command needs {' and '.join(missing)}, which a device does without; on a workstation: "
-                    "pip install 'edgedigits[export]'"
+                    f"this command needs {' and '.join(missing)}; on a workstation: {INSTALL}"
                 )
             os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
             return function(*args, **kwargs)
@@ -61,21 +54,21 @@ def needs(*packages: str) -> Callable[[Function], Function]:
 
 
 def load_data(given: Path | None, features: int = 400, classes: int = 10) -> tuple[FloatArray, Labels]:
-    """``--data``, else ./data, else the inputs of the bundle inside the package."""
+    """Inputs and labels from ``--data``, else ./data, else the bundle in the package."""
     from edgedigits.bundle.bundle import Bundle
     from edgedigits.bundle.dataset import load_xy
 
-    if given is None and not Path("data/X.npy").is_file():
+    if given is None and not (DATA / "X.npy").is_file():
         return Bundle().inputs()
-    return load_xy(given or Path("data"), features, classes)
+    return load_xy(given or DATA, features, classes)
 
 
 def load_unseen(given: Path | None) -> tuple[AnyArray, FloatArray, Labels] | None:
-    """The digits that no training sees, where unseen.npz lies beside the data: images, inputs and labels."""
+    """Images, inputs and labels of unseen.npz in the data folder, on which nothing is trained; None without it."""
     from edgedigits.bundle.dataset import load_28x28
     from edgedigits.pictures.normalization import to_rows
 
-    path = (given or Path("data")) / "unseen.npz"
+    path = (given or DATA) / "unseen.npz"
     if not path.is_file():
         return None
     images, labels = load_28x28(path)

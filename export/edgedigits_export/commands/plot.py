@@ -8,40 +8,34 @@ from typing import Any
 import click
 
 from edgedigits.errors import InputError
-from edgedigits_export.commands.options import (
-    BUILD,
-    bundle_option,
-    data_option,
-    load_data,
-    needs,
-    seed_option,
-)
+from edgedigits_export.commands.options import BUILD, data_option, load_data, needs, seed_option
 
 
 @click.command(short_help="Draw samples, loss, prediction or mistakes.")
 @click.argument("figure", type=click.Choice(["samples", "loss", "prediction", "mistakes"]))
-@bundle_option
+@click.option(
+    "--bundle",
+    type=click.Path(path_type=Path),
+    help="A directory, a .zip, notebook or robust. [default: build/bundle, or notebook]",
+)
 @data_option
-@click.option("--history", type=click.Path(path_type=Path), default=BUILD / "history.json", show_default=True)
-@click.option("--index", default=1015, show_default=True, help="Which image `prediction` shows.")
+@click.option(
+    "--history",
+    type=click.Path(path_type=Path),
+    default=BUILD / "history.json",
+    show_default=True,
+    help="The training history for `loss`.",
+)
+@click.option("--index", default=1015, show_default=True, help="The image of `prediction`.")
 @seed_option
 @click.option("--out", type=click.Path(path_type=Path), help="The PNG file. [default: build/FIGURE.png]")
 @click.option("--show", is_flag=True, help="Open a window instead of writing a file.")
 @needs("matplotlib")
-def plot(
-    figure: str,
-    bundle: Path | None,
-    data: Path | None,
-    history: Path,
-    index: int,
-    seed: int,
-    out: Path | None,
-    show: bool,
-) -> None:
-    """Draw one of the notebook's pictures: samples, loss, prediction or mistakes."""
+def plot(figure: str, out: Path | None, show: bool, **options: Any) -> None:
+    """Draw one of the notebook's figures: samples, loss, prediction or mistakes."""
     from edgedigits_export import figures
 
-    drawn = _draw(figure, bundle, data, history, index, seed)
+    drawn = _draw(figure, **options)
     if show:
         figures.show(drawn)
         return
@@ -62,7 +56,7 @@ def _draw(figure: str, bundle: Path | None, data: Path | None, history: Path, in
         try:
             losses = [float(value) for value in read_json(history)["loss"]]
         except (OSError, ValueError, KeyError, TypeError) as cause:
-            raise InputError(f"{history}: no training history to draw ({cause}); run `edgedigits train`") from cause
+            raise InputError(f"{history}: cannot read a training history ({cause}); run `edgedigits train`") from cause
         return figures.loss(losses)
     built = BUILD / "bundle"
     opened = Bundle(bundle or (built if built.is_dir() else None))

@@ -10,17 +10,12 @@ from edgedigits.commands.benchmark import benchmark
 from edgedigits.commands.parity import parity
 from edgedigits.commands.predict import predict
 from edgedigits_export.commands.export import export
-from edgedigits_export.commands.options import (
-    data_option,
-    needs,
-    out_option,
-    seed_option,
-)
+from edgedigits_export.commands.options import data_option, needs, out_option, seed_option
 from edgedigits_export.commands.train import train
 from edgedigits_export.interrupts import exit_on_interrupt
 
 
-@click.command(short_help="Do the main job, end to end.")
+@click.command(short_help="Train, export, check parity, benchmark and predict.")
 @data_option
 @out_option
 @seed_option
@@ -28,7 +23,7 @@ from edgedigits_export.interrupts import exit_on_interrupt
 @exit_on_interrupt()
 @needs("tensorflow", "tf2onnx", "onnx", "matplotlib")
 def run(context: click.Context, data: Path | None, out: Path, seed: int) -> None:
-    """Do the main job: train, export, prove parity, benchmark briefly, and read X[1015]."""
+    """Train a model, export it, check parity, run a short benchmark and predict X[1015]."""
     bundle = out / "bundle"
     status = 0
     for title, command, options in (

@@ -1,4 +1,4 @@
-"""From a Keras model to TFLite and ONNX files, and to the bundle that holds them.
+"""Convert a Keras model to TFLite and ONNX, and write the bundle with them.
 
 In: a Keras model with X and y. Out: a bundle directory, written whole or not at all.
 Runs on a workstation only.

@@ -27,11 +27,11 @@ from edgedigits.runtimes.tensors import AnyArray, FloatArray
 from edgedigits.system.archive import write_zip
 from edgedigits.system.files import atomic_directory, atomic_file, locked, sha256
 from edgedigits_export.converting import onnx, tflite
-from edgedigits_export.int8 import quantize
+from edgedigits_export.int8.quantize import quantize
 from edgedigits_export.interrupts import interrupts_deferred
 from edgedigits_export.quiet import suppress_output
 from edgedigits_export.training import calibration
-from edgedigits_export.training.golden import logits_of
+from edgedigits_export.training.model import logits_of
 
 if TYPE_CHECKING:
     import keras
@@ -93,24 +93,7 @@ def export_bundle(
     golden = {"logits": logits_of(model, x)}
     if not np.isfinite(golden["logits"]).all():
         raise ExportError("the model outputs NaN or infinity on some inputs; train it again")
-    quantization: dict[str, Any] = {}
-
-    def quantized() -> bytes:
-        result = quantize.quantize(
-            model, x, plain=plain_int8, per_channel=not per_tensor, seed=seed, progress=on_step, verbose=verbose
-        )
-        quantization.update(result.facts())
-        return result.model
-
-    converters: tuple[tuple[str, Callable[[], bytes], bool], ...] = (
-        ("float32.tflite", lambda: tflite.convert(model), verbose),
-        ("int8.tflite", quantized, True),  # prints progress, and suppresses the converter's output itself
-        ("float32.onnx", lambda: onnx.convert(model), verbose),
-    )
-    artifacts = {}
-    for file, convert, show in converters:
-        on_step(file)
-        artifacts[file] = _convert(file, convert, show)
+    artifacts, quantization = _convert_all(model, x, plain_int8, per_tensor, seed, verbose, on_step)
     on_step("calibration")
     divisor = temperature()
     data = {"X": sha256(x.tobytes()), "y": sha256(y.tobytes())}
@@ -142,13 +125,14 @@ def export_bundle(
         calibration={} if divisor is None else calibration.facts(divisor, judged),
         rows=InputRows.of(arrays[INPUTS], x),
     )
-    with tempfile.TemporaryDirectory() as folder:
+    on_step("parity of every artifact")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         for file, content in {**artifacts, **arrays, MANIFEST: manifest.to_json().encode()}.items():
-            (Path(folder) / file).write_bytes(content)
-        on_step("parity of every artifact")
-        report = _check(Bundle(Path(folder)))
+            (folder / file).write_bytes(content)
+        report = _check(Bundle(folder))
         with interrupts_deferred():
-            _place(Path(folder), out)
+            _place(folder, out)
     return report
 
 
@@ -194,17 +178,43 @@ def _npz(save: Callable[..., None], **arrays: AnyArray) -> bytes:
     return stream.getvalue()
 
 
-def _convert(file: str, convert: Callable[[], bytes], show: bool) -> bytes:
-    try:
-        with suppress_output(show):
-            return convert()
-    except EdgeDigitsError:
-        raise
-    except Exception as cause:
-        reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
-        raise ExportError(
-            f"{file}: the converter failed ({reason}); --verbose shows its output. No bundle was written"
-        ) from cause
+def _convert_all(
+    model: keras.Model,
+    x: FloatArray,
+    plain: bool,
+    per_tensor: bool,
+    seed: int,
+    verbose: bool,
+    on_step: Callable[[str], None],
+) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """The artifacts by file name, and the manifest's facts of the quantization."""
+    facts: dict[str, Any] = {}
+
+    def int8() -> bytes:
+        result = quantize(
+            model, x, plain=plain, per_channel=not per_tensor, seed=seed, progress=on_step, verbose=verbose
+        )
+        facts.update(result.facts())
+        return result.model
+
+    converters: dict[str, Callable[[], bytes]] = {
+        "float32.tflite": lambda: tflite.convert(model, verbose),
+        "int8.tflite": int8,
+        "float32.onnx": lambda: onnx.convert(model, verbose),
+    }
+    artifacts = {}
+    for file, convert in converters.items():
+        on_step(file)
+        try:
+            artifacts[file] = convert()
+        except EdgeDigitsError:
+            raise
+        except Exception as cause:  # a converter may raise anything
+            reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+            raise ExportError(
+                f"{file}: the converter failed ({reason}); --verbose shows its output. No bundle was written"
+            ) from cause
+    return artifacts, facts
 
 
 def _describe(file: str, content: bytes, quantization: dict[str, Any]) -> Artifact:

@@ -1,44 +1,40 @@
-"""Keras to ONNX, by tf2onnx."""
+"""Keras to ONNX with tf2onnx."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from edgedigits.runtimes.tensors import TensorSpec
+from edgedigits_export.quiet import suppress_output
 
 if TYPE_CHECKING:
     import keras
 
-# Pinned, and recorded in the manifest: the newest onnx writes an opset and an IR version that an older onnxruntime
-# does not read. These are read by every onnxruntime since 1.10 (2021).
+# Pinned: older onnxruntimes cannot read the newest opset and IR version. Those since 1.10 (2021) read these.
 OPSET, IR_VERSION = 15, 8
 INPUT, OUTPUT = "image", "logits"
 
 
-def convert(model: keras.Model) -> bytes:
+def convert(model: keras.Model, verbose: bool = False) -> bytes:
     """The model as .onnx: input ``image`` (batch, n) float32 and output ``logits`` (batch, classes), any batch."""
     import onnx
     import tensorflow as tf
     import tf2onnx
 
-    # from_keras fails on a Keras 3 Sequential (KeyError: 'keras_tensor_...'); a function that names its output works.
+    # tf2onnx's from_keras fails on a Keras 3 Sequential (KeyError: 'keras_tensor_...').
     @tf.function(input_signature=[tf.TensorSpec((None, model.input_shape[1]), tf.float32, name=INPUT)])  # type: ignore[untyped-decorator]
-    def answer(image: Any) -> dict[str, Any]:
+    def classify(image: Any) -> dict[str, Any]:
         return {OUTPUT: model(image, training=False)}
 
-    converted, _ = tf2onnx.convert.from_function(answer, input_signature=answer.input_signature, opset=OPSET)
+    with suppress_output(verbose):
+        converted, _ = tf2onnx.convert.from_function(classify, input_signature=classify.input_signature, opset=OPSET)
     converted.ir_version = IR_VERSION
-    converted.graph.doc_string = ""  # it names a counter of TensorFlow's: the same model is to be the same file
-    _name_batch(converted)
+    converted.graph.doc_string = ""  # it has a counter of TensorFlow's; the same model must give the same file
+    for tensor in (*converted.graph.input, *converted.graph.output):
+        tensor.type.tensor_type.shape.dim[0].dim_param = "batch"  # tf2onnx names it unk__ and a number
     onnx.checker.check_model(converted, full_check=True)
     content: bytes = converted.SerializeToString()
     return content
-
-
-def _name_batch(converted: Any) -> None:
-    """The first axis of input and output is the batch, by name; tf2onnx calls it ``unk__`` and a number."""
-    for tensor in (*converted.graph.input, *converted.graph.output):
-        tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
 
 
 def describe(content: bytes) -> tuple[TensorSpec, TensorSpec, dict[str, Any]]:

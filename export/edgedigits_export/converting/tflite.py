@@ -1,4 +1,4 @@
-"""Keras to TFLite, float32, and what a .tflite file says of itself."""
+"""Keras to float32 TFLite, and the facts of a .tflite file."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from edgedigits.runtimes.session import Session
 from edgedigits.runtimes.tensors import TensorSpec
+from edgedigits_export.quiet import suppress_output
 
 if TYPE_CHECKING:
     import keras
 
 
-def convert(model: keras.Model) -> bytes:
+def convert(model: keras.Model, verbose: bool = False) -> bytes:
     """The model as a float32 .tflite, any batch."""
     import tensorflow as tf
 
-    content: bytes = tf.lite.TFLiteConverter.from_keras_model(model).convert()
-    return content
+    with suppress_output(verbose):
+        return bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
 
 
 def describe(content: bytes) -> tuple[TensorSpec, TensorSpec, dict[str, Any]]:

@@ -1,7 +1,7 @@
-"""Fitting a graph's ranges and weights to the Keras logits, through the very rounding that int8 will do.
+"""Fit a graph's ranges and weights to the Keras logits, through a simulation of the rounding that int8 does.
 
-Mixing of inputs: Zhang et al. 2017, mixup (arXiv:1710.09412). Gradients through a rounding pass as if it were not
-there: Bengio et al. 2013 (arXiv:1308.3432).
+Mixing of inputs: Zhang et al. 2017, mixup (arXiv:1710.09412). Straight-through gradients of rounding: Bengio et al.
+2013 (arXiv:1308.3432).
 """
 
 from __future__ import annotations
@@ -17,37 +17,35 @@ import numpy as np
 import tensorflow as tf
 
 from edgedigits.runtimes.tensors import FloatArray
-from edgedigits_export.int8.graph import Graph, Stage, equalize, floats, rescale, run, set_spans
+from edgedigits_export.int8.graph import Graph, Stage, float_weights, run
+from edgedigits_export.int8.ranges import equalize, rescale, set_ranges
 from edgedigits_export.int8.rounding import round_to_grid, set_grids, split
 
 BLENDS = 40_000
-BATCH = 1_000  # for a small dense model; one with more activations takes fewer
-ACTIVATIONS = 200_000  # in one such batch
+BATCH = 1_000  # fewer for a model with many activations
+ACTIVATIONS = 200_000  # at most, in a batch
 FLOAT_STEPS = 1_500
 GRID_STEPS = 1_500
 STEPS_PER_CALL = 25  # Ctrl-C takes effect between calls
-WARPS = 6  # of each calibration input, where inputs are square images
+WARPS = 6  # of each calibration input, if inputs are square images
 GRID_RATE = 3e-3  # weight steps per descent step
 FLOAT_RATE = 3e-5
-CLOSE = 4  # one input in so many counts as a close call, which ranges must hold
-EXTRA_LEAD = 2  # asked for beyond the target in training: kernels differ from the simulation by one quantum each way
-FIRMNESS = 0.5  # weight of the wanted lead against closeness to Keras, at the first try
+CLOSE_SHARE = 4  # ranges must cover one in so many samples: those with the smallest leads
+EXTRA_LEAD = 2  # quanta beyond the target: kernels differ from the simulation by one in each direction
+LEAD_WEIGHT = 0.5  # of the lead in the loss, at the first try
 
 
 def keras_logits(graph: Graph, inputs: FloatArray) -> FloatArray:
     """The Keras model's logits (before a softmax) on (m, ...) float32 inputs: (m, classes) float32."""
-    parts = (run(graph, part, floats, quantized=False)[graph.logits] for part in _parts(inputs))
-    return np.concatenate([np.asarray(part) for part in parts])
-
-
-def _parts(inputs: FloatArray) -> Iterator[Any]:
-    """The inputs as tensors of at most 2000, which bounds the memory of a convolution."""
-    return (tf.constant(inputs[i : i + 2000]) for i in range(0, len(inputs), 2000))
+    parts = (tf.constant(inputs[i : i + 2000]) for i in range(0, len(inputs), 2000))  # bounds the memory
+    return np.concatenate(
+        [np.asarray(run(graph, part, float_weights, quantized=False)[graph.logits]) for part in parts]
+    )
 
 
 @dataclass
-class Lesson:
-    """What is learned from: calibration inputs and blends of them, each with the Keras logits."""
+class Examples:
+    """What the graph is fitted to: calibration inputs and blends of them, each with the Keras logits."""
 
     calibration: tf.Tensor
     calibration_logits: tf.Tensor
@@ -56,69 +54,69 @@ class Lesson:
     close: tf.Tensor  # indices of the calibration inputs with the smallest Keras leads; they are in every batch
 
 
-def tuned(
+def tune(
     graph: Graph,
     calibration: FloatArray,
     per_channel: bool,
     seed: int,
     target_lead: int,
-    room: int,
-    say: Callable[[str], None],
+    spare_bytes: int,
+    report: Callable[[str], None],
 ) -> Iterator[Callable[[Any], Any]]:
-    """Candidates, each fitted further than the one before: functions from inputs to output, weights on the grid.
+    """Yield candidates, each fitted further than the last: functions from inputs to output, weights on the grid.
 
-    room: bytes by which the last hidden layer may grow.
+    spare_bytes: by how much the last hidden layer may grow.
     """
-    lesson = _lesson(graph, calibration, seed)
-    samples = np.concatenate([calibration, np.asarray(lesson.blends)])
+    examples = _examples(graph, calibration, seed)
+    samples = np.concatenate([calibration, np.asarray(examples.blends)])
     samples = samples[np.random.default_rng(seed).permutation(len(samples))[: 20 * _batch(graph)]]
-    close = samples[np.argsort(_leads(keras_logits(graph, samples)))[: len(samples) // CLOSE]]
+    close = samples[np.argsort(_leads(keras_logits(graph, samples)))[: len(samples) // CLOSE_SHARE]]
     equalize(graph, close, floor=1e-3 if per_channel else 0.5)
-    set_spans(graph, samples, _logits_span(lesson))
-    say("int8: fitting ranges and float weights")
-    _fit_floats(graph, lesson, seed, target_lead)
-    say("int8: rounding the weights")
-    split(graph, room)
+    set_ranges(graph, samples, _logits_range(examples))
+    report("int8: fitting ranges and float weights")
+    _fit_floats(graph, examples, seed, target_lead)
+    report("int8: rounding the weights")
+    split(graph, spare_bytes)
     set_grids(graph, per_channel)
     rounded = round_to_grid(graph, samples)
     latents = {t: (tf.Variable(integers), tf.Variable(bias)) for t, (integers, bias) in rounded.items()}
     for attempt in itertools.count():
-        say(f"int8: tuning the rounded weights, try {attempt + 1}")
-        _fit_grid(graph, latents, lesson, seed + attempt + 1, target_lead + attempt, attempt)
-        yield _frozen(graph, latents)
+        report(f"int8: tuning the rounded weights, try {attempt + 1}")
+        _fit_grid(graph, latents, examples, seed + attempt + 1, target_lead + attempt, attempt)
+        yield _freeze(graph, latents)
 
 
-def _lesson(graph: Graph, calibration: FloatArray, seed: int) -> Lesson:
-    """Draw the blends and ask Keras about them and about the calibration inputs."""
+def _examples(graph: Graph, calibration: FloatArray, seed: int) -> Examples:
+    """Draw the blends and compute the Keras logits."""
     rng = np.random.default_rng(seed)
     drawn = blend(calibration, BLENDS * _batch(graph) // BATCH * 3, rng)
     logits = keras_logits(graph, drawn)
     lead = _leads(logits)
-    # Close calls are what quantization gets wrong: keep them, and fewer of the rest the clearer they are.
+    # Quantization flips inputs with a small lead: prefer those.
     kept = np.argsort(lead + rng.exponential(float(np.median(lead)) / 4, len(lead)))[: len(lead) // 3]
     own = keras_logits(graph, calibration)
     nearest = np.argsort(_leads(own))[: _batch(graph) // 4].astype(np.int32)
-    return Lesson(*(tf.constant(array) for array in (calibration, own, drawn[kept], logits[kept], nearest)))
+    return Examples(*(tf.constant(array) for array in (calibration, own, drawn[kept], logits[kept], nearest)))
 
 
 def _batch(graph: Graph) -> int:
-    """How many calibration inputs, and as many blends, one step takes."""
+    """The number of calibration inputs in one step; the number of blends is the same."""
     return int(np.clip(ACTIVATIONS // sum(int(np.prod(stage.shape)) for stage in graph.stages), BATCH // 10, BATCH))
 
 
 def _leads(logits: FloatArray) -> FloatArray:
-    """(m,) float32: the top logit minus the runner-up."""
+    """The top logit minus the second, (m,) float32."""
     ordered = np.sort(logits, 1)
     return np.asarray(ordered[:, -1] - ordered[:, -2])
 
 
-def _logits_span(lesson: Lesson) -> tuple[float, float]:
-    """The narrowest range in which every calibration answer shows; beyond it logits saturate.
+def _logits_range(examples: Examples) -> tuple[float, float]:
+    """The narrowest range that keeps the argmax of every calibration input; logits outside it saturate.
 
-    Every top logit stays above the floor and every runner-up below the ceiling, so two logits never saturate
-    together at the top of an answer. The smaller the range, the smaller the quantum, the fewer the ties.
+    Every top logit is above its lower end and every second logit below its upper end, so the two never saturate
+    together. A smaller range has a smaller quantum and fewer ties.
     """
-    blends, own = np.asarray(lesson.blend_logits), np.asarray(lesson.calibration_logits)
+    blends, own = np.asarray(examples.blend_logits), np.asarray(examples.calibration_logits)
     lead = _leads(blends)
     margin = float(np.median(lead)) / 8
     close = np.sort(blends[lead <= margin * 4], 1) if (lead <= margin * 4).any() else np.sort(blends, 1)
@@ -129,9 +127,9 @@ def _logits_span(lesson: Lesson) -> tuple[float, float]:
 
 
 def blend(inputs: FloatArray, count: int, rng: np.random.Generator) -> FloatArray:
-    """New inputs near the given ones: mixed in pairs (most of them), contrast and values varied, zeros kept.
+    """New inputs near the given ones: most are mixed in pairs; contrast and values vary, zeros stay zero.
 
-    Mixing: Zhang et al. 2017, mixup (arXiv:1710.09412). Returns (count, ...) float32 within the inputs' range.
+    Returns (count, ...) float32 within the range of the inputs.
     """
     columns = (count,) + (1,) * (inputs.ndim - 1)
     share = rng.uniform(0, 0.5, count) * (rng.random(count) < 0.7)
@@ -147,7 +145,7 @@ def blend(inputs: FloatArray, count: int, rng: np.random.Generator) -> FloatArra
 
 
 def _with_warps(inputs: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """The inputs and, where they look like square images, several warps of each."""
+    """The inputs and, if their size is that of square images, several warps of each."""
     side = math.isqrt(inputs[0].size)
     square = inputs.shape[1:] in ((side * side,), (side, side), (side, side, 1)) and side >= 8
     images = inputs.reshape(-1, side, side) if square else inputs
@@ -156,7 +154,7 @@ def _with_warps(inputs: FloatArray, rng: np.random.Generator) -> FloatArray:
 
 
 def warp(images: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Turn, scale and move each of (m, height, width) images a little, bilinearly; zeros come in from outside."""
+    """Rotate, scale and shift each of (m, height, width) images a little, bilinearly; outside is zero."""
     count, height, width = images.shape
     turn, tall, wide = rng.uniform(-0.2, 0.2, count), rng.uniform(0.9, 1.15, count), rng.uniform(0.9, 1.15, count)
     down, right = rng.uniform(-1, 1, (2, count, 1, 1))
@@ -179,14 +177,14 @@ def warp(images: FloatArray, rng: np.random.Generator) -> FloatArray:
     return np.asarray(upper_edge * (1 - lower) + lower_edge * lower, np.float32)
 
 
-def _loss(graph: Graph, values: dict[int, Any], logits: Any, strict: int, lead: float, firmness: float) -> Any:
-    """Squared error of the gaps to the top logit, near ones first, plus a hinge on the lead of the first `strict`."""
-    span, quantum = graph.head.span, graph.head.quantum
+def _loss(graph: Graph, values: dict[int, Any], logits: Any, strict: int, lead: float, lead_weight: float) -> Any:
+    """Squared error of the gaps to the top logit, weighted towards small gaps, and a hinge on the leads of `strict`."""
+    span, quantum = graph.head.limits, graph.head.quantum
     assert span is not None
     low, high = span
     got = values[graph.logits]
     unit = 20 * quantum
-    # Beyond the range both saturate alike: no error.
+    # Outside the range both saturate: no error.
     same = ((logits < low) & (got <= low)) | ((logits > high) & (got >= high))
     error = tf.where(same, 0.0, got - tf.clip_by_value(logits, low, high))
     top = tf.one_hot(tf.argmax(logits, 1), logits.shape[1])
@@ -199,25 +197,25 @@ def _loss(graph: Graph, values: dict[int, Any], logits: Any, strict: int, lead: 
     leads = tf.reduce_sum(final * own, 1) - tf.reduce_max(final - 1e3 * own, 1)
     step = quantum if graph.output == graph.logits else 1 / 256
     hinge = tf.reduce_mean(tf.nn.relu(lead - leads / step) ** 2)
-    return ranking + 0.003 * pull + firmness * quantum**2 * 10 * hinge
+    return ranking + 0.003 * pull + lead_weight * quantum**2 * 10 * hinge
 
 
 def _descend(
     graph: Graph,
     forward: Callable[[Any], dict[int, Any]],
     groups: Sequence[tuple[list[tf.Variable], float]],
-    lesson: Lesson,
+    examples: Examples,
     seed: int,
     steps: int,
     lead: float,
-    firmness: float,
+    lead_weight: float,
 ) -> None:
     """Adam with a cosine schedule to zero and one learning rate per group, compiled into one graph."""
     optimizers = [keras.optimizers.Adam(rate, beta_2=0.99) for _, rate in groups]
     for optimizer, (variables, _) in zip(optimizers, groups, strict=True):
         optimizer.build(variables)
     every = [variable for variables, _ in groups for variable in variables]
-    images, blends = lesson.calibration.shape[0], lesson.blends.shape[0]
+    images, blends = examples.calibration.shape[0], examples.blends.shape[0]
     batch = _batch(graph)
 
     @tf.function  # type: ignore[untyped-decorator]
@@ -226,11 +224,13 @@ def _descend(
             seeds = tf.stack([seed, step])
             some = tf.random.stateless_uniform((batch,), seeds, 0, images, tf.int32)
             others = tf.random.stateless_uniform((batch,), seeds + 1_000_003, 0, blends, tf.int32)
-            own = tf.concat([lesson.close, some], 0)
-            inputs = tf.concat([tf.gather(lesson.calibration, own), tf.gather(lesson.blends, others)], 0)
-            logits = tf.concat([tf.gather(lesson.calibration_logits, own), tf.gather(lesson.blend_logits, others)], 0)
+            own = tf.concat([examples.close, some], 0)
+            inputs = tf.concat([tf.gather(examples.calibration, own), tf.gather(examples.blends, others)], 0)
+            logits = tf.concat(
+                [tf.gather(examples.calibration_logits, own), tf.gather(examples.blend_logits, others)], 0
+            )
             with tf.GradientTape() as tape:
-                loss = _loss(graph, forward(inputs), logits, own.shape[0], lead, firmness)
+                loss = _loss(graph, forward(inputs), logits, own.shape[0], lead, lead_weight)
             slopes = iter(tape.gradient(loss, every))
             pace = 0.5 * (1 + tf.cos(np.pi * tf.cast(step, tf.float32) / steps)) + 1e-3
             for optimizer, (variables, rate) in zip(optimizers, groups, strict=True):
@@ -243,10 +243,10 @@ def _descend(
         run_steps_compiled(tf.constant(first), tf.constant(min(first + STEPS_PER_CALL, steps)))
 
 
-def _fit_floats(graph: Graph, lesson: Lesson, seed: int, target_lead: int) -> None:
-    """Fit float weights and how far each channel fills its range, activations quantized."""
+def _fit_floats(graph: Graph, examples: Examples, seed: int, target_lead: int) -> None:
+    """Fit float weights and the scale of each channel within its range, with quantized activations."""
     weights = {s.target: (tf.Variable(s.kernel), tf.Variable(s.bias)) for s in graph.weighted}
-    gains = {s.target: tf.Variable(tf.zeros(len(s.bias))) for s in graph.weighted if s.after and s.bias is not None}
+    gains = {s.target: tf.Variable(tf.zeros(len(s.bias))) for s in graph.weighted if s.after}
 
     def forward(inputs: Any) -> dict[int, Any]:
         return run(graph, inputs, lambda stage: weights[stage.target], gains=gains)
@@ -254,7 +254,7 @@ def _fit_floats(graph: Graph, lesson: Lesson, seed: int, target_lead: int) -> No
     groups = [([v for pair in weights.values() for v in pair], FLOAT_RATE)]
     if gains:
         groups.append((list(gains.values()), 3e-3))
-    _descend(graph, forward, groups, lesson, seed, FLOAT_STEPS, target_lead + EXTRA_LEAD, FIRMNESS / 5)
+    _descend(graph, forward, groups, examples, seed, FLOAT_STEPS, target_lead + EXTRA_LEAD, LEAD_WEIGHT / 5)
     for stage in graph.weighted:
         stage.kernel, stage.bias = (variable.numpy() for variable in weights[stage.target])
     for stage in graph.weighted:
@@ -266,29 +266,28 @@ Latents = dict[int, tuple[tf.Variable, tf.Variable]]
 
 
 def _on_grid(stage: Stage, latents: Latents) -> tuple[Any, Any]:
-    """Kernel rounded to its grid and bias; gradients pass the rounding straight through."""
+    """Bias, and the kernel rounded to its grid with straight-through gradients."""
     integers, bias = latents[stage.target]
-    assert stage.grid is not None
     bounded = tf.where(stage.grid.pinned, stage.grid.ends, tf.clip_by_value(integers, -127.0, 127.0))
     return (bounded + tf.stop_gradient(tf.round(bounded) - bounded)) * stage.grid.step, bias
 
 
-def _fit_grid(graph: Graph, latents: Latents, lesson: Lesson, seed: int, target_lead: int, attempt: int) -> None:
-    """Fit which grid point every weight takes; rates are in weight steps and, for biases, in output steps.
+def _fit_grid(graph: Graph, latents: Latents, examples: Examples, seed: int, target_lead: int, attempt: int) -> None:
+    """Fit the grid point of every weight; rates are in weight steps and, for biases, in output steps.
 
-    Each further attempt pulls at the lead with a firmer hand, and may move weights further.
+    Each attempt gives the lead more weight, and may move weights further.
     """
-    firmness, rate = FIRMNESS * 16**attempt, GRID_RATE * min(1 + 2 * attempt, 5)
+    lead_weight, rate = LEAD_WEIGHT * 16**attempt, GRID_RATE * min(1 + 2 * attempt, 5)
     groups = [([integers for integers, _ in latents.values()], rate)]
-    groups += [([latents[s.target][1]], 3e-3 * (s.quantum if s.span else 1e-2)) for s in graph.weighted]
+    groups += [([latents[s.target][1]], 3e-3 * (s.quantum if s.limits else 1e-2)) for s in graph.weighted]
 
     def forward(inputs: Any) -> dict[int, Any]:
         return run(graph, inputs, lambda stage: _on_grid(stage, latents))
 
-    _descend(graph, forward, groups, lesson, seed, GRID_STEPS, target_lead + EXTRA_LEAD, firmness)
+    _descend(graph, forward, groups, examples, seed, GRID_STEPS, target_lead + EXTRA_LEAD, lead_weight)
 
 
-def _frozen(graph: Graph, latents: Latents) -> Callable[[Any], Any]:
-    """The fitted graph as a function, its weights constants."""
+def _freeze(graph: Graph, latents: Latents) -> Callable[[Any], Any]:
+    """The fitted graph as a function with constant weights."""
     constants = {s.target: (np.asarray(k), np.asarray(b)) for s in graph.weighted for k, b in [_on_grid(s, latents)]}
     return lambda inputs: run(graph, inputs, lambda stage: constants[stage.target])[graph.output]

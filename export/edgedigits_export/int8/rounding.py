@@ -1,4 +1,4 @@
-"""Weights on the int8 grid: splitting channels whose rounding hurts, laying the grid, and the first rounding.
+"""Weights on the int8 grid: split channels, choose the grid, and round.
 
 One-shot rounding by least squares: Frantar et al. 2022, GPTQ (arXiv:2210.17323).
 """
@@ -13,25 +13,22 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from edgedigits.runtimes.tensors import FloatArray
-from edgedigits_export.int8.graph import Graph, Grid, Stage, apply, floats, run
+from edgedigits_export.int8.graph import Graph, Grid, Stage, apply, float_weights, run
 
 
-def split(graph: Graph, room: int) -> None:
-    """Double the channels of the last hidden Dense layer that the logits depend on most, as many as `room` bytes hold.
+def split(graph: Graph, spare_bytes: int) -> None:
+    """Duplicate the channels of the last hidden Dense layer that influence the logits most, within `spare_bytes`.
 
-    Each of the two has half the outgoing weight, and their biases lie half an output step apart: the two roundings
-    together resolve half a step, for a few bytes. Nothing is done where a channel does not feed the logits directly.
+    Both copies get half the outgoing weight, and their biases differ by half an output step: together they resolve
+    half a step, for a few bytes. Does nothing if the channels do not feed the logits directly.
     """
     head = graph.head
     last = next((stage for stage in graph.weighted if stage.after is head and not stage.between), None)
     dense = keras.layers.Dense
-    if last is None or last.span is None or not isinstance(last.layer, dense) or not isinstance(head.layer, dense):
+    if last is None or last.limits is None or not isinstance(last.layer, dense) or not isinstance(head.layer, dense):
         return
-    assert last.kernel is not None
-    assert last.bias is not None
-    assert head.kernel is not None
     # A weight each way, bias, and scale and zero point of weights and bias.
-    count = room // (last.kernel.shape[0] + head.kernel.shape[1] + 28)
+    count = spare_bytes // (last.kernel.shape[0] + head.kernel.shape[1] + 28)
     chosen = np.argsort(-np.linalg.norm(head.kernel, axis=1))[: max(count, 0)]
     quarter = np.float32(last.quantum / 4)
     doubled = np.zeros(len(last.bias), np.float32)
@@ -44,9 +41,8 @@ def split(graph: Graph, room: int) -> None:
 
 
 def set_grids(graph: Graph, per_channel: bool) -> None:
-    """Lay the converter's own grid over every kernel: 127 steps for the largest magnitude of a channel or tensor."""
+    """Give every kernel the converter's grid: 127 steps for the largest magnitude of a channel or tensor."""
     for stage in graph.weighted:
-        assert stage.kernel is not None
         size = np.abs(stage.kernel)
         axes = tuple(range(size.ndim - stage.channels_axes)) if per_channel else None
         top = np.maximum(size.max(axis=axes, keepdims=True), 1e-9)
@@ -55,30 +51,27 @@ def set_grids(graph: Graph, per_channel: bool) -> None:
 
 
 def round_to_grid(graph: Graph, samples: FloatArray) -> dict[int, tuple[FloatArray, FloatArray]]:
-    """Round stage by stage so that each stage's output, on quantized inputs, stays nearest to the float one.
+    """Round stage by stage to minimize the error of each stage's output on quantized inputs.
 
-    samples: (m, ...) float32. Returns, per stage target, integer kernel (float32 dtype) and real bias.
+    samples: (m, ...) float32. Returns integer kernel (float32 dtype) and real bias per stage target.
     """
-    exact = run(graph, samples, floats, quantized=False)
+    exact = run(graph, samples, float_weights, quantized=False)
     chosen: dict[int, tuple[FloatArray, FloatArray]] = {}
 
-    def weigh(stage: Stage) -> tuple[Any, Any]:
-        if stage.target not in chosen or stage.grid is None:
-            return floats(stage)
+    def weights_of(stage: Stage) -> tuple[Any, Any]:
+        if stage.target not in chosen:
+            return float_weights(stage)
         integers, bias = chosen[stage.target]
         return integers * stage.grid.step, bias
 
     for stage in graph.weighted:
-        assert stage.grid is not None
-        assert stage.kernel is not None
-        assert stage.bias is not None
-        given = run(graph, samples, weigh)[stage.sources[0]]
+        given = run(graph, samples, weights_of)[stage.sources[0]]
         # Compared before the activation: a clipped output would hide half of the error.
-        wanted = _linear(stage, exact[stage.sources[0]], stage.kernel, stage.bias)
+        target_output = _linear(stage, exact[stage.sources[0]], stage.kernel, stage.bias)
         integers = np.where(stage.grid.pinned, stage.grid.ends, np.round(stage.kernel / stage.grid.step))
         if stage.channels_axes == 1:
-            integers = _least_squares(stage, stage.grid, given, wanted)
-        off = wanted - _linear(stage, given, np.float32(integers * stage.grid.step), stage.bias)
+            integers = _least_squares(stage, stage.grid, given, target_output)
+        off = target_output - _linear(stage, given, np.float32(integers * stage.grid.step), stage.bias)
         shift = np.asarray(off).reshape(-1, len(stage.bias)).mean(0)
         chosen[stage.target] = np.asarray(integers, np.float32), np.asarray(stage.bias + shift, np.float32)
     return chosen
@@ -88,12 +81,11 @@ def _linear(stage: Stage, value: Any, kernel: Any, bias: Any) -> Any:
     return apply(Stage(stage.layer, [], 0, stage.kernel), value, kernel, bias)
 
 
-def _least_squares(stage: Stage, grid: Grid, given: Any, wanted: Any) -> NDArray[Any]:
-    """GPTQ: round input by input, each time moving the inputs left to make up for the error."""
-    assert stage.kernel is not None
+def _least_squares(stage: Stage, grid: Grid, given: Any, target_output: Any) -> NDArray[Any]:
+    """GPTQ: round the kernel row by row, and adjust the rows that follow to compensate for the error."""
     columns = stage.kernel.shape[-1]
     rows = np.asarray(_rows(stage, given), np.float64)
-    target = np.asarray(wanted, np.float64).reshape(-1, columns)
+    target = np.asarray(target_output, np.float64).reshape(-1, columns)
     rows, target = rows - rows.mean(0), target - target.mean(0)  # the bias takes the mean
     gram = rows.T @ rows / len(rows)
     gram += np.eye(len(gram)) * (1e-3 * np.trace(gram) / len(gram) + 1e-12)

@@ -1,8 +1,7 @@
-"""More digits from few: each step turns images into images that a pen, a camera or a scanner could have made instead.
+"""Augmentation: images as other pens, hands, cameras or scanners could have made them.
 
-All steps take and give images (m, 28, 28) float32, 0 on the background and 1 where ink is full, and leave them as they
-are at strength zero. Warping is done here, at 28x28, and the very resize that made X.npy comes after it, so that a
-warped digit has the grain of the data set. Sources: P. Simard, D. Steinkraus and J. Platt, "Best practices for
+All steps take and return images (m, 28, 28) float32, 0 background and 1 ink; at strength zero they change nothing. The
+resize that made X.npy comes after them. Sources: P. Simard, D. Steinkraus and J. Platt, "Best practices for
 convolutional neural networks applied to visual document analysis" (2003), for affine and elastic distortion; J. Serra,
 "Image analysis and mathematical morphology" (1982), for thick and thin pens.
 """
@@ -19,18 +18,17 @@ from edgedigits.pictures.normalization import to_rows
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
 
 MNIST_SIDE = 28  # pixels
-CHUNK = 500  # images at a time: what is worked on stays in the cache, and the cores share the chunks
+CHUNK = 500  # images at a time: they fit the cache, and the cores share the chunks
 
 
 @dataclass(frozen=True)
 class Strengths:
-    """How far each step may go; all zero leaves every image as it is. Lengths are pixels of the 28x28 image.
+    """The strength of each step. Lengths are in pixels of the 28x28 image.
 
-    shift: either way, uniform. degrees: of rotation, either way, uniform. shear, scale: either way, as a share,
-    uniform; height and width are scaled apart. elastic: mean length of the displacements; smoothness: over how many
-    pixels they run alike (standard deviation of the Gaussian). thick, thin: share of the way to a pen one pixel wider
-    each side, or narrower. blur: greatest standard deviation. noise: greatest standard deviation, in ink. often: the
-    share of images that each of pen, blur and noise touches. plain: the share of images that nothing touches.
+    shift, degrees, shear, scale: maximum in either direction, uniform; height and width are scaled separately.
+    elastic: mean length of the displacements; smoothness: standard deviation of the Gaussian that smooths them. thick,
+    thin: maximum change of the pen, 1 is a pixel on each side. blur, noise: maximum standard deviation. often: share
+    of images that pen, blur and noise each change. plain: share of images that nothing changes.
     """
 
     shift: float = 0.8
@@ -52,9 +50,9 @@ ROBUST = Strengths()
 
 
 def copies(images: AnyArray, count: int, seed: int, strengths: Strengths, workers: int = 2) -> Iterator[FloatArray]:
-    """``count`` times all the digits, each time otherwise: MNIST images (m, 28, 28) uint8 -> rows (m, 400) float32.
+    """``count`` augmented copies of all digits: MNIST images (m, 28, 28) uint8 -> rows (m, 400) float32.
 
-    Every chunk draws from a stream of its own, so that the same seed gives the same digits on any number of workers.
+    Every chunk has its own random stream, so the result does not depend on the number of workers.
     """
     ink = (images / 255.0).astype(np.float32)
     starts = range(0, len(ink), CHUNK)
@@ -71,7 +69,7 @@ def copies(images: AnyArray, count: int, seed: int, strengths: Strengths, worker
 
 
 def augment(ink: FloatArray, rng: np.random.Generator, strengths: Strengths) -> FloatArray:
-    """All the steps, in the order in which they happen to a digit: pen, hand, paper, camera. (m, 28, 28)."""
+    """All steps, in the order in which they happen to a digit: pen, hand, camera. (m, 28, 28)."""
     plain, untouched = rng.random((len(ink), 1, 1)) < strengths.plain, ink
     ink = stroke(ink, _some(rng, len(ink), -strengths.thin, strengths.thick, strengths.often))
     places = affine_places(len(ink), rng, strengths) + elastic(len(ink), rng, strengths)
@@ -88,9 +86,9 @@ def _some(rng: np.random.Generator, count: int, low: float, high: float, often: 
 
 
 def affine_places(count: int, rng: np.random.Generator, strengths: Strengths) -> FloatArray:
-    """Where each pixel of the turned, sheared, scaled and shifted image comes from: (2, count, 28, 28), row and column.
+    """The source row and column of each pixel under rotation, shear, scale and shift: (2, count, 28, 28).
 
-    The middle of the image, where MNIST puts the digit's center of mass, is the fixed point of all but the shift.
+    The fixed point is the middle of the image, where MNIST has the digit's center of mass.
     """
     turn, shear = rng.uniform(-1, 1, (2, count)) * [[np.radians(strengths.degrees)], [strengths.shear]]
     tall, wide = 1 + strengths.scale * rng.uniform(-1, 1, (2, count))
@@ -108,7 +106,7 @@ def affine_places(count: int, rng: np.random.Generator, strengths: Strengths) ->
 
 
 def elastic(count: int, rng: np.random.Generator, strengths: Strengths) -> FloatArray:
-    """Displacements that run alike over neighboring pixels, (2, count, 28, 28), row and column (Simard et al. 2003)."""
+    """Smooth random displacements (Simard et al. 2003), (2, count, 28, 28), row and column."""
     field = rng.random((2, count, MNIST_SIDE, MNIST_SIDE), np.float32) * 2 - 1
     smooth = gaussian(strengths.smoothness)
     field = smooth @ field @ smooth.T
@@ -118,7 +116,7 @@ def elastic(count: int, rng: np.random.Generator, strengths: Strengths) -> Float
 
 
 def sample(ink: FloatArray, places: FloatArray) -> FloatArray:
-    """The image between its pixels, bilinearly: ink (m, 28, 28), places (2, m, 28, 28) -> (m, 28, 28); outside is 0."""
+    """Bilinear interpolation: ink (m, 28, 28), places (2, m, 28, 28) -> (m, 28, 28); outside is 0."""
     count, side = len(ink), MNIST_SIDE
     places = np.clip(places, -1, side).astype(np.float32)
     corner = np.floor(places).astype(np.int32)
@@ -135,9 +133,9 @@ def sample(ink: FloatArray, places: FloatArray) -> FloatArray:
 
 
 def stroke(ink: FloatArray, change: FloatArray) -> FloatArray:
-    """A thicker (change in 0..1) or thinner (-1..0) pen: part of the way to the dilated or eroded image.
+    """A thicker (change in 0..1) or thinner (-1..0) pen: interpolate towards the dilated or eroded image.
 
-    ink (m, 28, 28), change (m, 1, 1). The neighborhood is a cross: the pixel and the four beside it.
+    ink (m, 28, 28), change (m, 1, 1). The structuring element is a cross of five pixels.
     """
     padded = np.pad(ink, ((0, 0), (1, 1), (1, 1)))
     beside = [ink, padded[:, :-2, 1:-1], padded[:, 2:, 1:-1], padded[:, 1:-1, :-2], padded[:, 1:-1, 2:]]
@@ -147,8 +145,8 @@ def stroke(ink: FloatArray, change: FloatArray) -> FloatArray:
 
 
 def blur(ink: FloatArray, deviation: FloatArray) -> FloatArray:
-    """A Gaussian of each image's own standard deviation, in pixels: ink (m, 28, 28), deviation (m, 1, 1)."""
-    touched = np.flatnonzero(deviation[:, 0, 0] > 0.2)  # below that a Gaussian falls between the pixels
+    """Gaussian blur: ink (m, 28, 28), standard deviation (m, 1, 1) in pixels."""
+    touched = np.flatnonzero(deviation[:, 0, 0] > 0.2)  # a narrower Gaussian changes nothing
     blurred = ink.copy()
     smooth = gaussian(deviation[touched])
     blurred[touched] = smooth @ ink[touched] @ smooth.transpose(0, 2, 1)
@@ -156,14 +154,12 @@ def blur(ink: FloatArray, deviation: FloatArray) -> FloatArray:
 
 
 def noise(ink: FloatArray, rng: np.random.Generator, deviation: FloatArray) -> FloatArray:
-    """Grain of each image's own standard deviation, clipped to 0..1: ink (m, 28, 28), deviation (m, 1, 1)."""
-    grain = rng.standard_normal(ink.shape, np.float32)
-    noisy: FloatArray = np.clip(ink + deviation * grain, 0.0, 1.0)
-    return noisy
+    """Gaussian noise, clipped to 0..1: ink (m, 28, 28), standard deviation (m, 1, 1)."""
+    return np.clip(ink + deviation * rng.standard_normal(ink.shape, np.float32), 0.0, 1.0)
 
 
 def gaussian(deviation: float | FloatArray) -> FloatArray:
-    """The (..., 28, 28) matrix that smooths one axis by a Gaussian; each row sums to 1."""
+    """The (..., 28, 28) matrix that smooths one axis with a Gaussian; each row sums to 1."""
     at = np.arange(MNIST_SIDE, dtype=np.float32)
     weights = np.exp(-0.5 * ((at[:, None] - at) / deviation) ** 2)
     normal: FloatArray = np.asarray(weights / weights.sum(axis=-1, keepdims=True), np.float32)

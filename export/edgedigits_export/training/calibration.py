@@ -1,8 +1,7 @@
-"""Probabilities that mean what they say: one temperature, fitted on training digits that a rehearsal did not learn.
+"""Calibration of probabilities by temperature scaling, fitted to training digits that a network was not trained on.
 
 Source: C. Guo, G. Pleiss, Y. Sun and K. Weinberger, "On calibration of modern neural networks" (2017). A network is
-surer of the digits that it learned than of any other, so its own training digits cannot tell how sure it should be.
-Networks made alike from four fifths of them are asked about the fifth that they did not learn.
+overconfident on its training digits, so the logits come from networks trained the same way on four fifths of them.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ from edgedigits.bundle.dataset import Labels
 from edgedigits.classifier import softmax
 from edgedigits.parity.metrics import BINS, expected_calibration_error
 from edgedigits.runtimes.tensors import FloatArray
-from edgedigits_export.training.golden import logits_of
+from edgedigits_export.training.model import logits_of
 
 FOLDS = 5
-LEAST_HELD_BACK = 100  # fewer say little of how often a sure answer is wrong
+MIN_HELD_BACK = 100  # fewer hold too few errors to fit to
 COLDEST, HOTTEST = 0.05, 20.0
 
 
 def folds(y: Labels) -> Labels:
-    """Each digit's fifth, 0 to 4, (m,): runs of each class, since neighbors in MNIST's file are often of one hand."""
+    """Each digit's fold, 0 to 4, (m,): runs of each class, since neighbors in MNIST are often by the same writer."""
     fold = np.zeros(len(y), np.int64)
     for label in np.unique(y):
         of_class = np.flatnonzero(y == label)
@@ -32,10 +31,10 @@ def folds(y: Labels) -> Labels:
 
 
 def fit_temperature(logits: FloatArray, y: Labels) -> float:
-    """The T for which softmax(logits / T) gives the labels the greatest likelihood; logits (m, classes), y (m,).
+    """The T that maximizes the likelihood of the labels under softmax(logits / T); logits (m, classes), y (m,).
 
-    The mean cross-entropy is convex in 1 / T, and its slope there is the mean of the expected logit less the label's:
-    the root is found by halving. The answer stays within 0.05 to 20, where a set without errors would have it at 0.
+    The mean cross-entropy is convex in 1 / T; its slope is the mean of the expected logit minus the label's, whose
+    root is found by bisection. T stays within 0.05 to 20; without errors it would be 0.
     """
     exact = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     own = exact[np.arange(len(y)), y]
@@ -49,24 +48,23 @@ def fit_temperature(logits: FloatArray, y: Labels) -> float:
 
 
 def temperature_for(training: dict[str, Any], x: FloatArray, y: Labels) -> float | None:
-    """The temperature of a model with this training history, or None if it cannot be known.
+    """The temperature of a model with this training history; None if its recipe is unknown.
 
-    The robust recipe fits it on its way. For the notebook's, the recipe is repeated on all but the digits held back,
-    which takes as long as four fifths of the training; an unknown recipe cannot be repeated.
+    The robust recipe records it. For the notebook's, a network is trained without a fifth of the digits.
     """
     if "temperature" in training:
         return float(training["temperature"])
-    kept_out = folds(y) == FOLDS - 1
-    if training.get("recipe") != "notebook" or kept_out.sum() < LEAST_HELD_BACK:
+    held_back = folds(y) == FOLDS - 1
+    if training.get("recipe") != "notebook" or held_back.sum() < MIN_HELD_BACK:
         return None
     from edgedigits_export.training.notebook import train
 
-    rehearsal = train(x[~kept_out], y[~kept_out], seed=training["seed"], epochs=training["epochs"])
-    return fit_temperature(logits_of(rehearsal.model, x[kept_out]), y[kept_out])
+    other = train(x[~held_back], y[~held_back], seed=training["seed"], epochs=training["epochs"])
+    return fit_temperature(logits_of(other.model, x[held_back]), y[held_back])
 
 
 def facts(temperature: float, unseen: tuple[FloatArray, Labels] | None) -> dict[str, Any]:
-    """What a manifest says of it; ``unseen``: logits and labels of digits that no network saw, for the report."""
+    """The manifest's entries; ``unseen``: logits and labels of digits that no network was trained on."""
     found: dict[str, Any] = {"temperature": round(temperature, 4), "method": "temperature scaling", "bins": BINS}
     if unseen is not None:
         logits, y = unseen

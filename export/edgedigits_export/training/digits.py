@@ -1,7 +1,7 @@
 """Make data/X.npy and data/y.npy from the 28x28 digits: ``python -m edgedigits_export.training.digits``.
 
-Made once and kept: NumPy builds differ in the last bit of a handful of values, and the golden outputs belong to the
-very bits of X.npy.
+The files are kept, since NumPy builds differ in the last bit of some values and the reference logits belong to the
+exact X.npy.
 """
 
 from __future__ import annotations

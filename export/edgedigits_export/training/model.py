@@ -1,4 +1,4 @@
-"""The notebook's network, and what an exportable Keras model must look like."""
+"""The notebook's network, what an exportable Keras model must look like, and the logits of a model."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgedigits.errors import ExportError
+from edgedigits.runtimes.tensors import FloatArray
 from edgedigits_export.quiet import start_tensorflow
 
 if TYPE_CHECKING:
     import keras
 
 LAYERS = (("L1", 25, "relu"), ("L2", 15, "relu"), ("L3", 10, "linear"))
+CHUNK = 1000
 
 
 def build(features: int = 400) -> keras.Model:
@@ -25,10 +27,17 @@ def build(features: int = 400) -> keras.Model:
     return keras.Sequential(layers, name="digits")
 
 
+def logits_of(model: keras.Model, x: FloatArray) -> FloatArray:
+    """The model's output on (m, ...) inputs, (m, classes) float32, in inference mode."""
+    chunks = [np.asarray(model(x[start : start + CHUNK], training=False)) for start in range(0, len(x), CHUNK)]
+    logits: FloatArray = np.concatenate(chunks).astype(np.float32, copy=False)
+    return logits
+
+
 def require(path: Path) -> None:
     """ExportError if there is no such file."""
     if not path.is_file():
-        raise ExportError(f"{path}: no such model; make one with `edgedigits train`, or give --model FILE")
+        raise ExportError(f"{path}: no such file; make a model with `edgedigits train`, or give --model FILE")
 
 
 def load(path: Path) -> keras.Model:
@@ -54,11 +63,11 @@ def check(model: keras.Model, name: str) -> None:
     """ExportError unless the model takes one (n,) input, gives one (classes,) output and has finite weights."""
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise ExportError(f"{name}: {len(model.inputs)} inputs and {len(model.outputs)} outputs; expected one of each")
-    given, got = model.input_shape, model.output_shape
-    if len(given) != 2 or given[1] is None:
-        raise ExportError(f"{name}: input shape {given}; expected (None, n), so put a Reshape layer first")
-    if len(got) != 2 or got[1] is None or got[1] < 2:
-        raise ExportError(f"{name}: output shape {got}; expected (None, classes) with at least 2 classes")
+    source, sink = model.input_shape, model.output_shape
+    if len(source) != 2 or source[1] is None:
+        raise ExportError(f"{name}: input shape {source}; expected (None, n), so put a Reshape layer first")
+    if len(sink) != 2 or sink[1] is None or sink[1] < 2:
+        raise ExportError(f"{name}: output shape {sink}; expected (None, classes) with at least 2 classes")
     for weight in model.weights:
         if not np.isfinite(np.asarray(weight)).all():
             raise ExportError(f"{name}: NaN or infinity in the weights {weight.path}; train the model again")

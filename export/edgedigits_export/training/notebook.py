@@ -1,4 +1,4 @@
-"""Train the notebook's network by the notebook's recipe, repeatably; what every recipe gives and how it is saved."""
+"""Train the notebook's network by the notebook's recipe, repeatably; save and read the result of any recipe."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from edgedigits.runtimes.tensors import FloatArray
 from edgedigits.system.files import atomic_files, sha256
 from edgedigits.system.limits import read_json
 from edgedigits_export.interrupts import interrupts_deferred
-from edgedigits_export.training.golden import logits_of
-from edgedigits_export.training.model import build
+from edgedigits_export.training.model import build, logits_of
 
 if TYPE_CHECKING:
     import keras
@@ -30,7 +29,7 @@ MODEL, HISTORY = "model.keras", "history.json"
 
 @dataclass(frozen=True)
 class Training:
-    """A trained model, its logits on the training inputs (m, 10), and what is written to history.json."""
+    """A trained model, its logits on the training inputs (m, 10), and the content of history.json."""
 
     model: keras.Model
     logits: FloatArray
@@ -49,12 +48,12 @@ def train(
 ) -> Training:
     """Adam 0.001 on sparse categorical cross-entropy from logits, batches of 32.
 
-    A whole epoch is one ``steps_per_execution``: the same steps in the same order as a plain ``fit``, without going
-    back to Python after each. On one machine the run repeats exactly from its seed.
+    An epoch is one ``steps_per_execution``: the same steps in the same order as a plain ``fit``, without returning to
+    Python after each. On one machine the same seed gives the same model.
 
     Args:
         x, y: (m, 400) float32 and (m,) labels.
-        unseen: digits to measure the accuracy on; they are looked at once, after the training.
+        unseen: inputs and labels of digits on which the accuracy is measured after the training.
         on_start: called with the built model.
         on_epoch: called with the epoch's number, from 1, and its mean loss.
     """
@@ -74,10 +73,10 @@ def train(
     losses = model.fit(x, y, epochs=epochs, batch_size=BATCH, verbose=0, callbacks=[report]).history["loss"]
     seconds = time.perf_counter() - started
     facts = {"recipe": "notebook", "seed": seed, "epochs": epochs, "batch_size": BATCH, "learning_rate": LEARNING_RATE}
-    return finished(model, x, y, unseen, losses, {**facts, "seconds": round(seconds, 3)})
+    return finish(model, x, y, unseen, losses, {**facts, "seconds": round(seconds, 3)})
 
 
-def finished(
+def finish(
     model: keras.Model,
     x: FloatArray,
     y: Labels,
@@ -85,31 +84,24 @@ def finished(
     losses: Sequence[float],
     facts: dict[str, Any],
 ) -> Training:
-    """A trained model with its history: the figures that every recipe is judged by, then the recipe's own facts.
-
-    The one place where the unseen digits are looked at: the model is as it will be.
-    """
+    """Evaluate a trained model; ``facts`` are the recipe's own entries of the history."""
     logits = logits_of(model, x)
     history = {
         "loss": [float(loss) for loss in losses],
         "final_loss": float(losses[-1]),
         "errors": errors(logits, y),
         "images": len(x),
-        "unseen_accuracy": None if unseen is None else _accuracy(model, *unseen),
-        "unseen_images": 0 if unseen is None else len(unseen[0]),
+        "unseen_accuracy": None,
+        "unseen_images": 0,
     }
+    if unseen is not None:
+        history["unseen_accuracy"] = 1.0 - errors(logits_of(model, unseen[0]), unseen[1]) / len(unseen[1])
+        history["unseen_images"] = len(unseen[1])
     return Training(model, logits, {**history, **facts})
 
 
-def _accuracy(model: keras.Model, x: FloatArray, y: Labels) -> float:
-    return 1.0 - errors(logits_of(model, x), y) / len(x)
-
-
 def save(training: Training, folder: Path) -> None:
-    """Write ``model.keras`` and ``history.json``, whole or not at all.
-
-    The history names its model's SHA-256, so that an export never takes another model's history for its own.
-    """
+    """Write ``model.keras`` and ``history.json``; the history names the SHA-256 of its model."""
     with TemporaryDirectory() as scratch:  # Keras may write other files beside the model
         training.model.save(Path(scratch) / MODEL)
         content = (Path(scratch) / MODEL).read_bytes()
@@ -130,9 +122,5 @@ def history_of(model_path: Path) -> dict[str, Any]:
 
 def shapes(model: keras.Model) -> list[tuple[str, tuple[int, ...], tuple[int, ...]]]:
     """Each layer's name and the shapes of its weights and biases."""
-    found = []
-    for layer in model.layers:
-        weights = [np.shape(w) for w in layer.get_weights()]
-        if len(weights) == 2:
-            found.append((layer.name, weights[0], weights[1]))
-    return found
+    weights = [(layer.name, [np.shape(w) for w in layer.get_weights()]) for layer in model.layers]
+    return [(name, found[0], found[1]) for name, found in weights if len(found) == 2]

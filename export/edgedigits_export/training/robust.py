@@ -1,10 +1,9 @@
-"""Train the notebook's network so that it reads hands and pictures it never met: the recipe ``robust``.
+"""The recipe ``robust``: train the notebook's network for other handwriting and for pictures.
 
-Every epoch shows each digit once, warped afresh at 28x28 (see augment.py), on a learning rate that rises over the first
-epochs and falls to zero along a half cosine (I. Loshchilov and F. Hutter, "SGDR: stochastic gradient descent with warm
-restarts", 2017). Five more networks of the same form go through the same epochs, each blind to another fifth of the
-digits: together they answer every digit by a network that did not learn it, and the temperature is fitted on that. They
-are then thrown away.
+Each epoch uses every digit once, augmented anew at 28x28. The learning rate rises over the first epochs and falls to
+zero along a half cosine (I. Loshchilov and F. Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017).
+Five more networks are trained beside the model, each without another fifth of the digits. The temperature is fitted to
+the logits of every digit from the network that was trained without it.
 """
 
 from __future__ import annotations
@@ -22,10 +21,9 @@ from edgedigits.parity.metrics import errors
 from edgedigits.pictures.normalization import to_rows
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
 from edgedigits_export.training.augmentation import ROBUST, copies
-from edgedigits_export.training.calibration import FOLDS, LEAST_HELD_BACK, fit_temperature, folds
-from edgedigits_export.training.golden import logits_of
-from edgedigits_export.training.model import build
-from edgedigits_export.training.notebook import SEED, Training, finished
+from edgedigits_export.training.calibration import FOLDS, MIN_HELD_BACK, fit_temperature, folds
+from edgedigits_export.training.model import build, logits_of
+from edgedigits_export.training.notebook import SEED, Training, finish
 
 if TYPE_CHECKING:
     import keras
@@ -34,12 +32,12 @@ BATCH, LEARNING_RATE, EPOCHS, WARM_UP = 250, 0.02, 300, 5  # the last two in epo
 
 
 def sources(folder: Path, x: FloatArray, y: Labels) -> AnyArray:
-    """The 28x28 images (m, 28, 28) uint8 that X was made from; InputError if they are missing or are others."""
+    """The 28x28 images (m, 28, 28) uint8 that X was made from; InputError if they are missing or do not match."""
     path = folder / "source.npz"
     if not path.is_file():
         raise InputError(
-            f"{path}: no such file; the recipe robust warps the 28x28 images that X.npy was made from "
-            "(see data/README.md), and the recipe notebook does without"
+            f"{path}: no such file; the recipe robust needs the 28x28 images that X.npy was made from, the recipe "
+            "notebook does not"
         )
     images, labels = load_28x28(path)
     if len(images) != len(x) or (labels != y).any() or np.abs(to_rows(images) - x).max() > 1e-4:
@@ -58,22 +56,22 @@ def train_robust(
     on_start: Callable[[keras.Model], None] = lambda model: None,
     on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> Training:
-    """Adam on sparse categorical cross-entropy from logits, batches of 250, fresh copies of the digits each epoch.
+    """Adam on sparse categorical cross-entropy from logits, batches of 250, new copies of the digits in each epoch.
 
-    On one machine the run repeats exactly from its seed. The arguments are those of
-    :func:`edgedigits_export.training.notebook.train`, and ``images``, (m, 28, 28) uint8: what X was made from.
+    On one machine the same seed gives the same model. ``images``, (m, 28, 28) uint8, is what X was made from; the
+    other arguments are those of :func:`edgedigits_export.training.notebook.train`.
     """
     import keras
 
     keras.utils.set_random_seed(seed)
     fold = folds(y)
-    asked = len(y) >= LEAST_HELD_BACK
-    models = [build(x.shape[1]) for _ in range(1 + (FOLDS if asked else 0))]
+    calibrated = len(y) >= MIN_HELD_BACK
+    models = [build(x.shape[1]) for _ in range(1 + (FOLDS if calibrated else 0))]
     on_start(models[0])
-    learns = np.stack([np.ones(len(y), bool), *(fold != k for k in range(len(models) - 1))])
+    trained_on = np.stack([np.ones(len(y), bool), *(fold != k for k in range(len(models) - 1))])
     started = time.perf_counter()
     losses = []
-    for loss in _side_by_side(models, copies(images, epochs, seed, ROBUST), y, learns, seed, epochs):
+    for loss in _side_by_side(models, copies(images, epochs, seed, ROBUST), y, trained_on, seed, epochs):
         losses.append(loss)
         on_epoch(len(losses), loss)
     facts: dict[str, Any] = {
@@ -86,23 +84,23 @@ def train_robust(
         "augmentation": ROBUST.__dict__,
         "seconds": round(time.perf_counter() - started, 3),
     }
-    if asked:
-        answers = np.zeros((len(y), models[0].output_shape[1]), np.float32)
-        for k, rehearsal in enumerate(models[1:]):
-            answers[fold == k] = logits_of(rehearsal, x[fold == k])
+    if calibrated:
+        held_back = np.zeros((len(y), models[0].output_shape[1]), np.float32)
+        for k, model in enumerate(models[1:]):
+            held_back[fold == k] = logits_of(model, x[fold == k])
         facts["held_back_images"] = len(y)
-        facts["held_back_accuracy"] = 1.0 - errors(answers, y) / len(y)
-        facts["temperature"] = fit_temperature(answers, y)
-    return finished(models[0], x, y, unseen, losses, facts)
+        facts["held_back_accuracy"] = 1.0 - errors(held_back, y) / len(y)
+        facts["temperature"] = fit_temperature(held_back, y)
+    return finish(models[0], x, y, unseen, losses, facts)
 
 
 def _side_by_side(
-    models: Sequence[keras.Model], epochs: Iterable[FloatArray], y: Labels, learns: AnyArray, seed: int, count: int
+    models: Sequence[keras.Model], epochs: Iterable[FloatArray], y: Labels, trained_on: AnyArray, seed: int, count: int
 ) -> Iterator[float]:
-    """Train networks of one form in the same batches, each on the digits that it learns; gives model 0's mean loss.
+    """Train networks of one architecture in the same batches, each on its digits; yield model 0's mean loss.
 
-    Their weights are stacked, so that one multiplication serves them all. epochs: ``count`` times rows (m, n)
-    float32; y: (m,); learns: (models, m) bool. The models have their weights after the last epoch.
+    The weights are stacked, so that one multiplication serves all. epochs: ``count`` times rows (m, n) float32; y:
+    (m,); trained_on: (models, m) bool. The models get their weights after the last epoch.
     """
     import keras
     import tensorflow as tf
@@ -138,7 +136,7 @@ def _side_by_side(
     order = np.random.default_rng(seed)
     for rows in epochs:
         shuffled = order.permutation(len(y))
-        arrays = (rows[shuffled], y[shuffled], learns[:, shuffled].astype(np.float32))
+        arrays = (rows[shuffled], y[shuffled], trained_on[:, shuffled].astype(np.float32))
         yield float(epoch(*(tf.constant(array) for array in arrays)))
     for k, model in enumerate(models):
         model.set_weights([np.asarray(stack[k]) for stack in stacks])

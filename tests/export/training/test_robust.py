@@ -21,8 +21,7 @@ from edgedigits.runtimes.tensors import FloatArray
 from edgedigits_export import packaged
 from edgedigits_export.converting.bundle import export_bundle
 from edgedigits_export.training import calibration, robust
-from edgedigits_export.training.golden import logits_of
-from edgedigits_export.training.model import build
+from edgedigits_export.training.model import build, logits_of
 
 Digits = tuple[Any, Any, Any]
 
@@ -45,7 +44,6 @@ def test_it_learns(brief: Any, some: Digits) -> None:
     assert len(history["loss"]) == 6
     assert history["loss"][-1] == history["final_loss"] < 0.8 * history["loss"][0]
     assert history["errors"] == errors(brief.logits, some[1]) < 500
-    assert [layer.name for layer in brief.model.layers] == ["L1", "L2", "L3"]
     assert brief.model.count_params() == 10_575
     assert (history["recipe"], history["seed"], history["epochs"]) == ("robust", 7, 6)
     assert history["augmentation"]["degrees"] == 15.0
@@ -54,11 +52,11 @@ def test_it_learns(brief: Any, some: Digits) -> None:
     assert 0.3 < history["held_back_accuracy"] < 1.0
 
 
-def test_it_repeats_exactly_from_its_seed(brief: Any, some: Digits) -> None:
-    again, other = (robust.train_robust(*some, seed=seed, epochs=6) for seed in (7, 8))
-    np.testing.assert_array_equal(brief.logits, again.logits)
-    assert {**brief.history, "seconds": 0} == {**again.history, "seconds": 0}
-    assert brief.history["loss"] != other.history["loss"]
+def test_it_repeats_exactly_from_its_seed(some: Digits) -> None:
+    one, again, other = (robust.train_robust(*some, seed=seed, epochs=2) for seed in (7, 7, 8))
+    np.testing.assert_array_equal(one.logits, again.logits)
+    assert {**one.history, "seconds": 0} == {**again.history, "seconds": 0}
+    assert one.history["loss"] != other.history["loss"]
 
 
 def test_held_back_digits_are_not_learned(some: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,9 +121,7 @@ def test_folds_are_a_fifth_of_each_class_in_one_run() -> None:
     fold = calibration.folds(np.repeat(np.arange(10), 500))
     assert np.bincount(fold).tolist() == [1000] * 5
     assert (np.diff(fold.reshape(10, 500), axis=1) >= 0).all()
-    fold = calibration.folds(np.array([3, 3, 3, 7, 7, 7, 7, 7, 7, 9]))
-    assert set(fold) <= set(range(5))
-    assert fold[3:9].tolist() == [0, 0, 1, 2, 3, 4]
+    assert calibration.folds(np.array([3, 7, 7, 7, 7, 7, 7, 9])).tolist() == [0, 0, 0, 1, 2, 3, 4, 0]
 
 
 @pytest.mark.parametrize("expected", [0.5, 1.7])
@@ -139,9 +135,9 @@ def test_the_temperature_is_found_where_it_is_known(expected: float) -> None:
 
 def test_the_temperature_has_bounds_and_may_be_unknown(some: Digits) -> None:
     y = np.arange(10).repeat(20)
-    sure = np.eye(10, dtype=np.float32)[y] * 3
-    assert calibration.fit_temperature(sure, y) == pytest.approx(calibration.COLDEST, rel=1e-3)
-    assert calibration.fit_temperature(sure, (y + 1) % 10) == pytest.approx(calibration.HOTTEST, rel=1e-3)
+    logits = np.eye(10, dtype=np.float32)[y] * 3
+    assert calibration.fit_temperature(logits, y) == pytest.approx(calibration.COLDEST, rel=1e-3)
+    assert calibration.fit_temperature(logits, (y + 1) % 10) == pytest.approx(calibration.HOTTEST, rel=1e-3)
     assert calibration.temperature_for({}, *some[:2]) is None
     notebook = {"recipe": "notebook", "seed": 1, "epochs": 1}
     assert calibration.temperature_for(notebook, some[0][:90], some[1][:90]) is None

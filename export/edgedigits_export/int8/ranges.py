@@ -1,0 +1,77 @@
+"""Activation ranges and the scaling of channels: what the converter would otherwise choose by itself.
+
+Cross-layer equalization: Nagel et al. 2019 (arXiv:1906.04721). Fixed ranges: TFLite's 8-bit specification
+(https://ai.google.dev/edge/litert/models/quantization_spec).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from edgedigits.runtimes.tensors import FloatArray
+from edgedigits_export.int8.graph import SAME_RANGE, Graph, Range, Stage, float_weights, run, to_float32
+
+# Output ranges that the 8-bit specification fixes: scale 1/256 and 1/128.
+FIXED_RANGES: dict[str, Range] = {"sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}
+COVERED = 0.999  # share of the samples that an equalized channel's range covers
+
+
+def nudge(low: float, high: float) -> Range:
+    """The range nearest to [low, high] in which 256 levels contain zero exactly."""
+    low, high = min(low, 0.0), max(high, 1e-6, low + 1e-6)
+    step = (high - low) / 255
+    zero = round(-low / step)
+    return -zero * step, (255 - zero) * step
+
+
+def equalize(graph: Graph, samples: FloatArray, floor: float) -> None:
+    """Scale every channel that feeds only the next weighted stage so that its range is [0, 1] (or [-1, 1]).
+
+    samples: (m, ...) float32; a thousandth of them may exceed the range and be clipped. floor: channels below this
+    share of the largest are scaled as if they had that size: scaling up a small channel would make the weight step of
+    a per-tensor scale coarser.
+    """
+    for stage in graph.weighted:
+        if stage.after is not None:
+            value = np.asarray(run(graph, samples, float_weights, quantized=False)[stage.target])
+            top = np.quantile(np.abs(value).reshape(len(value), -1, value.shape[-1]).max(1), COVERED, axis=0)
+            rescale(stage, 1 / np.maximum(top, floor * max(float(top.max()), 1e-6)))
+            stage.limits = nudge(0.0 if stage.activation == "relu" else -1.0, 1.0)
+
+
+def rescale(stage: Stage, factor: NDArray[Any]) -> None:
+    """Multiply the stage's channels by `factor` ((channels,), positive) and divide it out of the next stage."""
+    after = stage.after
+    assert after is not None
+    spread = tf.ones((1, *stage.shape)) / tf.constant(factor, tf.float32)
+    for layer in stage.between:
+        spread = layer(spread, training=False)
+    undo = np.asarray(spread)[0]
+    if not isinstance(after.layer, keras.layers.Dense):
+        undo = undo[0, 0]
+    after.kernel = to_float32(after.kernel * undo.reshape(-1, 1))
+    stage.kernel = to_float32(stage.kernel * factor.reshape(stage.kernel.shape[-stage.channels_axes :]))
+    stage.bias = to_float32(stage.bias * factor)
+
+
+def set_ranges(graph: Graph, samples: FloatArray, logits_range: Range) -> None:
+    """Set the missing output ranges: that of the samples, a fixed one, or `logits_range`."""
+    graph.input_range = nudge(float(samples.min()), float(samples.max()))
+    values = run(graph, samples, float_weights, quantized=False)
+    for stage in graph.stages:
+        if stage.target == graph.logits:
+            stage.limits = nudge(*logits_range)
+        elif stage.limits is not None:
+            continue
+        elif stage.target == graph.output or (not stage.weighted and isinstance(stage.layer, SAME_RANGE)):
+            stage.limits = None
+        elif stage.activation in FIXED_RANGES:
+            stage.limits = FIXED_RANGES[stage.activation]
+        else:
+            value = values[stage.target]
+            stage.limits = nudge(float(tf.reduce_min(value)), float(tf.reduce_max(value)))
