@@ -1,7 +1,7 @@
 """Training: the notebook's plain ``fit`` against ``edgedigits_export.training.notebook.train``.
 
-Same network, seed, data, batches and optimizer; 40 epochs with batches of 32; each run in a new process. The time covers
-seed, build, compile and fit; ours also computes the logits for the history.
+Same network, seed, data, batches and optimizer; 40 epochs with batches of 32; each run in a new process. The time
+covers seed, build, compile and fit; ours also computes the logits for the history.
 """
 
 from __future__ import annotations
