@@ -47,12 +47,21 @@ def download(packages: Sequence[str], architecture: str, suite: str, folder: Pat
     """
     with TemporaryDirectory() as scratch:
         options = _private_state(Path(scratch), architecture, suite)
-        updated = _apt([*options, "update"], folder)
-        base = set(_would_install(_BASE, options, updated.stderr, folder))
-        needed = _would_install([*_BASE, *packages], options, updated.stderr, folder)
-        done = _apt([*options, "download", *(name for name in needed if name not in base)], folder)
-        if done.returncode:
-            raise _failed(packages, updated.stderr + done.stderr)
+        errors = _apt([*options, "update"], folder).stderr
+
+        def run(*arguments: str) -> str:
+            done = _apt([*options, *arguments], folder)
+            if done.returncode:
+                raise _explain(packages, errors + done.stderr)
+            return done.stdout
+
+        def names(*wanted: str) -> list[str]:
+            """All packages that apt would install; it prints lines of 'URI' NAME_VERSION_ARCHITECTURE.deb SIZE SUM."""
+            listing = run("install", "--print-uris", "--no-install-recommends", *wanted)
+            return re.findall(r"^'\S+' ([^_\s]+)_", listing, flags=re.MULTILINE)
+
+        base = set(names(*_BASE))
+        run("download", *(name for name in names(*_BASE, *packages) if name not in base))
 
 
 def unpacked_bytes(package: Path) -> int:
@@ -66,11 +75,10 @@ def _private_state(state: Path, architecture: str, suite: str) -> list[str]:
     for name in ("lists/partial", "cache/archives/partial", "keys"):
         (state / name).mkdir(parents=True)
     (state / "status").touch()
-    keys = [*Path("/etc/apt/trusted.gpg.d").glob("*")]
-    keys += [key for name in _KEYRINGS for key in Path("/usr/share/keyrings").glob(f"{name}.*")]
-    for key in keys:
+    keys = [key for name in _KEYRINGS for key in Path("/usr/share/keyrings").glob(f"{name}.*")]
+    for key in (*Path("/etc/apt/trusted.gpg.d").glob("*"), *keys):
         (state / "keys" / key.name).symlink_to(key)
-    (state / "sources.list").write_text("".join(f"{line}\n" for line in _sources(suite, state)), encoding="utf-8")
+    (state / "sources.list").write_text("\n".join(_sources(suite, state)) + "\n", encoding="utf-8")
     settings = [
         f"APT::Architecture={architecture}",
         f"APT::Architectures={architecture}",
@@ -106,22 +114,13 @@ def _sources(suite: str, folder: Path) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def _would_install(packages: Sequence[str], options: Sequence[str], update_errors: str, folder: Path) -> list[str]:
-    """The names of all packages that apt would install for these."""
-    done = _apt([*options, "install", "--print-uris", "--no-install-recommends", *packages], folder)
-    if done.returncode:
-        raise _failed(packages, update_errors + done.stderr)
-    # A line is 'URI' NAME_VERSION_ARCHITECTURE.deb SIZE SUM.
-    return re.findall(r"^'\S+' ([^_\s]+)_", done.stdout, flags=re.MULTILINE)
-
-
 def _apt(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "LC_ALL": "C"}
     command = ["apt-get", "--quiet", *arguments]
     return subprocess.run(command, capture_output=True, text=True, errors="replace", cwd=folder, env=environment)
 
 
-def _failed(packages: Sequence[str], errors: str) -> EdgeDigitsError:
+def _explain(packages: Sequence[str], errors: str) -> EdgeDigitsError:
     lines = [line for line in errors.splitlines() if line.startswith(("W: ", "E: "))] or ["no reason given"]
     if "No space left on device" in errors:
         return EdgeDigitsError(

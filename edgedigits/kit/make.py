@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -21,8 +21,6 @@ from edgedigits.runtimes.wheels import DEBIAN_ARM32, Wheel
 from edgedigits.system.archive import write_zip
 from edgedigits.system.files import atomic_file, sha256
 
-SUMS = "SHA256SUMS"
-CONF = "kit.conf"
 INSTALL = "install.sh"
 TEST_INDEX = 1015  # the image that install.sh classifies to test the installation
 _DISK_FACTOR = 1.3  # bytes on a disk, with bytecode and whole blocks, per unpacked byte
@@ -92,8 +90,8 @@ def make_kit(
     if output.is_dir():
         raise InputError(f"{output} is a folder; expected a file name, such as {output / 'kit.zip'}")
     on_progress("checking the bundle")
-    members: dict[str, bytes | Path] = {f"bundle/{n}": content for n, content in _bundle_files(shipped).items()}
-    unpacked = sum(len(content) for content in members.values() if isinstance(content, bytes))
+    members = {f"bundle/{file}": content for file, content in _bundle_files(shipped).items()}
+    unpacked = sum(map(len, members.values()))
     # The output file comes first, so that a path that cannot be written is reported before anything is downloaded.
     with atomic_file(output) as temporary, TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -105,29 +103,30 @@ def make_kit(
                 f"cannot write to {folder}: {cause.strerror or cause}; free some space, or set TMPDIR to another folder"
             ) from cause
         wheels, packages = sorted(folder.glob("*.whl")), sorted(folder.glob("*.deb"))
-        members |= {f"wheels/{path.name}": path for path in wheels}
-        members |= {f"debian/{path.name}": path for path in packages}
         unpacked += sum(map(_wheel_bytes, wheels)) + sum(map(debian.unpacked_bytes, packages))
-        members[CONF] = _conf(device, version, name, shipped, wheels, packages, needs, unpacked).encode()
+        index, expected = _expected_output(shipped, name)
+        settings = {
+            **device.settings(version),
+            "runtime": name,
+            "glibc": "{}.{}".format(*pip.glibc_needed(wheels)),
+            "need_kb": str(round(unpacked * _DISK_FACTOR / 1024)),
+            "modules": "numpy=python3-numpy" if needs else "",
+            "wheels": " ".join(path.name for path in wheels),
+            "packages": " ".join(path.name for path in packages),
+            "index": str(index),
+            "expected": expected,
+        }
+        members |= {f"wheels/{path.name}": path.read_bytes() for path in wheels}
+        members |= {f"debian/{path.name}": path.read_bytes() for path in packages}
+        members["kit.conf"] = "".join(f"{key}={shlex.quote(value)}\n" for key, value in settings.items()).encode()
         members[INSTALL] = (files(__package__) / INSTALL).read_bytes()
-        listed = _list_files(members)
-        members[SUMS] = "".join(f"{file.sha256}  {file.name}\n" for file in listed).encode()
+        listed = tuple(KitFile(n, len(content), sha256(content)) for n, content in sorted(members.items()))
+        members["SHA256SUMS"] = "".join(f"{file.sha256}  {file.name}\n" for file in listed).encode()
         on_progress("writing the kit")
         write_zip(temporary, members)
         content = temporary.read_bytes()
-    return Kit(
-        path=str(output),
-        target=target,
-        python=python,
-        runtime=name,
-        bundle=shipped.manifest.name,
-        bytes=len(content),
-        unpacked_bytes=unpacked,
-        sha256=sha256(content),
-        files=listed,
-        needs=needs,
-        note=note,
-    )
+    where = (str(output), target, python, name, shipped.manifest.name)
+    return Kit(*where, len(content), unpacked, sha256(content), listed, needs, note)
 
 
 def kit_text(kit: Kit) -> str:
@@ -140,14 +139,10 @@ def kit_text(kit: Kit) -> str:
         lines.append(
             f"the kit lacks some packages, since {kit.note}; on the device run: sudo apt install {' '.join(kit.needs)}"
         )
-    name = Path(kit.path).name
-    lines += [
-        f"{kit.path}: {kit.bytes / 1e6:.1f} MB for {kit.target} with Python {kit.python}, runtime {kit.runtime}, "
-        f"bundle {kit.bundle}",
-        f"sha256 {kit.sha256}",
-        f"copy it to the device and run there: python3 -m zipfile -e {shlex.quote(name)} kit && sh kit/{INSTALL}",
-    ]
-    return "\n".join(lines)
+    what = f"for {kit.target} with Python {kit.python}, runtime {kit.runtime}, bundle {kit.bundle}"
+    unpack = f"python3 -m zipfile -e {shlex.quote(Path(kit.path).name)} kit"
+    lines += [f"{kit.path}: {kit.bytes / 1e6:.1f} MB {what}", f"sha256 {kit.sha256}"]
+    return "\n".join([*lines, f"copy it to the device and run there: {unpack} && sh kit/{INSTALL}"])
 
 
 def _bundle_files(bundle: Bundle) -> dict[str, bytes]:
@@ -194,44 +189,10 @@ def _wheel_bytes(path: Path) -> int:
         return sum(member.file_size for member in archive.infolist())
 
 
-def _conf(
-    device: Target,
-    python: tuple[int, int],
-    runtime: str,
-    bundle: Bundle,
-    wheels: list[Path],
-    packages: list[Path],
-    needs: tuple[str, ...],
-    unpacked_bytes: int,
-) -> str:
-    """The settings of install.sh, as shell assignments."""
+def _expected_output(bundle: Bundle, runtime: str) -> tuple[int, str]:
+    """The image that install.sh classifies, and what the output must contain."""
     index = min(TEST_INDEX, bundle.manifest.images - 1)
     # A float model must give the trained model's answer; an int8 model may give another one on this image.
     exact = any(runtime in artifact.opened_by and not artifact.quantized for artifact in bundle.manifest.artifacts)
-    settings = {
-        "target": device.name,
-        "description": device.description,
-        "python_version": "{}.{}".format(*python),
-        "runtime": runtime,
-        "suffix": device.suffix(python),
-        "triplet": device.triplet,
-        "machines": " ".join(device.kernels),
-        "glibc": "{}.{}".format(*pip.glibc_needed(wheels)),
-        "need_kb": str(round(unpacked_bytes * _DISK_FACTOR / 1024)),
-        "modules": "numpy=python3-numpy" if needs else "",
-        "wheels": " ".join(path.name for path in wheels),
-        "packages": " ".join(path.name for path in packages),
-        "index": str(index),
-        # The output of `predict` has the digit between a colon and a space, with or without a warning behind it.
-        "expected": f": {bundle.golden()[index].argmax()} " if exact else f"X[{index}]: ",
-    }
-    return "".join(f"{key}={shlex.quote(value)}\n" for key, value in settings.items())
-
-
-def _list_files(members: Mapping[str, bytes | Path]) -> tuple[KitFile, ...]:
-    """The files with their checksums, by name."""
-    files = []
-    for name, member in sorted(members.items()):
-        content = member if isinstance(member, bytes) else member.read_bytes()
-        files.append(KitFile(name, len(content), sha256(content)))
-    return tuple(files)
+    # The digit stands between a colon and a space, with or without a warning behind it.
+    return index, f": {bundle.golden()[index].argmax()} " if exact else f"X[{index}]: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from edgedigits.errors import InputError
@@ -9,7 +10,6 @@ from edgedigits.runtimes.wheels import WHEELS, Platform, Wheel, advice_for, whee
 
 #: The release of Raspberry Pi OS (and Debian) by its Python: code name and glibc.
 RELEASES = {(3, 11): ("bookworm", (2, 36)), (3, 13): ("trixie", (2, 41))}
-OLDEST_PYTHON = (3, 10)
 WITHOUT_WHEEL = "numpy"  # this runtime is part of edgedigits
 
 
@@ -40,9 +40,17 @@ class Target:
         """The device as the table of wheels describes it; an unknown release counts as the oldest one."""
         return Platform(python, self.machine, release=self.glibc or RELEASES.get(python, RELEASES[3, 11])[1])
 
-    def suffix(self, python: tuple[int, int]) -> str:
-        """The suffix of that Python's extension modules: it identifies processor, word size, libc and version."""
-        return f".cpython-{python[0]}{python[1]}-{self.triplet}.so"
+    def settings(self, python: tuple[int, int]) -> dict[str, str]:
+        """What install.sh checks the device by."""
+        return {
+            "target": self.name,
+            "description": self.description,
+            "python_version": "{}.{}".format(*python),
+            # The suffix of extension modules identifies processor, word size, libc and version.
+            "suffix": f".cpython-{python[0]}{python[1]}-{self.triplet}.so",
+            "triplet": self.triplet,
+            "machines": " ".join(self.kernels),
+        }
 
 
 _ARM32 = ("armv7l", "armv8l", "aarch64")
@@ -64,11 +72,11 @@ def parse_target(name: str) -> Target:
 
 def parse_python(text: str) -> tuple[int, int]:
     """``"3.11"`` to ``(3, 11)``; InputError for anything else, or a Python that edgedigits does not run on."""
-    major, dot, minor = text.partition(".")
-    if not (dot and major.isdecimal() and minor.isdecimal() and text.isascii()):
+    found = re.fullmatch(r"([0-9]+)\.([0-9]+)", text)
+    if not found:
         raise InputError(f"--python {text}: not a Python version; expected one such as 3.11")
-    version = int(major), int(minor)
-    if version[0] != 3 or version < OLDEST_PYTHON:
+    version = int(found[1]), int(found[2])
+    if version[0] != 3 or version < (3, 10):
         raise InputError(f"--python {text}: edgedigits needs Python 3.10 or newer")
     return version
 
