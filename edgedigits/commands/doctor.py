@@ -21,8 +21,6 @@ def doctor(timeout: float, memory_bytes: int | None, json_file: str | None) -> N
     from edgedigits.doctor.diagnosis import diagnosis_text
     from edgedigits.doctor.examination import examine
 
-    diagnosis = examine(
-        timeout=timeout, memory_bytes=memory_bytes, on_check=lambda check: progress(f"{check.name}: {check.status}")
-    )
+    diagnosis = examine(timeout, memory_bytes, on_check=lambda check: progress(f"{check.name}: {check.status}"))
     emit(diagnosis.to_json(), diagnosis_text(diagnosis), json_file)
     raise SystemExit(0 if diagnosis.healthy else FAILED)

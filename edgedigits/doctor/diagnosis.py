@@ -15,13 +15,11 @@ class Check:
     """The state of one runtime, or of a package that edgedigits needs.
 
     Attributes:
-        name: of the runtime or distribution.
-        version: None if not installed or unknown.
-        status: ``"works"``; ``"wrong answer"``; ``"crashed"``, by ``signal``; ``"broken"``, it raised an exception;
-            ``"error"``, edgedigits found why it cannot run; ``"timeout"``; ``"memory"``; ``"not installed"``;
-            ``"not tried"``, because NumPy does not work.
-        message: what is wrong, or why there is no wheel, and what to use instead; empty if there is nothing to say.
-        line: the command that installs or repairs it; None if there is none.
+        status: ``"works"``, ``"not installed"``, ``"wrong answer"``, ``"crashed"`` (by ``signal``), ``"broken"`` (it
+            raised an exception), ``"error"`` (edgedigits found why it cannot run), ``"timeout"``, ``"memory"``, or
+            ``"not tried"`` (NumPy does not work).
+        message: what is wrong, or why there is no wheel, and what to use instead.
+        line: the command that installs or repairs it.
     """
 
     name: str

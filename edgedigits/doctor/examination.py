@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,7 +19,7 @@ from edgedigits.benchmark import machine
 from edgedigits.benchmark.machine import MachineWarning, Throttling
 from edgedigits.doctor.diagnosis import Check, Diagnosis
 from edgedigits.errors import ModelError, RuntimeUnavailableError
-from edgedigits.runtimes.table import CHOSEN_ONLY_BY_NAME, RUNTIMES, RuntimeInfo
+from edgedigits.runtimes.table import CHOSEN_ONLY_BY_NAME, RUNTIMES, RuntimeInfo, distribution_version
 from edgedigits.runtimes.wheels import Platform, advice_for, dependency_install, this_platform, wheel_for
 from edgedigits.system.isolation import Outcome, run
 from edgedigits.system.resources import ILLEGAL_INSTRUCTION
@@ -32,18 +31,10 @@ DEPENDENCIES = {"numpy": "numpy", "Pillow": "PIL.Image"}
 _Run: TypeAlias = Callable[[str, dict[str, Any]], Outcome]
 
 
-def examine(
-    *,
-    timeout: float = 300.0,
-    memory_bytes: int | None = None,
-    on_check: Callable[[Check], None] = lambda check: None,
-) -> Diagnosis:
-    """Try every runtime and dependency, each in a process of its own.
+def examine(timeout: float, memory_bytes: int | None, on_check: Callable[[Check], None]) -> Diagnosis:
+    """Try every runtime and dependency, each in a process of its own with these limits.
 
-    Args:
-        timeout: seconds for one process.
-        memory_bytes: memory for one process; None for three quarters of the memory.
-        on_check: called with each finished check, before its remedy is known.
+    Calls ``on_check`` with each finished check, before its remedy is known.
     """
     where, described, throttling = this_platform(), machine.describe(), machine.throttling()
     run_task = partial(run, timeout=timeout, memory_bytes=memory_bytes)
@@ -55,7 +46,8 @@ def examine(
     checks = {name: report(_try_runtime(info, run_task)) for name, info in RUNTIMES.items()}
     works = [name for name, check in checks.items() if check.status == "works"]
     # NumPy works if any runtime does.
-    numpy = report(Check("numpy", _version("numpy"), "works") if works else _try_dependency("numpy", run_task))
+    numpy_version = distribution_version("numpy")
+    numpy = report(Check("numpy", numpy_version, "works") if works else _try_dependency("numpy", run_task))
     pillow = report(_try_dependency("Pillow", run_task))
     packages = tuple(dependency_remedy(check, where) for check in (numpy, pillow))
     runtimes = tuple(runtime_remedy(check, works, numpy, where) for check in checks.values())
@@ -111,17 +103,13 @@ def _try_dependency(distribution: str, run_task: _Run) -> Check:
     module = DEPENDENCIES[distribution]
     if find_spec(module.partition(".")[0]) is None:
         return Check(distribution, None, "not installed")
+    installed = distribution_version(distribution)
     outcome = run_task(f"{__name__}:child_import", {"module": module})
-    if outcome.status != "ok":
-        return _failure(distribution, _version(distribution), outcome)
-    return Check(distribution, _version(distribution), "works")
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None
+    return (
+        Check(distribution, installed, "works")
+        if outcome.status == "ok"
+        else _failure(distribution, installed, outcome)
+    )
 
 
 def _failure(name: str, installed: str | None, outcome: Outcome) -> Check:
@@ -147,12 +135,7 @@ def dependency_remedy(check: Check, where: Platform) -> Check:
 
 
 def runtime_remedy(check: Check, works: list[str], numpy: Check, where: Platform) -> Check:
-    """Add the install or repair command, or what to use instead, to the check of a runtime.
-
-    Args:
-        works: the runtimes that work.
-        numpy: the check of the NumPy package.
-    """
+    """Add the install or repair command, or which of the runtimes in ``works`` to use instead, to a runtime's check."""
     name, distribution = check.name, RUNTIMES[check.name].distribution
     if check.status == "not installed":
         if name in CHOSEN_ONLY_BY_NAME:

@@ -18,8 +18,6 @@ class Target:
     """A kind of device.
 
     Attributes:
-        name: for ``--target``.
-        description: for messages.
         machine: the processor as wheels name it.
         kernels: possible values of ``platform.machine()``. A 32-bit system often has a 64-bit kernel. armv6l (Pi 1 and
             Zero) is not one, since it cannot run armv7l code.

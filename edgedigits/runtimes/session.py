@@ -36,9 +36,6 @@ class Session:
     runtime's threads, and so does pickling or copying a session.
 
     Args:
-        model: the file's bytes.
-        model_format: ``"tflite"``, ``"onnx"`` or ``"keras"``.
-        runtime: a name from :data:`edgedigits.runtimes.table.RUNTIMES`.
         threads: the runtime's threads for one call.
         kernels: one of the runtime's kernel sets; None for its default.
         convert: applied before the checks to inputs that are not one float32 image of the exact shape.
@@ -132,11 +129,10 @@ class Session:
         raise SharingError(not_copyable("session"))
 
     def _refuse(self, *_: object) -> NoReturn:
+        this = f"this {self.runtime} session"
         if self._forked:
-            raise SharingError(
-                f"this {self.runtime} session was opened before the process forked; open one in each process"
-            )
-        raise ClosedError(f"this {self.runtime} session is closed; open a new one")
+            raise SharingError(f"{this} was opened before the process forked; open one in each process")
+        raise ClosedError(f"{this} is closed; open a new one")
 
     def __enter__(self) -> Session:
         return self

@@ -81,12 +81,7 @@ class RuntimeInfo:
     @property
     def version(self) -> str | None:
         """The version of the installed distribution; None without metadata."""
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            return version(self.distribution)
-        except PackageNotFoundError:
-            return None
+        return distribution_version(self.distribution)
 
     def require(self) -> None:
         """Raise RuntimeUnavailableError with the install command if the runtime is not installed."""
@@ -95,33 +90,30 @@ class RuntimeInfo:
 
 
 _TFLITE_KERNELS = ("default", "no-delegates", "reference")
+_NUMPY_KERNELS = ("reference", "ruy", "xnnpack", "exact")
+_INSTALL_TFLITE_RUNTIME = "pip install tflite-runtime 'numpy<2' (Python 3.11 or older)"
+_CLASSIC = ("tflite-runtime", "tflite_runtime", "tflite_runtime", "tflite-runtime")
+_NUMPY = ("numpy", "oracle.arithmetic", "flatbuffers", "numpy")
 _TABLE = (
     RuntimeInfo("litert", "litert", "ai_edge_litert", "ai-edge-litert", ("tflite",), _TFLITE_KERNELS),
-    RuntimeInfo(
-        "tflite-runtime",
-        "tflite_runtime",
-        "tflite_runtime",
-        "tflite-runtime",
-        ("tflite",),
-        _TFLITE_KERNELS,
-        command="pip install tflite-runtime 'numpy<2' (Python 3.11 or older)",
-    ),
+    RuntimeInfo(*_CLASSIC, ("tflite",), _TFLITE_KERNELS, command=_INSTALL_TFLITE_RUNTIME),
     RuntimeInfo("onnxruntime", "onnxruntime", "onnxruntime", "onnxruntime", ("onnx",), ("default", "unoptimized")),
-    RuntimeInfo(
-        "numpy",
-        "oracle.arithmetic",
-        "flatbuffers",
-        "numpy",
-        ("tflite",),
-        ("reference", "ruy", "xnnpack", "exact"),
-        command="pip install flatbuffers",
-        kernels_round_only=True,
-    ),
+    RuntimeInfo(*_NUMPY, ("tflite",), _NUMPY_KERNELS, command="pip install flatbuffers", kernels_round_only=True),
     RuntimeInfo("tensorflow", "tensorflow", "tensorflow", "tensorflow", ("tflite", "keras"), _TFLITE_KERNELS),
 )
 #: In order of preference.
 RUNTIMES = {info.name: info for info in _TABLE}
 CHOSEN_ONLY_BY_NAME = ("tensorflow",)  # large and slow to import, so never a default
+
+
+def distribution_version(name: str) -> str | None:
+    """The version of an installed distribution; None without metadata."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def runtime_info(name: str) -> RuntimeInfo:

@@ -27,10 +27,7 @@ class Platform:
     """What decides which wheels fit.
 
     Attributes:
-        python: such as ``(3, 11)``.
-        machine: the processor as wheels name it: ``"x86_64"``, ``"aarch64"``, ``"armv7l"``; ``"arm64"`` on macOS,
-            ``"amd64"`` on Windows. A 32-bit Python on a 64-bit ARM kernel is ``"armv7l"``.
-        system: ``"Linux"``, ``"Darwin"`` or ``"Windows"``.
+        machine: the processor as wheels name it, such as ``"aarch64"``; ``"arm64"`` on macOS, ``"amd64"`` on Windows.
         release: of glibc or macOS, such as ``(2, 36)``; None if unknown, which counts as new enough.
         libc: ``"glibc"``, ``"musl"`` or another; only used on Linux.
         implementation: ``"CPython"``, ``"PyPy"`` or ``"free-threaded CPython"``.
@@ -191,13 +188,9 @@ def this_platform() -> Platform:
 
 
 def python_machine(system: str, kernel: str, pointer_bytes: int, built_for: str) -> str:
-    """The processor that a Python was built for.
+    """The processor that a Python was built for, from ``platform.machine()`` and ``sysconfig.get_platform()``.
 
-    Args:
-        system: as :attr:`Platform.system`.
-        kernel: ``platform.machine()``; ``aarch64`` also for a 32-bit Raspberry Pi OS on its 64-bit kernel.
-        pointer_bytes: 4 or 8.
-        built_for: ``sysconfig.get_platform()``.
+    A 32-bit Raspberry Pi OS usually has a 64-bit kernel, whose machine is ``aarch64``.
     """
     if system == "Windows":
         return built_for.removeprefix("win-")
