@@ -1,4 +1,4 @@
-"""Kits made once a session, and an empty device for each test."""
+"""Kits, made once per session, and an empty device for each test."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def device(unpacked: Path, tmp_path: Path) -> Device:
 
 @pytest.fixture
 def temporary(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """An environment with a temporary folder of its own, which must be empty in the end."""
+    """An environment with a temporary folder of its own, which must be empty at the end."""
     folder = tmp_path / "tmp"
     folder.mkdir()
     yield {**os.environ, "TMPDIR": str(folder)}

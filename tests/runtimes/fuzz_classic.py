@@ -1,6 +1,6 @@
-"""Opens damaged .tflite files in tflite-runtime, each in a fork of this process, and prints how many it died of.
+"""Open damaged .tflite files in tflite-runtime, each in a fork, and count the exit statuses.
 
-A program of its own: ``python fuzz_classic.py FILE...``. Damage lies mostly where a file's structure is, at its ends.
+Run as ``python fuzz_classic.py FILE...``. Most of the damage is at the ends of a file, where its structure is.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from edgedigits.errors import ModelError
 from edgedigits.runtimes.session import Session
 
 SAMPLES = 150
-ENDS = 1500, 6000  # bytes at the head and at the tail of the packaged models that are no weights
+ENDS = 1500, 6000  # bytes before and after the weights of the packaged models
 
 
 def damaged(content: bytes, chance: random.Random) -> bytes:
-    """Cut, or with some bytes changed."""
+    """Truncated, or with some bytes changed."""
     if chance.random() < 0.15:
         return content[: chance.randrange(1, len(content))]
     changed = bytearray(content)
@@ -37,24 +37,24 @@ def damaged(content: bytes, chance: random.Random) -> bytes:
     return bytes(changed)
 
 
-def ends(content: bytes) -> int:
-    """How a process ends that opens it: 0 where it opens it or says why not."""
+def exit_status(content: bytes) -> int:
+    """Of a process that opens the file: 0 if it opens or is refused."""
     copy = os.fork()
     if copy == 0:
         resource.setrlimit(resource.RLIMIT_CPU, (10, 10))
-        told = 1
+        status = 1
         try:
             with contextlib.suppress(ModelError):
                 Session(content, "tflite", "tflite-runtime").close()
-            told = 0
+            status = 0
         finally:
-            os._exit(told)
+            os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
 
 
 if __name__ == "__main__":
     files = [Path(name).read_bytes() for name in sys.argv[1:]]
-    Session(files[0], "tflite", "tflite-runtime").close()  # imported once, for all
+    Session(files[0], "tflite", "tflite-runtime").close()  # import it before the forks
     chance = random.Random(0)
-    found = [ends(damaged(chance.choice(files), chance)) for _ in range(SAMPLES)]
+    found = [exit_status(damaged(chance.choice(files), chance)) for _ in range(SAMPLES)]
     sys.stdout.write(f"{dict(Counter(found))}\n")

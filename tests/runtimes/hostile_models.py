@@ -1,7 +1,7 @@
-"""Writes .tflite files that are well-formed and kill, stall or fill the process that runs them.
+"""Write well-formed .tflite files that crash, hang or exhaust the process that runs them.
 
-A program of its own, since LiteRT's schema, once imported, keeps other TFLite runtimes out of a test's process. Each
-takes (n, 400) float32 and gives (n, 10), under the names and shapes that the packaged bundle promises.
+A program of its own, since importing LiteRT's schema keeps other TFLite runtimes out of the process. Each model takes
+(n, 400) float32 and returns (n, 10), as the packaged bundle's manifest says.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ROWS = 10_000_000  # of 400 float32: 16 GB, which a process can reserve and the 
 
 
 class Writer:
-    """A model in the making."""
+    """Builds a model."""
 
     def __init__(self) -> None:
         self.model = s.ModelT()
@@ -48,7 +48,7 @@ class Writer:
         return self.tensor(graph, [len(values)], s.TensorType.INT32, np.array(values, np.int32))
 
     def add(self, graph: Any, name: str, options: str, inputs: list[int], output: int, **facts: int) -> int:
-        """An operator by its names in the schema; gives its output."""
+        """Add an operator by its names in the schema; returns its output."""
         code, operator, details = s.OperatorCodeT(), s.OperatorT(), getattr(s, f"{options}T")()
         code.builtinCode = getattr(s.BuiltinOperator, name)
         code.deprecatedBuiltinCode, code.version = min(code.builtinCode, 127), 1
@@ -61,7 +61,7 @@ class Writer:
         return output
 
     def finish(self, graph: Any, x: int) -> None:
-        """The first ten values of the first row are the model's output."""
+        """Make the first ten values of the first row the output."""
         ends = self.whole_numbers(graph, 0, 0), self.whole_numbers(graph, 1, 10)
         graph.outputs = [self.add(graph, "SLICE", "SliceOptions", [x, *ends], self.tensor(graph, [1, 10]))]
 
@@ -88,7 +88,7 @@ def endless() -> bytes:
 
 
 def recursive() -> bytes:
-    """IF, whose branches are the subgraph that it is in: the interpreter follows them until its stack ends."""
+    """IF whose branches are its own subgraph: the interpreter recurses until its stack overflows."""
     w = Writer()
     for _ in range(2):
         graph, x = w.graph()

@@ -1,4 +1,4 @@
-"""Every runtime keeps the contract in suite.py, each in a process of its own: two TFLite runtimes cannot share one."""
+"""Every runtime passes suite.py, each in a process of its own, since two TFLite runtimes cannot share one."""
 
 from __future__ import annotations
 
@@ -36,13 +36,16 @@ def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
 
 
 def require(runtime: str) -> None:
-    """Skip, with the line to type, where a runtime is not installed; CI has them all, so there it is a failure."""
+    """Skip if a runtime is not installed, but fail in CI, which has all of them."""
     info = RUNTIMES[runtime]
     if not info.installed:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{runtime} is not installed; {info.install}")
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+SLOW = pytest.param("tensorflow", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("runtime", [*(name for name in RUNTIMES if name != "tensorflow"), SLOW])
 def test_contract(runtime: str) -> None:
     require(runtime)
     options = ("-q", "--tb=short", "--color=no", "-p", "no:cacheprovider")
@@ -64,8 +67,8 @@ def test_the_second_tflite_runtime_in_a_process_is_refused(first: str, second: s
     assert done.stdout.strip().endswith(f"and {second} cannot join it; use a process of its own for each")
 
 
-def test_onnxruntime_reports_to_nobody(tmp_path: Path) -> None:
-    """Its telemetry leaves a device's number and a database in the user's home as soon as it is imported."""
+def test_onnxruntime_sends_no_telemetry(tmp_path: Path) -> None:
+    """Its telemetry writes a device number and a database to the user's home on import."""
     require("onnxruntime")
     code = "from edgedigits import Classifier; c = Classifier(runtime='onnxruntime'); c.predict(c.bundle.input_row(0))"
     environment = {"HOME": str(tmp_path), "PYTHONPATH": str(SUITE.parents[2])}

@@ -1,4 +1,4 @@
-"""A classifier belongs to one process: its threads may share it, a forked child and a pickle may not."""
+"""Threads may share a classifier; forked processes and pickles may not."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from edgedigits.runtimes.table import RUNTIMES
 from edgedigits.runtimes.tensors import FloatArray
 
 HERE = [name for name in ("litert", "tflite-runtime", "onnxruntime", "numpy") if RUNTIMES[name].installed]
-# Forks over and over while a thread keeps the classifier busy, so that some children are born with its lock held. Each
-# child asks for an answer in three ways, opens its own, and ends through all of Python's own clean-up.
+# Fork repeatedly while a thread uses the classifier, so that its lock is held in some children. Each child calls it in
+# three ways, opens its own classifier, and exits normally.
 FORK = """
 import os, signal, sys, threading
 import numpy as np
@@ -37,7 +37,7 @@ def keep_busy():
         shared.logits(row)
         shared.logits(rows)
 
-def ask():
+def call_in_child():
     for call in (lambda: shared.logits(row), lambda: shared.predict(rows), shared.session.invoke):
         try:
             call()
@@ -54,8 +54,8 @@ thread.start()
 for _ in range(8):
     child = os.fork()
     if child == 0:
-        signal.alarm(20)  # a child that waits for a lock or a thread of its parent's waits for ever
-        sys.exit(ask())
+        signal.alarm(20)  # a deadlocked child would wait forever
+        sys.exit(call_in_child())
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     assert status == 0, status
 stop.set()
@@ -66,7 +66,7 @@ assert (shared.logits(row) == expected).all()
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
 @pytest.mark.parametrize("runtime", HERE)
-def test_a_forked_child_is_told_and_opens_its_own(runtime: str) -> None:
+def test_a_forked_child_must_open_its_own(runtime: str) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", FORK, runtime], capture_output=True, text=True, timeout=120
     )
@@ -82,7 +82,7 @@ def test_neither_pickled_nor_copied(take: Callable[[object], object]) -> None:
 
 
 def test_any_thread_may_close_it(x: FloatArray) -> None:
-    """The others' calls answer rightly until then, and say that it is closed from then on."""
+    """Calls in other threads give correct results before, and raise ClosedError after."""
     classifier = Classifier(runtime="numpy")
     expected = classifier.logits(x[0])
     ends: list[str] = []

@@ -35,14 +35,14 @@ def real(spec: TensorSpec, q: int) -> float:
 
 
 @given(specs, quanta)
-def test_every_int8_value_survives_the_way_there_and_back(spec: TensorSpec, q: Any) -> None:
+def test_int8_values_survive_a_round_trip(spec: TensorSpec, q: Any) -> None:
     back = spec.quantize(spec.dequantize(q))
     assert back.dtype == np.int8
     np.testing.assert_array_equal(back, q)
 
 
 @given(specs, arrays(np.float64, (3,), elements=st.floats(0, 1)))
-def test_half_a_quantum_is_the_largest_error_within_the_range(spec: TensorSpec, fraction: Any) -> None:
+def test_the_error_within_the_range_is_at_most_half_a_quantum(spec: TensorSpec, fraction: Any) -> None:
     assert spec.scale is not None
     x = (real(spec, -128) + fraction * (real(spec, 127) - real(spec, -128))).astype(np.float32)
     error = np.abs(spec.dequantize(spec.quantize(x)).astype(np.float64) - x)
@@ -51,14 +51,14 @@ def test_half_a_quantum_is_the_largest_error_within_the_range(spec: TensorSpec, 
 
 
 @given(specs, any_values)
-def test_beyond_the_range_it_saturates(spec: TensorSpec, x: FloatArray) -> None:
+def test_values_beyond_the_range_saturate(spec: TensorSpec, x: FloatArray) -> None:
     q = spec.quantize(x)
     assert (q[x >= real(spec, 127)] == 127).all()
     assert (q[x <= real(spec, -128)] == -128).all()
 
 
 @given(specs, any_values)
-def test_larger_values_never_get_smaller_quanta(spec: TensorSpec, x: FloatArray) -> None:
+def test_quantization_is_monotonic(spec: TensorSpec, x: FloatArray) -> None:
     assert (np.diff(spec.quantize(np.sort(x)).astype(int)) >= 0).all()
 
 
@@ -71,11 +71,6 @@ def test_quantizer_gives_the_same_values(spec: TensorSpec, x: FloatArray) -> Non
         np.testing.assert_array_equal(stored, spec.quantize(values))
 
 
-def test_quantizer_of_float32() -> None:
-    with pytest.raises(ValueError, match="tensor 'image' is not quantized"):
-        FLOAT.quantizer()
-
-
 @given(specs)
 def test_dequantization_table(spec: TensorSpec) -> None:
     every = np.arange(-128, 128).astype(np.int8)
@@ -86,19 +81,10 @@ def test_ties_go_to_the_even_neighbor() -> None:
     halves = np.array([-1.5, -0.5, 0.5, 1.5, 2.5], np.float32)
     spec = TensorSpec("image", (5,), "int8", 1.0, 0)
     assert spec.quantize(halves).tolist() == [-2, 0, 0, 2, 2]
-
-
-def test_a_bare_cast_would_differ() -> None:
-    x = np.array([0.99, -0.99, 1e6, -1e6], np.float32)
-    assert TensorSpec("image", (4,), "int8", 1.0, 0).quantize(x).tolist() == [1, -1, 127, -128]
-
-
-def test_zero_point_is_real_zero() -> None:
-    assert INT8.quantize(np.zeros(2, np.float32)).tolist() == [10, 10]
     assert INT8.dequantize(np.array([10, 12], np.int8)).tolist() == [0.0, 1.0]
 
 
-def test_quantize_leaves_its_input_alone() -> None:
+def test_quantize_does_not_change_its_input() -> None:
     x = np.array([1e6, 0.3], np.float32)
     INT8.quantize(x)
     assert x.tolist() == [1e6, np.float32(0.3)]
@@ -114,7 +100,7 @@ def test_float32_passes_through() -> None:
     ("dtype", "scale", "zero_point"),
     [("uint8", 1.0, 0), ("float64", None, None), ("int8", None, None), ("int8", 1.0, None), ("float32", 1.0, 0)],
 )
-def test_what_is_not_supported_is_refused(dtype: str, scale: float | None, zero_point: int | None) -> None:
+def test_unsupported_tensors(dtype: str, scale: float | None, zero_point: int | None) -> None:
     with pytest.raises(ValueError, match=f"tensor 'image'.* {dtype}"):
         TensorSpec("image", (400,), dtype, scale, zero_point)
 
@@ -128,7 +114,7 @@ def test_json_and_back(spec: TensorSpec) -> None:
     ("other", "same"),
     [
         (TensorSpec("another name", (400,), "int8", 0.5, 10), True),
-        (TensorSpec("image", (400,), "int8", 0.5 + 1e-10, 10), True),  # the same in float32, as runtimes report it
+        (TensorSpec("image", (400,), "int8", 0.5 + 1e-10, 10), True),  # equal in float32, in which runtimes report it
         (TensorSpec("image", (400,), "int8", 0.51, 10), False),
         (TensorSpec("image", (400,), "int8", 0.5, 11), False),
         (TensorSpec("image", (401,), "int8", 0.5, 10), False),

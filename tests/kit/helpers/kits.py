@@ -1,4 +1,4 @@
-"""Kits that are made, and a device to install them on."""
+"""Make kits, and a device to install them on."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from edgedigits.errors import EdgeDigitsError
 from edgedigits.kit.make import Kit, make_kit
 
 PYTHON = "{}.{}".format(*sys.version_info[:2])
-# Not the virtual environment's: a device has nothing but Python.
+# Without the virtual environment: a device has nothing but Python.
 BARE_PYTHON = Path(sys.base_prefix) / "bin" / f"python{PYTHON}"
 OFFLINE = {
     "PIP_CONFIG_FILE": os.devnull,
-    "PIP_INDEX_URL": "http://127.0.0.1:9/simple",  # the discard service: nobody answers
+    "PIP_INDEX_URL": "http://127.0.0.1:9/simple",  # the discard port, where nothing listens
     "PIP_EXTRA_INDEX_URL": "",
     "PIP_FIND_LINKS": "",
     "PIP_NO_CACHE_DIR": "1",
 }
-# A namespace of its own has no network; for an ordinary user that takes another one, which not all systems give.
+# A network namespace has no network; ordinary users also need a user namespace, which some systems forbid.
 NAMESPACES = (["unshare", "--net"], ["unshare", "--user", "--map-root-user", "--net"])
 APART = next((n for n in NAMESPACES if shutil.which(n[0]) and not subprocess.run([*n, "true"]).returncode), [])
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -36,7 +36,7 @@ on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kits
 
 
 def make(folder: Path, target: str, **options: Any) -> Kit:
-    """A kit; without a network the test is skipped, but not where the gate runs."""
+    """Make a kit; without a network the test is skipped, except in CI."""
     try:
         return make_kit(target, folder / "kit.zip", **options)
     except EdgeDigitsError as error:
@@ -66,16 +66,16 @@ class Device:
     def offline(
         self, *command: str, preexec_fn: Callable[[], object] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run without a network where the system allows that, in any case without a proxy and without what we have."""
+        """Run without a network if the system allows that, and without our environment."""
         environment = {"PATH": "/usr/bin:/bin", "HOME": str(self.home)}
         return subprocess.run(
             [*APART, *command], capture_output=True, text=True, cwd=self.home, env=environment, preexec_fn=preexec_fn
         )
 
     def change(self, name: str, content: bytes, *, listed: bool = False) -> None:
-        """Give a file of the kit other content; with ``listed`` its checksum too, as if the kit had been made so."""
+        """Replace a file of the kit; with ``listed`` its checksum too."""
         old = hashlib.sha256((self.kit / name).read_bytes()).hexdigest()
-        (self.kit / name).unlink()  # it is a link to the one that all tests share
+        (self.kit / name).unlink()  # a link to the file that all tests share
         (self.kit / name).write_bytes(content)
         if listed:
             sums = (self.kit / "SHA256SUMS").read_text().replace(old, hashlib.sha256(content).hexdigest())
@@ -83,7 +83,7 @@ class Device:
             (self.kit / "SHA256SUMS").write_text(sums)
 
     def amend(self, key: str, value: str) -> None:
-        """Make the kit say something else of itself."""
+        """Change a setting in kit.conf."""
         lines = (self.kit / "kit.conf").read_text().splitlines()
         changed = [f"{key}='{value}'" if line.startswith(f"{key}=") else line for line in lines]
         assert changed != lines
@@ -91,7 +91,7 @@ class Device:
 
     @property
     def written(self) -> list[str]:
-        """What stands where it installs to."""
+        """The names in the device's home."""
         return sorted(path.name for path in self.home.iterdir())
 
 
@@ -102,7 +102,7 @@ def device_with(unpacked: Path, tmp_path: Path) -> Device:
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line that says why."""
+    """The error message, one line."""
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stdout == ""
     assert done.stderr.startswith("install.sh: ")

@@ -1,4 +1,4 @@
-"""Test helper: writes dense int8 .tflite files from scratch with LiteRT's generated schema, and random ones."""
+"""Write dense int8 .tflite files, also random ones, with LiteRT's generated schema."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Layer:
 
 
 def write(x_scale: float, x_zero: int, layers: list[Layer], code_: int = s.BuiltinOperator.FULLY_CONNECTED) -> bytes:
-    """Return the .tflite of a chain of int8 FULLY_CONNECTED operators, or of those of another code."""
+    """The .tflite of a chain of int8 FULLY_CONNECTED operators, or of another operator code."""
     model, graph = s.ModelT(), s.SubGraphT()
     model.version, model.description = 3, b"random dense"
     code = s.OperatorCodeT()
@@ -70,7 +70,7 @@ def write(x_scale: float, x_zero: int, layers: list[Layer], code_: int = s.Built
 
 
 def random_model(seed: int) -> tuple[bytes, NDArray[np.int8]]:
-    """Return a random dense model, 1 to 4 layers, and 64 inputs for it: random, extreme, constant."""
+    """A random dense model of 1 to 4 layers, and 64 inputs: random, extreme, constant."""
     r = np.random.default_rng(seed)
     widths = [int(v) for v in np.exp(r.uniform(0, 5.7, r.integers(2, 6))).round().clip(1)]
     x_scale, x_zero = float(np.float32(np.exp(r.uniform(-6, 1)))), int(r.integers(-128, 128))
@@ -84,7 +84,7 @@ def random_model(seed: int) -> tuple[bytes, NDArray[np.int8]]:
         spread = x_scale * float(scales.mean()) * 73 * 74 * np.sqrt(depth)  # of the real outputs
         y_scale = float(np.float32(spread / np.exp(r.uniform(2.0, 5.0))))  # from mild to mostly saturated
         y_scale = max(y_scale, float(np.float32(x_scale * scales.max() / 0.99))) if r.random() < 0.9 else y_scale
-        if seed % 3 == 0:  # powers of two: accumulators land on exact ties, where the families differ most
+        if seed % 3 == 0:  # powers of two give exact ties, where kernel sets differ most
             x_scale, y_scale = float(2 ** np.round(np.log2(x_scale))), float(2 ** np.round(np.log2(y_scale)))
             scales = (2 ** np.round(np.log2(scales))).astype(np.float32)
             first = (x_scale, x_zero) if not layers else first

@@ -1,4 +1,4 @@
-"""Test helper, a process of its own: ``run_real.py RUNTIME KERNELS FOLDER`` answers each *.tflite on its *.x.npy."""
+"""Run each *.tflite of a folder on its *.x.npy: ``run_real.py RUNTIME KERNELS FOLDER``, a process of its own."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def main(runtime: str, kernels: str, folder: str) -> None:
         engine = package.Interpreter(str(path), num_threads=1, experimental_op_resolver_type=resolver)
         engine.allocate_tensors()
         into, out = engine.get_input_details()[0]["index"], engine.get_output_details()[0]["index"]
-        answers = []
+        outputs = []
         for row in x:
             engine.set_tensor(into, row[None])
             engine.invoke()
-            answers.append(engine.get_tensor(out)[0].copy())
-        np.save(path.with_suffix(f".{runtime}-{kernels}.npy"), np.array(answers))
+            outputs.append(engine.get_tensor(out)[0].copy())
+        np.save(path.with_suffix(f".{runtime}-{kernels}.npy"), np.array(outputs))
 
 
 main(*sys.argv[1:])

@@ -1,4 +1,4 @@
-"""The numpy runtime against real runtimes, each in a process of its own, and against bad files."""
+"""The numpy runtime compared with real runtimes, each in a process of its own, and given damaged files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from edgedigits_export.quiet import suppress_output
 Array = npt.NDArray[Any]
 HERE = Path(__file__).parent
 KERNELS = RUNTIMES["numpy"].kernels
-# Whose bits each real family gives. AUTO adds the default delegate, XNNPACK; tflite-runtime 2.14 keeps int8 off it.
+# Our kernel set for each real one. AUTO adds the XNNPACK delegate, which tflite-runtime 2.14 does not use for int8.
 FAMILIES = {
     ("litert", "AUTO"): "xnnpack",
     ("litert", "BUILTIN_WITHOUT_DEFAULT_DELEGATES"): "ruy",
@@ -53,7 +53,7 @@ def x() -> Array:
 
 @pytest.fixture(scope="session")
 def models(x: Array) -> dict[str, bytes]:
-    """The shipped float32 model, and the converter's int8 of its weights: by channel, by tensor, with float ends."""
+    """The packaged float32 model, and its int8 conversions: per channel, per tensor, with float input and output."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import keras
     import tensorflow as tf
@@ -83,7 +83,7 @@ def models(x: Array) -> dict[str, bytes]:
 
 @pytest.fixture(scope="session")
 def folder(models: dict[str, bytes], x: Array, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Models and inputs, answered by every family: NAME.tflite, NAME.x.npy, NAME.RUNTIME-KERNELS.npy."""
+    """Models, inputs and the real outputs: NAME.tflite, NAME.x.npy, NAME.RUNTIME-KERNELS.npy."""
     path = tmp_path_factory.mktemp("models")
     for name in (*DIGITS, "float32"):
         model = models[name]
@@ -103,7 +103,7 @@ def folder(models: dict[str, bytes], x: Array, tmp_path_factory: pytest.TempPath
     return path
 
 
-def answers(folder: Path, name: str, family: tuple[str, str]) -> tuple[Array, Array]:
+def outputs(folder: Path, name: str, family: tuple[str, str]) -> tuple[Array, Array]:
     path = folder / f"{name}.{family[0]}-{family[1]}.npy"
     if not path.exists():
         pytest.skip(f"{family[0]} is not installed")
@@ -113,7 +113,7 @@ def answers(folder: Path, name: str, family: tuple[str, str]) -> tuple[Array, Ar
 @pytest.mark.parametrize("family", FAMILIES, ids="-".join)
 @pytest.mark.parametrize("name", DIGITS)
 def test_bit_exact_on_all_digits(folder: Path, name: str, family: tuple[str, str]) -> None:
-    x, real = answers(folder, name, family)
+    x, real = outputs(folder, name, family)
     ours = adapter((folder / f"{name}.tflite").read_bytes(), FAMILIES[family]).run(x)
     assert len(ours) == 5000
     assert ours.dtype == np.int8
@@ -124,18 +124,18 @@ def test_bit_exact_on_all_digits(folder: Path, name: str, family: tuple[str, str
 def test_bit_exact_on_random_models(folder: Path, family: tuple[str, str]) -> None:
     wrong, saturated, total = [], 0, 0
     for seed in range(RANDOM):
-        x, real = answers(folder, f"r{seed:03}", family)
+        x, real = outputs(folder, f"r{seed:03}", family)
         ours = adapter((folder / f"r{seed:03}.tflite").read_bytes(), FAMILIES[family]).run(x)
         saturated, total = saturated + np.count_nonzero(np.abs(ours + 0.5) == 127.5), total + ours.size
         if not np.array_equal(ours, real):
             wrong.append(seed)
     assert wrong == []
-    assert 0.02 < saturated / total < 0.9  # the seeds do reach both ends, and do not only reach them
+    assert 0.02 < saturated / total < 0.9  # the seeds cover both saturated and other values
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids="-".join)
 def test_float_close_on_all_digits(folder: Path, family: tuple[str, str]) -> None:
-    x, real = answers(folder, "float32", family)
+    x, real = outputs(folder, "float32", family)
     ours = adapter((folder / "float32.tflite").read_bytes()).run(x)
     # Sums of 400, 25 and 15 float32 products in another order; logits reach about 40, so this is some 10 ulp.
     assert np.abs(ours - real).max() < 1e-4
@@ -162,7 +162,7 @@ def test_batch_equals_single(kernels: str) -> None:
 
 @pytest.mark.parametrize("kernels", KERNELS)
 def test_rescaling_stays_within_its_rounding(kernels: str) -> None:
-    """Against exact rationals: half a quantum, and for two roundings half a unit of the first in the second's scale."""
+    """At most half a quantum off, and for two roundings half a unit of the first in the scale of the second."""
     r = np.random.default_rng(1)
     total = r.integers(-(2**20), 2**20, (2000, 8)).astype(np.float64)
     w = np.exp(r.uniform(-12, -6, 8)).astype(np.float32)
@@ -202,9 +202,7 @@ def dense(**changes: Any) -> bytes:
     return write(0.1, 0, [Layer(**(values | changes))])
 
 
-@pytest.mark.parametrize(
-    ("code", "name"), [(0, "ADD"), (3, "CONV_2D"), (32, "CUSTOM"), (204, "STABLEHLO_RNG"), (999, "")]
-)
+@pytest.mark.parametrize(("code", "name"), [(0, "ADD"), (32, "CUSTOM"), (204, "STABLEHLO_RNG"), (999, "")])
 def test_other_operators_are_named(code: int, name: str) -> None:
     layer = Layer(np.ones((2, 3), np.int8), np.array([0.1], np.float32), None, 0.5, 0)
     with pytest.raises(ValueError, match=f"{name}.*is not supported" if name else "damaged"):
@@ -215,7 +213,6 @@ def test_other_operators_are_named(code: int, name: str) -> None:
     "changes",
     [
         {"activation": 4},
-        {"activation": 100},
         {"scales": np.array([0.0], np.float32)},
         {"scales": np.array([np.nan], np.float32)},
         {"scales": np.ones(3, np.float32)},
@@ -237,27 +234,23 @@ def test_not_a_model(model: bytes) -> None:
         adapter(model)
 
 
-@pytest.mark.parametrize("name", ["int8_pc", "float32"])
-def test_truncated(name: str, models: dict[str, bytes]) -> None:
-    model = models[name]
-    for length in range(0, len(model) - 1, 37):
-        survives(model[:length])
-
-
 def test_damaged(models: dict[str, bytes]) -> None:
     r = np.random.default_rng(5)
     originals = [models[name] for name in ("int8_pc", "float32", "int8_fio")]
     originals += [dense(), random_model(3)[0]]
-    for i in range(4000):
+    for model in originals:
+        for length in range(0, len(model) - 1, 97):
+            survives(model[:length])
+    for i in range(2000):
         data = bytearray(originals[i % len(originals)])
-        head = 2000 if i % 2 else len(data)  # half of them near the front or the back, where the tables are
+        head = 2000 if i % 2 else len(data)  # half of them near the ends, where the tables are
         for at in r.integers(0, min(head, len(data)), r.integers(1, 6)):
             data[at if i % 4 < 2 else -1 - at] = r.integers(0, 256)
         survives(bytes(data))
 
 
 def survives(model: bytes) -> None:
-    """A damaged file is refused with ValueError, or still opens and answers in the shape it states."""
+    """A damaged file is refused with ValueError, or runs and gives an output of its stated shape."""
     try:
         ours = adapter(model)
     except ValueError:
@@ -269,11 +262,11 @@ def survives(model: bytes) -> None:
         assert out.dtype == ours.outputs.dtype
 
 
-def test_a_shape_that_no_file_fills_takes_no_memory() -> None:
-    """A RESHAPE needs no weights, so nothing but a limit keeps its sides from being any number."""
+def test_huge_shapes_are_refused() -> None:
+    """A RESHAPE has no weights whose size would limit its shape."""
     layer = Layer(np.ones((3, 3), np.int8), np.array([0.1], np.float32), None, 0.1, 0)
     model = schema_py_generated.ModelT.InitFromPackedBuf(write(0.1, 0, [layer], 22))
-    for side, fits in ((3, True), (2**24, True), (2**24 + 1, False), (2**31 - 1, False)):
+    for side, fits in ((2**24, True), (2**24 + 1, False), (2**31 - 1, False)):
         for tensor in (model.subgraphs[0].tensors[0], model.subgraphs[0].tensors[-1]):
             tensor.shape = [1, side]
         builder = flatbuffers.Builder(0)
@@ -286,7 +279,6 @@ def test_a_shape_that_no_file_fills_takes_no_memory() -> None:
 
 
 def test_runs_without_any_runtime() -> None:
-    """A device: only numpy and flatbuffers (a blocker stands in for the rest)."""
     blocked = ("tensorflow", "ai_edge_litert", "tflite_runtime", "onnxruntime", "tflite")
     code = (
         f"import sys\nfor name in {blocked}: sys.modules[name] = None\n"
@@ -295,9 +287,3 @@ def test_runs_without_any_runtime() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "2\n"
-
-
-def test_what_it_needs_on_a_device_stays_under_1_mb() -> None:
-    ours = [path for path in Path(k.__file__).parent.iterdir() if path.is_file()]
-    theirs = [path for path in Path(flatbuffers.__file__).parent.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in (*ours, *theirs)) < 1_000_000

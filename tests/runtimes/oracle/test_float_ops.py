@@ -1,4 +1,4 @@
-"""The float64 operators against TensorFlow's own, which computes them in float64 too."""
+"""The float64 operators compared with TensorFlow's, also in float64."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def pairs(most: int) -> st.SearchStrategy[tuple[int, int]]:
 
 def agree(ours: Any, theirs: Any) -> None:
     assert ours.shape == tuple(theirs.shape)
-    np.testing.assert_allclose(ours, theirs.numpy(), rtol=0, atol=1e-12)  # sums of a hundred values of about 1
+    np.testing.assert_allclose(ours, theirs.numpy(), rtol=0, atol=1e-12)  # sums of 100 values near 1
 
 
 def fits(padding: str, size: tuple[int, int], kernel: tuple[int, int], dilation: tuple[int, int]) -> bool:
@@ -77,7 +77,7 @@ def test_convolution(padding: str, size: Any, kernel: Any, stride: Any, dilation
     multiplier=st.integers(1, 2),
 )
 def test_depthwise(padding: str, size: Any, kernel: Any, stride: int, dilation: Any, multiplier: int) -> None:
-    dilation = dilation if stride == 1 else (1, 1)  # TensorFlow has no both
+    dilation = dilation if stride == 1 else (1, 1)  # TensorFlow supports only one of them
     assume(fits(padding, size, kernel, dilation))
     r = np.random.default_rng(0)
     x, w = r.normal(size=(2, *size, 3)), r.normal(size=(1, *kernel, 3 * multiplier))
@@ -106,12 +106,12 @@ def test_average_pool(padding: str, size: Any, kernel: Any, stride: Any) -> None
         ("TANH", tf.tanh, {}),
     ],
 )
-def test_of_one_input(name: str, theirs: Any, facts: dict[str, Any]) -> None:
+def test_operators_of_one_input(name: str, theirs: Any, facts: dict[str, Any]) -> None:
     x = np.random.default_rng(0).normal(0, 4, (5, 6))
     agree(OPERATIONS[name]([x], facts), theirs(x))
 
 
-def test_of_more_inputs() -> None:
+def test_operators_of_several_inputs() -> None:
     r = np.random.default_rng(0)
     x, y, axes = r.normal(size=(2, 3, 4, 5)), r.normal(size=5), np.array([1, 2])
     agree(OPERATIONS["ADD"]([x, y], {}), tf.add(x, y))
@@ -128,7 +128,7 @@ def test_softmax_of_large_values_stays_finite() -> None:
     assert softmax(np.array([[1e4, 0.0]]), 1.0).tolist() == [[1.0, 0.0]]
 
 
-def test_every_operator_is_in_one_list_and_in_the_schema() -> None:
+def test_operator_names() -> None:
     from edgedigits.runtimes.oracle.flatbuffer import schema
 
     assert not set(OPERATIONS) & set(MOVES)
