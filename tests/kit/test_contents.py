@@ -25,7 +25,7 @@ def test_a_kit_contains_what_a_device_needs(kit: Kit) -> None:
     bundle = {f"bundle/{name}" for name in ("manifest.json", *Bundle().names, *Bundle().manifest.files)}
     assert names >= bundle | {"install.sh", "kit.conf", "SHA256SUMS", "wheels/edgedigits-0.1.0-py3-none-any.whl"}
     wheels = {name.partition("/")[2].partition("-")[0] for name in names if name.startswith("wheels/")}
-    assert wheels >= {"edgedigits", "ai_edge_litert", "numpy", "pillow", "click", "flatbuffers"}
+    assert wheels >= {"edgedigits", "ai_edge_litert", "numpy", "pillow", "click", "flatbuffers", "jinja2", "markupsafe"}
     assert not wheels & {"tensorflow", "onnxruntime", "tflite_runtime"}
     assert kit.needs == ()
     assert kit.bytes == Path(kit.path).stat().st_size < 60_000_000
