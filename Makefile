@@ -19,7 +19,7 @@ test-all: test
 test-pi: $(VENV)/.installed
 	$(BIN)/python -m pytest -rP tests/emulated
 
-# More bad inputs than the tests make, led by what of the code they reach: so many seconds for each of the ten readers.
+# More bad inputs than the tests make, led by what of the code they reach: so many seconds for each of the eight readers.
 FUZZ_SECONDS ?= 60
 fuzz: $(VENV)/.installed
 	$(BIN)/python tests/fuzz/guided.py --seconds $(FUZZ_SECONDS)

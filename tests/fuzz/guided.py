@@ -1,7 +1,7 @@
-"""`make fuzz`: each target with atheris, which keeps the inputs that reach new code and goes on from there.
+"""`make fuzz`: runs each target with atheris, which keeps the inputs that reach new code and continues from there.
 
-A target runs in a process of its own, for ``--seconds``; what it was started with and what it learned is gone after. An
-input that is a find is left in the folder ``--finds`` and told, with how to see it again: it belongs into a test then.
+A target runs in a process of its own for ``--seconds``. An input that fails is saved in the folder ``--finds`` and
+printed with the command that repeats it; it belongs in a test then.
 """
 
 from __future__ import annotations
