@@ -1,8 +1,8 @@
-"""Instructions, not time: what an image and a start cost on emulated Raspberry Pis, counted to the instruction.
+"""The number of instructions, not the time, of an image and of a start on emulated Raspberry Pis.
 
 QEMU runs the Pi's own Python and runtimes and our wheel (``tests/emulated/pis.py``), and a plugin (``icount.c``) counts
 what the guest executes. Environment, folder and versions are fixed and every module is compiled, so a count repeats;
-everything is counted twice, and said where it does not.
+everything is counted twice, and differences are reported.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Counter:
 
     @cached_property
     def versions(self) -> dict[str, str]:
-        """Of QEMU and of what is installed on the Pi."""
+        """The versions of QEMU and of the packages on the Pi."""
         return {"qemu": _qemu_version(), **json.loads(self._run("-c", FACTS).stdout)}
 
     @property
@@ -103,14 +103,14 @@ class Counter:
         return {PASS: self._start("-c", "pass"), VERSION: self._start(self._edgedigits, "--version")}
 
     def commands(self, runtime: str, artifact: str) -> Counts:
-        """Instructions of the process that reads one digit, from a picture and from the bundle."""
+        """Instructions of `predict` for one digit, from a picture and from the bundle."""
         predict = (self._edgedigits, "predict", "--artifact", artifact, "--runtime", runtime)
         return {"picture": self._start(*predict, "digit.png"), "index": self._start(*predict, "--index", "1015")}
 
     def imports(self, runtime: str) -> Counts:
-        """Instructions of a process that only imports what each of the commands cannot do without.
+        """Instructions of a process that only imports what each command needs.
 
-        That is the parser of the command line, NumPy, the runtime, and for a picture Pillow with its reader of PNG.
+        These are click, NumPy, the runtime, and for a picture Pillow with its PNG reader.
         """
         module = PACKAGES[runtime][1]
         return {
@@ -243,7 +243,7 @@ def _same(where: str, futures: Iterable[Future[Counts]], unequal: Row) -> Counts
 
 
 def tables(pis: dict[str, Row]) -> str:
-    """An image, a prediction from the shell, and the rest."""
+    """Tables of images, predictions from the shell, and other starts."""
     images: list[tuple[str, ...]] = []
     starts: list[tuple[str, ...]] = []
     others: list[tuple[str, ...]] = []
@@ -266,7 +266,7 @@ def tables(pis: dict[str, Row]) -> str:
 
 
 def targets(pis: dict[str, Row]) -> list[str]:
-    """What the path of a device may cost; one line a figure, of the row that costs most."""
+    """The targets, one line each, for the row with the highest ratio."""
     rows = [(f"{name}, {case}", row) for name, pi in pis.items() for case, row in pi["cases"].items()]
     lines = []
     for what, over in (("logits", "bare"), ("picture", "picture_imports"), ("index", "index_imports")):

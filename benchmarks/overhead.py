@@ -1,8 +1,8 @@
-"""What ``Classifier.logits`` adds to the bare calls of the same runtime on the same artifact, in the same process.
+"""The overhead of ``Classifier.logits`` over the bare calls of the same runtime and artifact, in the same process.
 
-Both get a (400,) float32 row and return its 10 float32 logits. The bare loop checks nothing. Where the artifact is
-int8 it quantizes and dequantizes in the quickest NumPy known to us: constants as full rows (a scalar operand takes
-half as long again), every result into a kept buffer, and the 256 possible logits looked up in a table.
+Both take a (400,) float32 row and return its 10 float32 logits. The bare loop checks nothing. For int8 it quantizes and
+dequantizes with the fastest NumPy code we know: constants as full rows (scalars take half as long again), results in
+reused buffers, and a table of the 256 possible logits.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ CHECKED = 500
 
 
 def bare(bundle: Bundle, runtime: str, artifact: str) -> Call:
-    """The runtime's own calls, with no more than the artifact's dtypes ask for."""
+    """The runtime's own calls, with only the conversions that the artifact's dtypes need."""
     if runtime == "onnxruntime":
         return bare_onnx(bundle.read(artifact))
     interpreter = import_module(PACKAGES[runtime]).Interpreter(model_content=bundle.read(artifact), num_threads=1)
@@ -93,7 +93,7 @@ def bare_int8(interpreter: Any) -> Call:
     ends = ((q - zero_point) * scale for q in (-128, 127))
     low, high, inverse, zero = (np.full_like(work, value) for value in (*ends, 1 / scale, zero_point))
     multiply, rint, add, maximum, minimum = np.multiply, np.rint, np.add, np.maximum, np.minimum
-    # table[q] is q's real value: the negative ones stand at the end, where a negative index finds them.
+    # table[q] is the real value of q; those of negative q are at the end, for negative indices.
     stored = np.roll(np.arange(-128, 128, dtype=np.float32), 128)
     table = (stored - np.float32(out_zero_point)) * np.float32(out_scale)
 
@@ -113,7 +113,7 @@ def bare_int8(interpreter: Any) -> Call:
 
 
 def child(request: Row) -> Row:
-    """One window of one case: the blocks' means of both, nanoseconds."""
+    """One window of one case: the mean nanoseconds of each block, of both."""
     import numpy as np
 
     from edgedigits import Bundle, Classifier

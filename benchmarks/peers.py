@@ -1,7 +1,7 @@
-"""The peers: one image at a time in everything that can run this network, in one run, in turns.
+"""Peers: the latency of one image in every library that can run this network, measured in turns.
 
-Each window of each rival is a fresh process, since several of them cannot share one; a round's windows are shuffled.
-Before it is timed, each rival's argmax on 500 images is held against the golden logits of the trained Keras model.
+Each window of each rival runs in a new process, since several of them cannot share one; the order within a round is
+random. Before a rival is timed, its argmax on 500 images is compared with the golden logits of the trained Keras model.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def ours(bundle: Bundle, artifact: str) -> Call:
 
 
 def compiled_model(bundle: Bundle) -> Call:
-    """The API that litert-benchmark times, with an image written and logits read at each call."""
+    """The API that litert-benchmark times; each call writes an image and reads the logits."""
     import numpy as np
     from ai_edge_litert.compiled_model import CompiledModel
     from ai_edge_litert.hardware_accelerator import HardwareAccelerator
@@ -82,8 +82,8 @@ def compiled_model(bundle: Bundle) -> Call:
     return logits
 
 
-def onnx_as_it_comes(bundle: Bundle) -> Call:
-    """With the default options: a thread a core, which wait for work by spinning."""
+def onnx_with_defaults(bundle: Bundle) -> Call:
+    """With the default options: one thread per core, and idle threads spin."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(bundle.read("float32.onnx"), providers=["CPUExecutionProvider"])
@@ -105,7 +105,7 @@ def polygraphy(bundle: Bundle) -> Call:
 
 
 def weights_of(bundle: Bundle) -> Weights:
-    """Kernel (inputs, outputs) and bias of each layer, read back out of the float32 artifact."""
+    """The kernel (inputs, outputs) and bias of each layer, read from the float32 artifact."""
     import numpy as np
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
@@ -148,7 +148,7 @@ def keras_model(bundle: Bundle) -> Any:
 
 
 def weights_of_in_child() -> Weights:
-    """TensorFlow brings a TFLite of its own, and two builds of it in one process do not always agree."""
+    """In a process of its own: TensorFlow contains TFLite too, and two builds in one process can conflict."""
     import numpy as np
 
     return [np.array(w, np.float32) for w in in_child(__file__, {"rival": "weights"})]
@@ -166,7 +166,7 @@ def keras_call(bundle: Bundle) -> Call:
 
 @contextmanager
 def dense_c(bundle: Bundle) -> Iterator[tuple[Call, Block]]:
-    """The floor: compiled C, called here for its answers and timed inside C."""
+    """The lower bound: compiled C, timed within C."""
     import numpy as np
 
     kept = weights_of(bundle)
@@ -200,10 +200,10 @@ def compiler() -> str | None:
     return shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 
 
-# What it is, how to open it, and what must be there: a package to import and how to get it.
-LITERT = ("ai_edge_litert", "pip install 'edgedigits[litert]'")
-ONNX = ("onnxruntime", "pip install 'edgedigits[onnxruntime]'")
-TENSORFLOW = ("tensorflow", "pip install 'edgedigits[export]'")
+# By name: how to open it, the package it needs, and how to install that.
+LITERT = ("ai_edge_litert", "pip install ai-edge-litert")
+ONNX = ("onnxruntime", "pip install onnxruntime")
+TENSORFLOW = ("tensorflow", "pip install tensorflow")
 OURS = "`Classifier.logits`, float32"
 FLOOR = "dense C loop, -O3 -march=native (timed in C)"
 SESSION_RUN = "onnxruntime, `session.run`, one thread"
@@ -214,7 +214,7 @@ RIVALS: dict[str, tuple[Callable[[Bundle], Call] | None, tuple[str, str]]] = {
     "LiteRT, set / invoke / get, float32": (partial(bare, runtime="litert", artifact=MODEL), LITERT),
     "LiteRT, quantize / set / invoke / get, int8": (partial(bare, runtime="litert", artifact="int8.tflite"), LITERT),
     "LiteRT, `CompiledModel` write / run / read": (compiled_model, LITERT),
-    "onnxruntime, `session.run`, default options": (onnx_as_it_comes, ONNX),
+    "onnxruntime, `session.run`, default options": (onnx_with_defaults, ONNX),
     SESSION_RUN: (partial(bare, runtime="onnxruntime", artifact="float32.onnx"), ONNX),
     "Polygraphy, `OnnxrtRunner.infer`": (polygraphy, ("polygraphy", "pip install polygraphy")),
     "Keras, `model(x)`": (keras_call, TENSORFLOW),
@@ -225,7 +225,7 @@ RIVALS: dict[str, tuple[Callable[[Bundle], Call] | None, tuple[str, str]]] = {
 
 
 def child(request: Row) -> Any:
-    """One window of one rival: the blocks' mean nanoseconds, once its answers are right."""
+    """One window of one rival: check its predictions, then return the mean nanoseconds of each block."""
     from edgedigits import Bundle
 
     bundle = Bundle()
@@ -248,7 +248,7 @@ def timed(bundle: Bundle, call: Call, block: Block, request: Row) -> Row:
     wrong = sum(int(call(x[i]).argmax()) != int(golden[i]) for i in chosen)
     # The shipped int8 model may differ from Keras on a few images; `edgedigits parity` counts them.
     if wrong:
-        raise AssertionError(f"{wrong} of {CHECKED} answers are not those of the trained model")
+        raise AssertionError(f"{wrong} of {CHECKED} predictions differ from the trained model's")
     images = shuffled_images(x, request["seed"])
     blocks = time_blocks({"rival": block}, images, request["seconds"], request["seed"])["rival"]
     return {"blocks": blocks, "wrong": wrong}
@@ -266,7 +266,7 @@ def as_printed(bundle: Path) -> str | None:
 
 
 def missing() -> dict[str, str]:
-    """The rivals that cannot run here, and what would help."""
+    """The rivals that cannot run here, and what to install."""
     found = {name: how for name, (_, (package, how)) in RIVALS.items() if find_spec(package) is None}
     if compiler() is None:
         found[FLOOR] = "a C compiler, such as gcc"

@@ -1,7 +1,7 @@
-"""What the scripts here share: rivals timed in turns, fresh processes, medians and ratios, results on disk.
+"""Shared by the scripts here: timing in turns, new processes, medians and ratios, result files.
 
 Only the standard library is imported at the top. ``start.py`` measures the peak memory of the processes it starts, and
-on Linux a child's figure begins at its parent's size, so the parent has to stay small.
+on Linux a child's peak starts at its parent's size, so the parent has to stay small.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def run(name: str, title: str, measure: Callable[[bool], Row], child: Callable[[
     ``measure(quick)`` returns what goes to ``results/NAME.json``; its ``"table"`` and ``"targets"`` are printed too.
     """
     parser = argparse.ArgumentParser(description=title)
-    parser.add_argument("--quick", action="store_true", help="a rough look: little time, nothing is written")
+    parser.add_argument("--quick", action="store_true", help="measure briefly and write no results")
     parser.add_argument("--child", nargs=2, metavar=("REQUEST", "ANSWER"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child and child:
@@ -66,7 +66,7 @@ def run(name: str, title: str, measure: Callable[[bool], Row], child: Callable[[
 
 
 def in_child(script: str, request: Row) -> Any:
-    """``child(request)`` of a script, in a fresh process; what it prints goes nowhere.
+    """Run a script's ``child(request)`` in a new process and return its result; its output is discarded.
 
     Raises:
         ChildError: the process failed.
@@ -76,14 +76,14 @@ def in_child(script: str, request: Row) -> Any:
         command = [sys.executable, script, "--child", json.dumps(request), str(answer)]
         done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace")
         if done.returncode:
-            lines = done.stderr.strip().splitlines() or ["nothing was printed"]
+            lines = done.stderr.strip().splitlines() or ["no error message"]
             errors = [line for line in lines if "Error" in line.partition(":")[0]]  # native code prints after it
             raise ChildError(f"status {done.returncode}: {(errors or lines)[-1]}")
         return json.loads(answer.read_text(encoding="utf-8"))
 
 
 def in_turns(names: Iterable[str], rounds: int, seed: int = 0) -> Iterable[tuple[int, str]]:
-    """(round, name): every name once a round, each round in an order of its own; progress on standard error."""
+    """(round, name): every name once per round, each round in random order; progress on standard error."""
     shuffle = random.Random(seed).shuffle
     listed = list(names)
     for number in range(rounds):
@@ -118,11 +118,11 @@ def time_blocks(
 
     Args:
         blocks: by name, images -> mean nanoseconds of one call, such as :func:`loop_ns` of a call.
-        seconds: for all together, without the warm-up.
-        block_seconds: about how long a block of the quickest lasts; short, so that a pause of the machine spoils few.
+        seconds: in total, without the warm-up.
+        block_seconds: the duration of the fastest rival's block; short, so that a pause of the machine affects few.
 
     Returns:
-        By name the blocks' means, nanoseconds; the nth of each is of the same round.
+        The blocks' means by name, nanoseconds; the nth of each is from the same round.
     """
     quickest = float("inf")
     for block in blocks.values():
@@ -145,19 +145,19 @@ def time_blocks(
 
 
 def shuffled_images(x: FloatArray, seed: int) -> list[FloatArray]:
-    """The rows of (m, n) as separate arrays in random order, as they would come from a camera."""
+    """The rows of (m, n) as separate arrays in random order, like images from a camera."""
     order = list(range(len(x)))
     random.Random(seed).shuffle(order)
     return [x[i].copy() for i in order]
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """The median over the pairs of ours / theirs; pairs ran next to each other, so a slow minute falls on both."""
+    """The median over the pairs of ours / theirs; the runs of a pair are adjacent, so a slow minute affects both."""
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
 def spread(medians: Sequence[float]) -> float:
-    """How far the windows' medians lie apart, as a share of their middle: (largest - smallest) / median."""
+    """The spread of the windows' medians: (largest - smallest) / median."""
     return (max(medians) - min(medians)) / statistics.median(medians)
 
 
@@ -177,6 +177,6 @@ def at_least(what: str, value: float, limit: float) -> str:
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment as a user has it: modules may be compiled once and kept, TensorFlow logs errors only."""
+    """A user's environment: compiled modules are kept, and TensorFlow logs errors only."""
     kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH")}
     return {**kept, "TF_CPP_MIN_LOG_LEVEL": "3"}

@@ -1,7 +1,7 @@
-"""Starting up: whole processes, side by side, from the start to the exit, with their peak memory.
+"""Start-up: the time of whole processes from start to exit, and their peak memory.
 
-Measured as an installed user has it: the wheel is built and installed in a virtual environment of its own, which sees
-this one's packages, and every module is compiled. Peak memory is what wait4(2) reports for the child.
+The wheel is built and installed in a new virtual environment that can import this one's packages, and every module is
+compiled, as for a user. Peak memory is what wait4(2) reports.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PICTURE_IMPORTS, INDEX_IMPORTS = "the bare imports for a picture", "the bare imp
 HELP, VERSION = "`edgedigits --help`", "`edgedigits --version`"
 PICTURE, INDEX = "`edgedigits predict digit.png`", "`edgedigits predict --index 1015`"
 WITH_TENSORFLOW = "the same prediction with TensorFlow"
-# What a command cannot avoid: its parser, NumPy, the runtime, and for a picture Pillow with its reader of PNG.
+# The imports a command needs: its parser, NumPy, the runtime, and for a picture Pillow with its PNG reader.
 BARE_IMPORTS = {
     PICTURE_IMPORTS: "import click, numpy, PIL.PngImagePlugin, ai_edge_litert.interpreter",
     INDEX_IMPORTS: "import click, numpy, ai_edge_litert.interpreter",
@@ -35,7 +35,7 @@ DRAW = """
 import sys, numpy, PIL.Image
 PIL.Image.fromarray(numpy.load(sys.argv[1])["images"][1015]).save(sys.argv[2])
 """
-# What one writes without edgedigits; the picture is MNIST's own, 28x28 and white on black, so nothing has to be found.
+# The same without edgedigits; the picture is 28x28 and white on black as in MNIST, so no digit has to be located.
 TENSORFLOW = """
 import sys
 import numpy as np
@@ -55,7 +55,7 @@ print(f"{sys.argv[2]}: {probabilities.argmax()} {probabilities.max():.1%}")
 
 
 def install(folder: Path) -> Path:
-    """Install the wheel in a virtual environment that sees this one's packages; its folder of programs."""
+    """Install the wheel in a new virtual environment that can import this one's packages; return its bin folder."""
     progress("building and installing the wheel")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     wheels = folder / "wheels"
@@ -72,7 +72,7 @@ def install(folder: Path) -> Path:
 
 
 def start(command: list[str], environment: dict[str, str], folder: Path) -> tuple[float, int]:
-    """Run to the end; seconds, and peak resident memory in bytes."""
+    """Run a command; return seconds and peak resident memory in bytes."""
     began = time.perf_counter()
     child = subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(child.pid, 0)
@@ -110,11 +110,11 @@ def _measure(quick: bool, folder: Path) -> Row:
         INDEX: [edgedigits, "predict", "--index", "1015"],
         WITH_TENSORFLOW: [python, "-c", TENSORFLOW, model, picture],
     }
-    for rival in (PICTURE, INDEX, WITH_TENSORFLOW):  # right before quick
+    for rival in (PICTURE, INDEX, WITH_TENSORFLOW):  # check before timing
         done = subprocess.run(commands[rival], cwd=folder, env=environment, capture_output=True, text=True)
         if ": 2 " not in done.stdout:
             raise SystemExit(f"{rival} did not read the 2: {done.stdout or done.stderr}")
-    for command in commands.values():  # files in the cache, every module compiled
+    for command in commands.values():  # fill the file cache, compile every module
         start(command, environment, folder)
     seconds: dict[str, Series] = {rival: {} for rival in commands}
     memory: dict[str, Series] = {rival: {} for rival in commands}
