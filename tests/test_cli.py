@@ -262,7 +262,7 @@ class TestMissingPackages:
     def test_tensorflow_is_never_chosen(self, edgedigits: Run, hidden: Any) -> None:
         env = hidden("ai_edge_litert", "tflite_runtime", "onnxruntime", "flatbuffers")
         line = trouble(edgedigits("predict", "--index", "0", env=env))
-        assert line.startswith("no runtime that opens float32.tflite or ")
+        assert line.startswith("no installed runtime opens float32.tflite or ")
         assert "pip install ai-edge-litert" in line
         assert "tensorflow" not in line
 
