@@ -137,6 +137,7 @@ def test_nothing_is_lost(
     for number, (how, command, when) in enumerate(planned, start=1):
         ended = run(command, number, how=how, **when)
         at = f"run {number}, {command}, {how} at {when}: {ended}"
+        print(at)  # noqa: T201 # shown with a failure
         check_end(how, "event" in when, ended, at)
         work = {f".{name}.unfinished" for name in OUTPUTS[command]}
         if how == "kill":
