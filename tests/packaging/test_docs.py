@@ -181,7 +181,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, bench_file: Path, parity_fi
     path = tmp_path_factory.mktemp("docs")
     (path / "data").symlink_to(ROOT / "data")
     shutil.copytree(MODELS / "notebook", path / "build" / "bundle")
-    shutil.copy(bench_file, path / "bench.json")
+    for name in ("bench.json", "old.json", "new.json"):
+        shutil.copy(bench_file, path / name)
     shutil.copy(parity_file, path / "parity.json")
     pictures = path / "pictures"
     pictures.mkdir()
