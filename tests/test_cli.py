@@ -247,7 +247,7 @@ class TestMissingPackages:
         env = hidden("tensorflow", "tf2onnx", "onnx", "matplotlib")
         line = trouble(edgedigits(*command, env=env))
         assert line.startswith("this command needs ")
-        assert line.endswith("pip install 'edgedigits[export]'")
+        assert ": pip install tensorflow" in line
         assert edgedigits(command[0], "--help", env=env).returncode == 0
 
     def test_named_runtime(self, edgedigits: Run, hidden: Any) -> None:
