@@ -57,9 +57,6 @@ class TestHelp:
         assert "click" in imported
         assert not HEAVY & imported
 
-    def test_version(self, edgedigits: Run) -> None:
-        assert edgedigits("--version").stdout == f"edgedigits, version {package.__version__}\n"
-
     def test_commands_are_listed(self, edgedigits: Run) -> None:
         listed = re.findall(r"^  ([a-z]+)  ", edgedigits("--help").stdout, re.MULTILINE)
         assert listed == sorted(listed)

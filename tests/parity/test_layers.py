@@ -13,7 +13,6 @@ from ai_edge_litert import schema_py_generated as s
 from dense_models import Layer, write
 
 from edgedigits.bundle.bundle import Bundle
-from edgedigits.errors import ModelError
 from edgedigits.parity.layers import HEALTHY, LayerError, layer_errors
 from edgedigits.parity.text import layers_text
 from edgedigits.runtimes.tensors import FloatArray
@@ -138,11 +137,6 @@ def test_snr_is_none_without_an_error() -> None:
 def test_float_model_is_refused() -> None:
     with pytest.raises(ValueError, match="float32; expected an int8 model"):
         layer_errors(Bundle().read("float32.tflite"), np.zeros((1, 400), np.float32))
-
-
-def test_numpy_refuses_a_convolution(cnn: bytes, x: FloatArray) -> None:
-    with pytest.raises(ModelError, match=r"not supported; the numpy runtime runs FULLY_CONNECTED.*try litert"):
-        layer_errors(cnn, x)
 
 
 def test_convolutional_model(cnn: bytes, x: FloatArray) -> None:
