@@ -79,19 +79,17 @@ def find_components(mask: Mask) -> ConnectedComponents:
     parent = list(range(len(starts)))  # a parent is never a later run than its child
     for run, (first, past) in enumerate(zip(first_above, past_above, strict=True)):
         for above in range(first, past):
-            one, other = _root(parent, above), _root(parent, run)
-            parent[max(one, other)] = min(one, other)
+            root = above
+            while parent[root] != root:
+                root = parent[root]
+            if root < parent[run]:  # the earlier of the two roots is kept
+                root, parent[run] = parent[run], root
+            parent[root] = parent[above] = parent[run]
     count = 0
     for run, root in enumerate(parent):
         parent[run] = count if root == run else parent[root]
         count += root == run
     return ConnectedComponents(mask.shape, starts, ends, np.array(parent, dtype=np.int64), count)
-
-
-def _root(parent: list[int], run: int) -> int:
-    while parent[run] != run:
-        run = parent[run]
-    return run
 
 
 def count_junctions(mask: Mask) -> int:
