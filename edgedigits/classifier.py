@@ -24,17 +24,15 @@ class Classifier:
 
     Args:
         bundle: a path, the name of a packaged bundle (``robust``, ``notebook``) or an open :class:`Bundle`; ``robust``
-            by default, which reads pictures best.
+            by default.
         artifact: such as ``"int8.tflite"`` or ``"int8"``; the first float32 one that ``runtime`` opens by default.
         runtime: such as ``"litert"``; the first installed one that opens the artifact by default, never TensorFlow.
         threads: the number of threads that the runtime may use for one call.
         kernels: the runtime's kernel set.
 
-    Threads may share a classifier; calls run one at a time. Pickling it, or using it in a forked child, raises
-    SharingError. Images that are not float32 of the exact shape are converted, which is slower.
-
-    Raises:
-        BundleError, RuntimeUnavailableError, ModelError: the bundle, the runtime or the model cannot be used.
+    Its ``artifact`` and ``runtime`` are what is in use. Threads may share it; calls run one at a time. Pickling it, or
+    using it in a forked child, raises SharingError. Images that are not float32 of the exact shape are converted.
+    Opening one raises BundleError, RuntimeUnavailableError or ModelError.
     """
 
     def __init__(
@@ -107,17 +105,14 @@ def open_artifact(bundle: Bundle, artifact: Artifact, runtime: str, *, threads: 
 def choose_model(bundle: Bundle, artifact: str | None, runtime: str | None) -> tuple[Artifact, str]:
     """The artifact and the runtime to use where one or both are None, float32 before quantized.
 
-    Raises:
-        RuntimeUnavailableError: no installed runtime opens it.
-        BundleError: the bundle has no such artifact.
+    RuntimeUnavailableError if no installed runtime opens it, BundleError if there is no such artifact.
     """
     wanted = [bundle.artifact(artifact)] if artifact else sorted(bundle.manifest.artifacts, key=lambda a: a.quantized)
     files = " or ".join(candidate.file for candidate in wanted)
+    infos = [info for name, info in RUNTIMES.items() if name not in CHOSEN_ONLY_BY_NAME]
     if runtime:
         infos = [runtime_info(runtime)]
         infos[0].require()
-    else:
-        infos = [info for name, info in RUNTIMES.items() if name not in CHOSEN_ONLY_BY_NAME]
     for info in infos:
         for candidate in wanted:
             if info.name in candidate.opened_by and info.installed:

@@ -70,9 +70,8 @@ def predict(
     """Read the digit in each picture: any size, dark on light or light on dark, a photo, a scan or a drawing.
 
     IMAGES are files, folders, patterns, or - for standard input. Each prediction is `sure`, or `unsure` with reasons.
-    Unreadable pictures are reported on standard error; the exit status is then 2.
-
-    A bundle that does not come with edgedigits runs in a separate process, which contains crashes of its runtime.
+    Unreadable pictures are reported on standard error; the exit status is then 2. A bundle that does not come with
+    edgedigits runs in a separate process, which contains crashes of its runtime.
     """
     if not images and not indices:
         raise click.UsageError("nothing to read; give one or more pictures, or --index N")

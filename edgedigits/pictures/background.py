@@ -18,11 +18,7 @@ TWO_LEVELS = 0.84  # the least share of the variance that two brightness levels 
 
 
 def subtract_background(gray: FloatArray) -> tuple[FloatArray, float]:
-    """The ink (h, w), 0 on the background and at most 1, and the noise's standard deviation on the same scale.
-
-    Raises:
-        InputError: nothing stands out from the background.
-    """
+    """The ink (h, w), 0 on the background and at most 1, and the noise's sigma; InputError if all is flat."""
     ink = gray - estimate_background(gray)
     # Ink is few pixels that differ much; paper is many pixels that differ little.
     if float(np.einsum("ij,ij,ij->", ink, ink, ink)) <= 0:
@@ -71,10 +67,7 @@ def estimate_background(gray: FloatArray) -> FloatArray:
 
 @functools.cache
 def _surface_terms() -> tuple[AnyArray, AnyArray]:
-    """The terms 1, x, y, x^2, xy, y^2 (x and y from -1 to 1) at each pixel of the small copy, (6, pixels) float64.
-
-    And initial weights (pixels,), which trust the border.
-    """
+    """1, x, y, x^2, xy, y^2 at each pixel of the small copy, (6, pixels), and initial weights that trust the border."""
     at = np.linspace(-1 + 1 / FIT_SIDE, 1 - 1 / FIT_SIDE, FIT_SIDE)
     y, x = (each.ravel() for each in np.meshgrid(at, at, indexing="ij"))
     inner = np.zeros((FIT_SIDE, FIT_SIDE), dtype=bool)
@@ -91,7 +84,7 @@ def median(values: AnyArray) -> float:
 
 
 def two_levels(gray: FloatArray) -> tuple[float, float] | None:
-    """The dark and the light level of a picture, or None if two levels do not explain ``TWO_LEVELS`` of its variance.
+    """The dark and the light level of a picture, or None if they do not explain its variance.
 
     Source: N. Otsu, "A threshold selection method from gray-level histograms" (1979).
     """

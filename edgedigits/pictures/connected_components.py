@@ -123,9 +123,10 @@ def select_digit(components: list[Component], shape: tuple[int, ...]) -> tuple[l
     A frame around the page is dropped, and so is what touches the border if there is another candidate.
     """
     min_length = MIN_LENGTH * max(shape)
-    frame = next((each for each in components if _is_frame(each.box, shape)), None)
-    if frame and any(_contains(frame.box, each.box) and each.longest >= min_length for each in components):
-        components = [each for each in components if each is not frame]
+    high, wide = 0.8 * shape[0], 0.8 * shape[1]
+    frames = [each for each in components if each.box[2] - each.box[0] > high and each.box[3] - each.box[1] > wide]
+    if frames and any(_contains(frames[0].box, each.box) and each.longest >= min_length for each in components):
+        components = [each for each in components if each is not frames[0]]
     main = components[0]
     inside = [each for each in components if _contains((0, 0, *shape), each.box)]
     if inside and inside[0].longest >= min_length and inside[0].mass >= 0.05 * main.mass:
@@ -147,10 +148,6 @@ def _is_another_digit(main: Component, other: Component) -> bool:
     down, across = (max(one[i], two[i]) - min(one[i + 2], two[i + 2]) for i in (0, 1))
     heights = one[2] - one[0], two[2] - two[0]
     return max(down, across) > MAX_GAP * main.longest or (across >= 1 and min(heights) >= 0.6 * max(heights))
-
-
-def _is_frame(box: Box, shape: tuple[int, ...]) -> bool:
-    return box[2] - box[0] > 0.8 * shape[0] and box[3] - box[1] > 0.8 * shape[1]
 
 
 def _contains(outer: tuple[int, ...], inner: Box) -> bool:

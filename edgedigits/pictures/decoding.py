@@ -17,19 +17,13 @@ if TYPE_CHECKING:
 MAX_PIXELS = 50_000_000
 LARGE = 2000  # pixels: a JPEG at least twice as long is decoded at a half, a fourth or an eighth of its size
 # No other format is loaded: for EPS, Pillow would start Ghostscript and run the program in the file.
-FORMATS = frozenset(
-    {"AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP"}
-)
+FORMATS = {"AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP"}
 EXIF_ORIENTATION = 0x0112
 COLOR_SIDE = 64  # pixels: the side of the small copy in which the ink's color is determined
 
 
 def load_gray(source: Path | BinaryIO) -> Image:
-    """Load the first frame of a picture, upright, as mode L, or as F in 0 to 255 if it has more than 8 bits.
-
-    Raises:
-        InputError: the file is missing, not a picture, damaged or has too many pixels.
-    """
+    """A picture's first frame, upright, as mode L, or F in 0 to 255 for more than 8 bits; InputError if unreadable."""
     from PIL import Image, UnidentifiedImageError
 
     # Given a path as text, Pillow imports only the plugin for its suffix.
@@ -67,12 +61,12 @@ def load_gray(source: Path | BinaryIO) -> Image:
 
 def _rotate_upright(picture: Image) -> Image:
     """Load the picture and apply its EXIF orientation."""
-    if picture.getexif().get(EXIF_ORIENTATION, 1) == 1:
-        picture.load()
-        return picture
-    from PIL import ImageOps
+    if picture.getexif().get(EXIF_ORIENTATION, 1) != 1:
+        from PIL import ImageOps
 
-    return ImageOps.exif_transpose(picture)
+        return ImageOps.exif_transpose(picture)
+    picture.load()
+    return picture
 
 
 def to_gray(picture: Image) -> Image:

@@ -30,10 +30,7 @@ SURE_COLOR, UNSURE_COLOR, BAR, BOX = "#1d6fd1", "#b45309", "#c3cbd6", (226, 74, 
 
 
 def draw_steps(predictions: Sequence[tuple[Preprocessed | None, FloatArray, Row]], target: Path) -> None:
-    """Draw a card per picture and write the page; InputError for too many pictures or an unsupported suffix.
-
-    A prediction is the steps (None for an image of the bundle), the model's input (400,) and the result.
-    """
+    """Draw a card for each: the steps (None for an image of the bundle), the model's input (400,) and the result."""
     if len(predictions) > MAX_PICTURES:
         raise InputError(f"--explain: {len(predictions)} pictures; give at most {MAX_PICTURES}")
     if target.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):

@@ -26,10 +26,7 @@ def bounding_box(mask: Mask) -> Box:
 
 
 def stroke_width(mask: Mask) -> float:
-    """The mean stroke width in pixels: twice the area divided by the length of the outline.
-
-    That is the number of pixel sides on it times pi / 4, the mean ratio over all directions (Cauchy-Crofton formula).
-    """
+    """The mean stroke width in pixels: twice the area divided by the length of the outline (Cauchy-Crofton formula)."""
     padded = pad(mask, 1)
     sides = int(np.count_nonzero(padded[1:] != padded[:-1]) + np.count_nonzero(padded[:, 1:] != padded[:, :-1]))
     return 2 * np.count_nonzero(mask) / (sides * np.pi / 4)
@@ -44,12 +41,9 @@ def pad(image: AnyArray, pixels: int) -> AnyArray:
 
 
 def square_filter(image: AnyArray, reach: int, extreme: np.ufunc) -> AnyArray:
-    """Dilate (``np.maximum``) or erode (``np.minimum``) with a square of ``2 * reach + 1`` pixels; zeros lie outside.
-
-    Each pass doubles the covered square, which is faster than Pillow's rank filters for large squares.
-    """
+    """Dilate (``np.maximum``) or erode (``np.minimum``) with a square of ``2 * reach + 1`` pixels; zeros lie outside."""
     image = pad(image, reach)
-    covered = 0
+    covered = 0  # doubles at each pass, which is faster than Pillow's rank filters for large squares
     while covered < 2 * reach:
         step = min(covered + 1, 2 * reach - covered)
         image = extreme(image[step:], image[:-step])

@@ -1,8 +1,7 @@
 """Bring a digit's ink to the geometry of the data set: 20x20 in 28x28, centered by mass, then shrunk to 20x20.
 
-Source: Y. LeCun, C. Cortes and C. J. C. Burges, "The MNIST database of handwritten digits": the aspect is kept, the
-scaling antialiased, the center of mass at the center of the field. In all 5000 digits of the data set the box's longer
-side is exactly 20, and the digit is shifted by whole pixels: round(14 - center) on both axes.
+Source: Y. LeCun, C. Cortes and C. J. C. Burges, "The MNIST database of handwritten digits". In all 5000 digits of the
+data set the box's longer side is exactly 20, and the digit is shifted by whole pixels: round(14 - center) on both axes.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def format_row(row: Row) -> str:
 
 
 def to_csv(rows: Iterable[Row]) -> str:
-    """A table: source, status, digit, its probability, the ten probabilities, doubts, error, artifact, runtime."""
+    """A table with a header line; empty cells where a picture was not read."""
     import csv
     import io
 

@@ -35,8 +35,7 @@ class Preprocessed:
 def preprocess(source: Path | BinaryIO, name: str | None = None) -> Preprocessed:
     """Load a picture, a file or a seekable stream, and bring the digit on it into the data set's geometry.
 
-    Raises:
-        InputError: it cannot be read or shows no digit; one line that starts with the name (by default the path).
+    InputError, which starts with the name (by default the path), if it cannot be read or shows no digit.
     """
     try:
         picture = load_gray(source)

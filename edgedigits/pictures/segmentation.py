@@ -1,7 +1,4 @@
-"""Find the digit on a page: subtract the background, remove ruled lines, select connected components, zoom in.
-
-Brightness and ink are float32, 0 to 1.
-"""
+"""Find the digit on a page: background, ruled lines, components, zoom. Brightness and ink are float32, 0 to 1."""
 
 from __future__ import annotations
 
@@ -74,10 +71,7 @@ def _to_brightness(picture: Image) -> FloatArray:
 
 
 def _normalized_digit(gray: FloatArray) -> Digit | None:
-    """The digit on a 28x28 or 20x20 picture that already has the data set's geometry, else None.
-
-    The data set's mass centers are within 0.5 of (14, 14), its boxes 20 long; saving a picture may change either by 1.
-    """
+    """The digit on a 28x28 or 20x20 picture that has the data set's geometry to about a pixel, else None."""
     ink, _ = subtract_background(gray)
     mask = ink > STROKE_LEVEL
     box = bounding_box(mask)

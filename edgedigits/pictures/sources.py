@@ -11,7 +11,6 @@ from typing import BinaryIO
 from edgedigits.errors import InputError
 
 MAX_BYTES = 200_000_000  # of one picture from a pipe
-# The formats that predict looks for in a folder.
 SUFFIXES = frozenset(
     {".apng", ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pcx", ".pgm"}
     | {".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
@@ -24,32 +23,22 @@ def expand(arguments: Iterable[Path]) -> Iterator[Path | InputError]:
     A folder stands for the pictures in it without subfolders, a pattern for its matches unless a file has that name.
     """
     for argument in arguments:
+        found, reason = [argument], ""
         try:
             if argument.is_dir():
-                yield from _pictures_in(argument)
+                found = sorted(
+                    path for path in argument.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()
+                )
+                reason = "no pictures in this folder; subfolders are not searched"
             elif set("*?[") & set(str(argument)) and not argument.exists():
-                yield from _matches(argument)
-            else:
-                yield argument
-        except InputError as error:
-            yield error
+                anchor = Path(argument.anchor)
+                found = sorted(path for path in anchor.glob(str(argument.relative_to(anchor))) if path.is_file())
+                reason = "no file matches; give the path of a picture, a folder or another pattern"
         except OSError as cause:
-            yield InputError(f"{argument}: cannot be read ({cause.strerror or cause}); give the path of a picture")
-
-
-def _pictures_in(folder: Path) -> list[Path]:
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not found:
-        raise InputError(f"{folder}: no pictures in this folder; subfolders are not searched")
-    return found
-
-
-def _matches(pattern: Path) -> list[Path]:
-    anchor = Path(pattern.anchor)
-    found = sorted(path for path in anchor.glob(str(pattern.relative_to(anchor))) if path.is_file())
-    if not found:
-        raise InputError(f"{pattern}: no file matches; give the path of a picture, a folder or another pattern")
-    return found
+            found, reason = [], f"cannot be read ({cause.strerror or cause}); give the path of a picture"
+        yield from found
+        if not found:
+            yield InputError(f"{argument}: {reason}")
 
 
 def read_stdin() -> BinaryIO:
