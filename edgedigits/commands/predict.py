@@ -153,7 +153,7 @@ def _write_results(
     lines = []
     for each, row in zip(inputs, rows, strict=True):
         if each.row is not None:
-            lines += [to_ascii(each.row)] * as_ascii + [format_row(row)]
+            lines += [to_ascii(each.row), format_row(row)] if as_ascii else [format_row(row)]
     text = "\n".join(lines)
     if csv_file == "-":
         text = to_csv(rows).rstrip("\n")

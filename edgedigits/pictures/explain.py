@@ -46,8 +46,8 @@ def _draw_card(page: Image.Image, top: int, steps: Preprocessed | None, row: Flo
     pen = ImageDraw.Draw(page)
     pen.rounded_rectangle((10, top - 12, WIDTH - 10, top + CARD - 34), 10, CARD_COLOR, LINE)
     sure, digit = prediction["status"] == SURE, prediction["digit"]
-    color = SURE_COLOR if sure else UNSURE_COLOR
-    heading = f"{digit if sure else f'unsure, {digit}?'}   {prediction['probabilities'][digit]:.1%}"
+    heading, color = (f"{digit}", SURE_COLOR) if sure else (f"unsure, {digit}?", UNSURE_COLOR)
+    heading += f"   {prediction['probabilities'][digit]:.1%}"
     pen.text((MARGIN, top), heading, color, _font(24))
     start = MARGIN + pen.textlength(heading, _font(24)) + 24
     details = _shorten(pen, "; ".join([prediction["source"], *prediction["doubts"]]), WIDTH - MARGIN - start, _font(15))
@@ -92,8 +92,7 @@ def _mark(picture: Image.Image, box: Box, shape: tuple[int, ...]) -> None:
 
 def _draw_bars(pen: ImageDraw.ImageDraw, left: int, top: int, probabilities: Sequence[float], color: str) -> None:
     """A bar and a percentage for each digit, the most probable in color."""
-    height = PANEL / len(probabilities)
-    longest = BARS - 92
+    height, longest = PANEL / len(probabilities), BARS - 92
     for digit, share in enumerate(probabilities):
         middle = top + (digit + 0.5) * height
         first = digit == rank_digits(probabilities)[0]

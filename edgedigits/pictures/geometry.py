@@ -41,7 +41,7 @@ def pad(image: AnyArray, pixels: int) -> AnyArray:
 
 
 def square_filter(image: AnyArray, reach: int, extreme: np.ufunc) -> AnyArray:
-    """Dilate (``np.maximum``) or erode (``np.minimum``) with a square of ``2 * reach + 1`` pixels; zeros lie outside."""
+    """Dilate (``np.maximum``) or erode (``np.minimum``) over a square of ``2 * reach + 1`` pixels; zeros outside."""
     image = pad(image, reach)
     covered = 0  # doubles at each pass, which is faster than Pillow's rank filters for large squares
     while covered < 2 * reach:

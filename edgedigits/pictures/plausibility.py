@@ -1,7 +1,7 @@
 """Check whether a picture looks like one digit at all.
 
-A network predicts a digit even for a scribble, often with high confidence. So the shape is checked as well, in 28x28 and
-in a finer view, where dense strokes stay apart. ``benchmarks/plausibility.py`` fits the limits on training digits.
+A network predicts a digit even for a scribble, often with high confidence. So the shape is checked as well, in 28x28
+and in a finer view, where dense strokes stay apart. ``benchmarks/plausibility.py`` fits the limits on training digits.
 """
 
 from __future__ import annotations

@@ -37,8 +37,7 @@ def _find_line(drawn: Mask) -> Integers | None:
     if not (drawn[:, :2].any() and drawn[:, -2:].any()):
         return None
     height, width = drawn.shape
-    columns = np.arange(width)
-    longest, line = MIN_LENGTH * width, None
+    columns, longest, line = np.arange(width), MIN_LENGTH * width, None
     thick = drawn.copy()  # two rows at once, because a line may lie between two
     thick[1:] |= drawn[:-1]
     at_row, at_column = np.nonzero(thick)
@@ -48,21 +47,18 @@ def _find_line(drawn: Mask) -> Integers | None:
         row = int(counts.argmax())
         if counts[row] > longest:
             longest, line = counts[row], np.clip(row - MAX_RISE + offset, 0, height - 1)
-    if line is None:
-        return None
-    ends = thick[line, columns]
-    return line if ends[:3].any() and ends[-3:].any() else None
+    reaches_borders = line is not None and thick[line[:3], columns[:3]].any() and thick[line[-3:], columns[-3:]].any()
+    return line if reaches_borders else None
 
 
 def _erase_line(page: FloatArray, drawn: Mask, line: Integers) -> None:
     """Erase a line from the page where no stroke crosses it, and from ``drawn`` everywhere, both in place."""
-    height = len(page)
     start, end = _ink_spans(drawn, line)
     thickness = end - start
     usual = int(np.median(thickness[thickness > 0])) if thickness.any() else 1
-    rows = np.arange(height)[:, None]
+    rows = np.arange(len(page))[:, None]
     span = (rows >= start - 1) & (rows <= end)  # one more pixel on each side, where the line fades out
-    if usual <= max(2, MAX_THICKNESS * height):
+    if usual <= max(2, MAX_THICKNESS * len(page)):
         page[span & (thickness <= usual + 1)] = 0.0
     drawn[span] = False  # so that it is not found again
 

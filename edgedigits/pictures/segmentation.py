@@ -38,8 +38,7 @@ class Digit:
 def segment(picture: Image) -> tuple[FloatArray, Box, Digit]:
     """Find the digit on a gray picture (mode L, or F in 0..255); zoom in on a sheet of paper and then on a small digit.
 
-    Returns the page's brightness (h, w), the part of the page in which the digit was segmented, and the digit.
-    InputError if there is none.
+    Returns the page's brightness (h, w), the part of it that was segmented, and the digit. InputError if there is none.
     """
     page = _to_brightness(picture)
     part = (0, 0, *picture.size)

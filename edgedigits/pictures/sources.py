@@ -43,7 +43,7 @@ def expand(arguments: Iterable[Path]) -> Iterator[Path | InputError]:
 
 def read_stdin() -> BinaryIO:
     """All of standard input as a seekable stream; InputError if it cannot be read or is too long."""
-    if sys.stdin is None or sys.stdin.closed:
+    if sys.stdin is None:
         raise InputError("standard input: not open; pipe a picture into the command")
     try:
         content = sys.stdin.buffer.read(MAX_BYTES + 1)

@@ -64,10 +64,6 @@ class TestRefusedPictures:
         picture = Image.new(mode, (50, 40), {"RGB": (1, 1, 1), "RGBA": (1, 1, 1, 1)}.get(mode, 1))
         assert refused(picture).startswith("no digit found: the picture has only one brightness; use darker ink")
 
-    def test_paper_grain_is_not_ink(self, refused: Any) -> None:
-        grain = np.random.default_rng(0).integers(235, 251, (60, 60)).astype(np.uint8)
-        assert refused(Image.fromarray(grain)).startswith("no digit found")
-
     @pytest.mark.parametrize("size", [(1, 1), (2, 500), (7, 7), (20_000, 9)], ids=str)
     def test_too_small_to_show_a_digit(self, refused: Any, size: tuple[int, int]) -> None:
         speckled = np.random.default_rng(0).integers(0, 256, size[::-1]).astype(np.uint8)
@@ -162,9 +158,28 @@ class TestKinds:
         fractions[0, 0], fractions[1, 1] = np.nan, np.inf
         same(Image.fromarray(fractions), ".tif", 0.02)
 
-    def test_cmyk(self, same: Any, plain: Picture) -> None:
-        same(plain.convert("CMYK"), ".tif")
-        same(plain.convert("CMYK"), ".jpg", 0.1, quality=95)
+    @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK", "P"])
+    def test_modes(self, same: Any, plain: Picture, mode: str) -> None:
+        same(plain.convert(mode), ".tif")
+        if mode != "P":
+            same(plain.convert(mode), ".jpg", 0.1, quality=95)
+
+    def test_black_and_white(self, same: Any, plain: Picture) -> None:
+        same(plain.convert("1", dither=Image.Dither.NONE), tolerance=0.45)  # a hard edge instead of a soft one
+
+    @pytest.mark.parametrize(
+        ("orientation", "stored"),
+        [
+            (3, Image.Transpose.ROTATE_180),
+            (6, Image.Transpose.ROTATE_90),
+            (8, Image.Transpose.ROTATE_270),
+            (2, Image.Transpose.FLIP_LEFT_RIGHT),
+        ],
+    )
+    def test_exif_orientation(self, same: Any, plain: Picture, orientation: int, stored: Any) -> None:
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        same(plain.transpose(stored), exif=exif)
 
     @pytest.mark.parametrize("suffix", [".gif", ".png"])
     def test_first_frame_of_an_animation(self, same: Any, plain: Picture, suffix: str) -> None:
