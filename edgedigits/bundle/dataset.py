@@ -1,4 +1,4 @@
-"""The digits as arrays: X.npy (m, 400) float32, y.npy (m, 1), column by column as the course stored them."""
+"""Loads the digits as arrays: X.npy (m, 400) float32 and y.npy (m, 1), images in column-major order."""
 
 from __future__ import annotations
 
@@ -31,20 +31,18 @@ def to_row(image: AnyArray) -> AnyArray:
 def load_xy(folder: Path, features: int = SIDE * SIDE, classes: int = 10) -> tuple[FloatArray, Labels]:
     """Read and check ``X.npy`` and ``y.npy``.
 
-    Takes the course's own files too: float64 values are narrowed to float32; labels may be 0..classes-1, or
-    1..classes where the last stands for 0 (the .mat convention).
+    float64 is converted to float32. Labels are 0..classes-1, or 1..classes where the last stands for 0, as in a .mat.
 
     Returns:
         X (m, features) float32, every value finite; y (m,) int64 in 0..classes-1.
 
-    Raises:
-        InputError: a file is missing, truncated, pickled, of the wrong shape or dtype, holds NaN or infinities, or the
-            two are of different length.
+    Raises InputError if a file is missing, damaged, pickled, of another shape or dtype, or not finite, or the lengths
+    differ.
     """
     x = _finite_matrix(folder / "X.npy", features)
     y = _labels(folder / "y.npy", classes)
     if len(x) != len(y):
-        raise InputError(f"{folder}: X.npy has {len(x)} rows and y.npy has {len(y)}; they must be of the same length")
+        raise InputError(f"{folder}: X.npy has {len(x)} rows and y.npy has {len(y)}; they must have the same length")
     return x, y
 
 
@@ -59,7 +57,7 @@ def load_28x28(path: Path) -> tuple[AnyArray, Labels]:
     except (OSError, RefusedError) as cause:
         raise InputError(f"{path}: cannot be read ({cause}); expected an .npz with images and labels") from cause
     if len(labels) != len(images) or not len(images):
-        raise InputError(f"{path}: {len(images)} images, {len(labels)} labels; expected as many of each, and some")
+        raise InputError(f"{path}: {len(images)} images, {len(labels)} labels; expected one label per image")
     return images, labels.astype(np.int64)
 
 
@@ -71,17 +69,14 @@ def read_npy(path: Path) -> AnyArray:
         raise InputError(f"{path}: no such file; expected a NumPy .npy array there (see data/README.md)")
     try:
         return arrays.read_npy(path)
-    except (OSError, RefusedError, MemoryError) as cause:
-        reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
-        raise InputError(
-            f"{path}: not a readable .npy array ({reason}); write it with numpy.save from a plain array"
-        ) from cause
+    except (OSError, RefusedError) as cause:
+        raise InputError(f"{path}: not a readable .npy array ({cause}); write it with numpy.save") from cause
 
 
 def _finite_matrix(path: Path, features: int) -> FloatArray:
     raw = read_npy(path)
     if raw.ndim != 2 or raw.shape[1] != features or len(raw) == 0:
-        raise InputError(f"{path}: shape {raw.shape}; expected (m, {features}), one row an image")
+        raise InputError(f"{path}: shape {raw.shape}; expected (m, {features}), one row per image")
     if raw.dtype.kind not in "fiu":
         raise InputError(f"{path}: dtype {raw.dtype}; expected float32 or float64")
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused below
@@ -97,7 +92,7 @@ def _finite_matrix(path: Path, features: int) -> FloatArray:
 def _labels(path: Path, classes: int) -> Labels:
     raw = read_npy(path)
     if not (raw.ndim == 1 or (raw.ndim == 2 and raw.shape[1] == 1)):
-        raise InputError(f"{path}: shape {raw.shape}; expected (m, 1) or (m,), one label an image")
+        raise InputError(f"{path}: shape {raw.shape}; expected (m, 1) or (m,), one label per image")
     if raw.dtype.kind not in "iuf" or not (np.isfinite(raw).all() and (raw == np.floor(raw)).all()):
         raise InputError(
             f"{path}: labels of dtype {raw.dtype} that are not whole numbers; expected integers 0..{classes - 1}"

@@ -7,7 +7,7 @@ made wrong: the shapes and checksums of the arrays, and the tensors that a .tfli
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -67,52 +67,48 @@ def examine(path: Path | str | None) -> Examination:
         ) from cause
     manifest, wrong = examine_manifest(facts, text)
     found = [Problem(MANIFEST, problem) for problem in wrong]
-    listed = _Listed(manifest.hashes, manifest.sizes) if manifest else _list_valid(facts)
-    contents = {name: _check_file(files, name, listed, found) for name in listed.hashes}
+    hashes, sizes = (manifest.hashes, manifest.sizes) if manifest else _list_valid(facts)
+    contents = {name: _check_file(files, name, digest, sizes.get(name), found) for name, digest in hashes.items()}
     found += [
         Problem(name, "it is not in the manifest and never read; remove it")
         for name in files.names()
-        if name not in {MANIFEST, SIGNATURE, *listed.hashes, *listed.invalid}
+        if name not in {MANIFEST, SIGNATURE, *hashes} and (manifest or name not in _named(facts))
     ]
     if manifest is not None:
         found += _contradictions(Bundle(path), contents)
     return Examination(files.path, manifest, tuple(dict.fromkeys(found)))
 
 
-@dataclass
-class _Listed:
-    """What a manifest lists: checksums and sizes by file name, and the names of which these are invalid."""
-
-    hashes: dict[str, str] = field(default_factory=dict)
-    sizes: dict[str, int] = field(default_factory=dict)
-    invalid: set[str] = field(default_factory=set)
-
-
-def _list_valid(facts: dict[str, Any]) -> _Listed:
-    """The files that an invalid manifest still lists correctly."""
-    listed = _Listed()
-    artifacts: Any = facts.get("artifacts")
-    files: Any = facts.get("files")
-    for entry in artifacts[:MOST_FILES] if isinstance(artifacts, list) else ():
-        try:
+def _list_valid(facts: dict[str, Any]) -> tuple[dict[str, str], dict[str, int]]:
+    """Checksums and sizes by name of the files that an invalid manifest still lists correctly."""
+    hashes, sizes = {}, {}
+    for entry in _items(facts, "artifacts", list):
+        with contextlib.suppress(RefusedError):
             artifact = validate(Artifact, entry)
-            listed.hashes[artifact.file], listed.sizes[artifact.file] = artifact.sha256, artifact.bytes
-        except RefusedError:
-            if isinstance(entry, dict):
-                listed.invalid.add(str(entry.get("file")))
-    for name in list(files)[:MOST_FILES] if isinstance(files, dict) else ():
-        listed.invalid.add(name)
+            hashes[artifact.file], sizes[artifact.file] = artifact.sha256, artifact.bytes
+    for name in _items(facts, "files", dict):
         with contextlib.suppress(RefusedError):
             check_file_name(name)
-            check_sha256(files[name])
-            listed.hashes[name] = files[name]
-    return listed
+            check_sha256(facts["files"][name])
+            hashes[name] = facts["files"][name]
+    return hashes, sizes
 
 
-def _check_file(files: BundleFiles, name: str, listed: _Listed, found: list[Problem]) -> bytes | None:
-    """A file's content if its size and checksum are those listed; otherwise None, and a problem joins ``found``."""
+def _named(facts: dict[str, Any]) -> set[str]:
+    """All file names in an invalid manifest."""
+    artifacts = (str(entry.get("file")) for entry in _items(facts, "artifacts", list) if isinstance(entry, dict))
+    return {*artifacts, *_items(facts, "files", dict)}
+
+
+def _items(facts: dict[str, Any], key: str, kind: type[list[Any] | dict[str, Any]]) -> list[Any]:
+    value: Any = facts.get(key)
+    return list(value)[:MOST_FILES] if isinstance(value, kind) else []
+
+
+def _check_file(files: BundleFiles, name: str, expected: str, size: int | None, found: list[Problem]) -> bytes | None:
+    """A file's content if its size and SHA-256 are the expected ones; otherwise None, and a problem joins ``found``."""
     try:
-        content = files.read_raw(name, MOST_ARCHIVE_BYTES, listed.sizes.get(name))
+        content = files.read_raw(name, MOST_ARCHIVE_BYTES, size)
     except FileNotFoundError:
         problem = "it is missing"
     except RefusedError as cause:
@@ -121,9 +117,9 @@ def _check_file(files: BundleFiles, name: str, listed: _Listed, found: list[Prob
         problem = f"it cannot be read, {cause.strerror or cause}"
     else:
         digest = sha256(content)
-        if digest == listed.hashes[name]:
+        if digest == expected:
             return content
-        problem = f"its SHA-256 is {digest}, the manifest's is {listed.hashes[name]}"
+        problem = f"its SHA-256 is {digest}, the manifest's is {expected}"
     found.append(Problem(name, problem))
     return None
 

@@ -58,10 +58,8 @@ class Signature:
 def verify_signature(manifest: bytes, signature: bytes | None, keys: Sequence[Path | str], where: Path) -> str:
     """The fingerprint of the key, one of ``keys``, that signed the manifest's bytes.
 
-    Raises:
-        SignatureError: there is no signature, it is by another key, or the manifest was changed since.
-        InputError: a key cannot be read, or there is none.
-        RuntimeUnavailableError: the package cryptography is not installed.
+    Raises SignatureError if there is none or the manifest was changed since, InputError if a key cannot be read, and
+    RuntimeUnavailableError without the package cryptography.
     """
     trusted = {fingerprint(key): key for key in map(load_public, keys)}
     if not trusted:
@@ -102,16 +100,9 @@ def trusted_keys() -> list[Path]:
 
 
 def make_keys(name: Path, password: str | None = None) -> tuple[Path, Path, str]:
-    """Make a key pair, NAME.key (readable by its owner only) and NAME.pub.
+    """Make NAME.key, readable by its owner only and encrypted if there is a password, and NAME.pub.
 
-    Args:
-        password: encrypts NAME.key; None leaves it as it is.
-
-    Returns:
-        The two files, and the fingerprint.
-
-    Raises:
-        EdgeDigitsError: one of the files exists, or cannot be written.
+    Returns the two files and the fingerprint. Raises EdgeDigitsError if one of the files exists or cannot be written.
     """
     modules = _cryptography()
     formats = modules.serialization

@@ -93,13 +93,13 @@ def nan_at(row: int, value: float) -> Any:
 )
 def test_bad_x(data: Path, stored: Any, said: str) -> None:
     np.save(data / "X.npy", stored)
-    assert refused(load_xy, data) == f"{data / 'X.npy'}: {said}" + (", one row an image" if "(m, 400)" in said else "")
+    assert refused(load_xy, data) == f"{data / 'X.npy'}: {said}" + (", one row per image" if "(m, 400)" in said else "")
 
 
 @pytest.mark.parametrize(
     ("stored", "said"),
     [
-        (np.zeros((ROWS, 2)), "shape (12, 2); expected (m, 1) or (m,), one label an image"),
+        (np.zeros((ROWS, 2)), "shape (12, 2); expected (m, 1) or (m,), one label per image"),
         (np.zeros(()), "shape (); expected (m, 1) or (m,)"),
         (np.full(ROWS, 0.5), "not whole numbers; expected integers 0..9"),
         (np.full(ROWS, np.nan), "not whole numbers; expected integers 0..9"),
@@ -107,8 +107,8 @@ def test_bad_x(data: Path, stored: Any, said: str) -> None:
         (np.full(ROWS, 11), "label 11 in row 0; expected 0..9, or 1..10 with 10 for 0"),
         (np.arange(ROWS) - 1, "label -1 in row 0"),
         (np.arange(ROWS) % 11, "label 10 in row 10; expected 0..9, or 1..10 with 10 for 0"),  # both 0 and 10
-        (np.zeros(ROWS - 1), "X.npy has 12 rows and y.npy has 11; they must be of the same length"),
-        (np.zeros(0), "X.npy has 12 rows and y.npy has 0; they must be of the same length"),
+        (np.zeros(ROWS - 1), "X.npy has 12 rows and y.npy has 11; they must have the same length"),
+        (np.zeros(0), "X.npy has 12 rows and y.npy has 0; they must have the same length"),
     ],
 )
 def test_bad_y(data: Path, stored: Any, said: str) -> None:
@@ -124,7 +124,7 @@ def test_not_an_array(data: Path, content: bytes) -> None:
     (data / "y.npy").write_bytes(content)
     message = refused(load_xy, data)
     assert message.startswith(f"{data / 'y.npy'}: not a readable .npy array (")
-    assert message.endswith("); write it with numpy.save from a plain array")
+    assert message.endswith("); write it with numpy.save")
 
 
 def test_another_length(data: Path) -> None:
