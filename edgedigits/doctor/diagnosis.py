@@ -78,7 +78,7 @@ def diagnosis_text(diagnosis: Diagnosis) -> str:
     repairs = {c.line: None for c in checks if c.line and (c.failed or c in diagnosis.packages)}
     additions = {c.line: None for c in checks if c.line and c.line not in repairs}
     if repairs:
-        lines += ["", "to repair it, run", *(f"  {line}" for line in repairs)]
+        lines += ["", "to repair the installation, run", *(f"  {line}" for line in repairs)]
     if additions:
         lines += ["", f"to add a{'nother' * bool(diagnosis.working)} runtime, run one of"]
         lines += [f"  {line}" for line in additions]

@@ -151,7 +151,7 @@ class TestBroken:
         assert done.returncode == 1
         message = "litert: crashed with SIGILL: it was built for instructions that this processor lacks; "
         assert f"\n{message}use tflite-runtime or onnxruntime or numpy\n" in done.stdout
-        assert "\nto repair it, run\n  pip uninstall ai-edge-litert\n" in done.stdout
+        assert "\nto repair the installation, run\n  pip uninstall ai-edge-litert\n" in done.stdout
         assert "NOT HEALTHY: tflite-runtime, onnxruntime, numpy work, litert fails (" in done.stdout
 
     @pytest.mark.parametrize("error", ["ImportError", "SystemError"])
@@ -263,4 +263,4 @@ class TestText:
     def test_repairs_and_additions_are_listed_apart(self) -> None:
         lines = [check("litert", "broken", line="A"), check("onnxruntime", "not installed", line="B")]
         text = diagnosis_text(self.found(PC, *lines, check("numpy", "works")))
-        assert "\nto repair it, run\n  A\n\nto add another runtime, run one of\n  B\n" in text
+        assert "\nto repair the installation, run\n  A\n\nto add another runtime, run one of\n  B\n" in text
