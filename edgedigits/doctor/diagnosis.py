@@ -80,8 +80,8 @@ def diagnosis_text(diagnosis: Diagnosis) -> str:
     if repairs:
         lines += ["", "to repair the installation, run", *(f"  {line}" for line in repairs)]
     if additions:
-        lines += ["", f"to add a{'nother' * bool(diagnosis.working)} runtime, run one of"]
-        lines += [f"  {line}" for line in additions]
+        article = "another" if diagnosis.working else "a"
+        lines += ["", f"to add {article} runtime, run one of", *(f"  {line}" for line in additions)]
     broken = [check.name for check in diagnosis.runtimes if check.failed]
     works = f"{', '.join(diagnosis.working) or 'no runtime'} work{'s' if len(diagnosis.working) < 2 else ''}"
     fails = f", {', '.join(broken)} fail{'s' if len(broken) < 2 else ''}" if broken else ""
