@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,7 +103,7 @@ def _work_folder(target: Path) -> Iterator[Path]:
             return
         made = [folder for folder in work.parents if not folder.exists()]
         work.mkdir(parents=True, exist_ok=True)
-        descriptor = _lock(work)
+        descriptor = os.open(os.devnull, os.O_RDONLY) if os.name == "nt" else _lock(work)
         if descriptor is None:
             raise EdgeDigitsError(f"another process is writing {target}; wait until it is done, or choose another name")
         try:
@@ -124,8 +123,6 @@ def _work_folder(target: Path) -> Iterator[Path]:
 
 def _lock(folder: Path) -> int | None:
     """Return a locked descriptor of the folder; None if another process holds it or has just removed it."""
-    if sys.platform == "win32":
-        return os.open(os.devnull, os.O_RDONLY)
     import fcntl
 
     try:
