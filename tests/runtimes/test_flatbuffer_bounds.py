@@ -54,6 +54,12 @@ def test_offsets_out_of_the_file(small: bytes, value: bytes) -> None:
     assert refused > len(small) // 4 // 3
 
 
+def test_a_vector_longer_than_the_file(small: bytes) -> None:
+    at = small.index(struct.pack("<3I", 8, 10_000_000, 1))  # the length of a buffer, then TILE's multiples
+    with pytest.raises(ValueError, match="a vector at"):
+        check_bounds(small[:at] + struct.pack("<I", len(small)) + small[at + 4 :])
+
+
 def test_a_model_without_a_graph(small: bytes) -> None:
     root = int.from_bytes(small[:4], "little")
     table = root - int.from_bytes(small[root : root + 4], "little", signed=True)
