@@ -164,10 +164,11 @@ def test_at_any_moment(
             moment = chance.uniform(clean.events[0], clean.events[-1])
             event = bisect.bisect(clean.events, moment) - 1
             done = run(*options, number, until=lambda n, _, e=event: n == e, delay=moment - clean.events[event])
+            after = contents(out)
             if not done.interrupted:  # it had ended before
+                before = after
                 continue
             seconds.append(done.seconds)
-            after = contents(out)
             changed = {name for name in after if after[name] != before.get(name)}
             found = list(problems(done, tmp_path))
             if set(after) != set(before) or (changed and not is_new(command, out, changed, number)):
