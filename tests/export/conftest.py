@@ -1,10 +1,8 @@
-"""What the workstation's tests share: one training and one export for them all."""
+"""What the workstation's tests share: one trained model, and one of another shape."""
 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,37 +41,3 @@ def small() -> tuple[Any, Any, Any]:
     model = keras.Sequential([keras.Input((7,)), keras.layers.Dense(6, activation="relu"), keras.layers.Dense(3)])
     x = np.random.default_rng(5).normal(size=(200, 7)).astype(np.float32)
     return model, x, np.asarray(model(x)).argmax(axis=1)
-
-
-@pytest.fixture(scope="session")
-def shorten_tuning() -> Callable[[pytest.MonkeyPatch], None]:
-    """Give the int8 tuning a thirtieth of its work, for tests that do not need its target to be met."""
-
-    def shorten(patch: pytest.MonkeyPatch) -> None:
-        from edgedigits_export.int8 import fit
-
-        for name, value in (("FLOAT_STEPS", 50), ("GRID_STEPS", 50), ("BLENDS", 2000)):
-            patch.setattr(fit, name, value)
-
-    return shorten
-
-
-@pytest.fixture
-def brief(monkeypatch: pytest.MonkeyPatch, shorten_tuning: Callable[[pytest.MonkeyPatch], None]) -> None:
-    """Shorten the tuning for one test."""
-    shorten_tuning(monkeypatch)
-
-
-@pytest.fixture
-def opened_files() -> Any:
-    """Every file that Python opens while it is asked to watch."""
-    opened: list[str] = []
-    watching = True
-
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if watching and event == "open":
-            opened.append(str(arguments[0]))
-
-    sys.addaudithook(hook)
-    yield opened
-    watching = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import os
 import random
 import signal
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 
 from edgedigits.bundle.bundle import Bundle
-from edgedigits_export.interrupts import exit_on_interrupt, interrupts_deferred
+from edgedigits_export.interrupts import interrupts_deferred
 from edgedigits_export.training.notebook import history_of
 
 LINE = "edgedigits: interrupted; nothing was left half-written\n"
@@ -49,16 +50,12 @@ class Run:
     seconds: float = 0.0
 
 
-def never(number: int, event: str) -> bool:
-    return False
-
-
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Run]:
     """Run a command; send SIGINT to its process group, as a terminal does, ``delay`` seconds after an event."""
     (tmp_path / "tmp").mkdir()
 
-    def run(*arguments: object, until: Callable[[int, str], bool] = never, delay: float = 0) -> Run:
+    def run(*arguments: object, until: Callable[[int, str], bool] = lambda *_: False, delay: float = 0) -> Run:
         ours, its = os.pipe()
         done = Run()
         with subprocess.Popen(
@@ -83,19 +80,13 @@ def run(tmp_path: Path) -> Callable[..., Run]:
                             os.killpg(process.pid, signal.SIGINT)
             done.stderr = process.communicate()[1]
             done.seconds, done.status = time.perf_counter() - start, process.returncode
-        while group_exists(process.pid):  # a process that stays makes the test hang
-            time.sleep(0.01)
+        with contextlib.suppress(ProcessLookupError):  # a process that stays makes the test hang
+            while True:
+                os.killpg(process.pid, 0)
+                time.sleep(0.01)
         return done
 
     return run
-
-
-def group_exists(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def problems(done: Run, tmp_path: Path) -> Iterator[str]:
@@ -199,14 +190,3 @@ def test_a_deferred_interrupt_comes_at_the_end() -> None:
         steps.append(1)
     assert steps == [1]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-def test_a_program_with_its_own_handler_keeps_it() -> None:
-    seen: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
-    try:
-        with exit_on_interrupt():
-            signal.raise_signal(signal.SIGINT)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert seen == [signal.SIGINT]

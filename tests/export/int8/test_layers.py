@@ -17,7 +17,8 @@ from edgedigits.bundle.bundle import Bundle  # noqa: E402
 from edgedigits.parity.layers import HEALTHY  # noqa: E402
 from edgedigits_export.converting.bundle import export_bundle  # noqa: E402
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
+Done = subprocess.CompletedProcess[str]
+Run = Callable[..., Done]
 RUNTIMES = ("ai_edge_litert", "tflite_runtime")
 
 
@@ -39,20 +40,19 @@ def bundle(x: Any, y: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def inspect(edgedigits: Run, hidden: Callable[..., dict[str, str]]) -> Run:
     """Run `inspect --int8` where these packages are not installed."""
-
-    def run(*arguments: str | Path, without: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-        return edgedigits("inspect", "--int8", *arguments, env=hidden(*without))
-
-    return run
+    return lambda *arguments, without=(): edgedigits("inspect", "--int8", *arguments, env=hidden(*without))
 
 
-def facts_in(done: subprocess.CompletedProcess[str]) -> Any:
+def facts_in(done: Done) -> Any:
     assert done.returncode == 0, done.stderr
     (artifact,) = json.loads(done.stdout)
     return artifact
 
 
 def test_a_convolutional_bundle(bundle: Path, inspect: Run) -> None:
+    artifacts = Bundle(bundle).manifest.artifacts
+    assert all("numpy" not in artifact.runtimes for artifact in artifacts)  # it has no convolution
+    assert artifacts[1].facts["quantization"]["method"] == "plain"
     found = facts_in(inspect(bundle, "--json", "-"))
     assert (found["artifact"], found["runtime"], found["not_measured"]) == ("int8.tflite", "litert", [])
     operators = [layer["operator"] for layer in found["layers"]]
@@ -68,16 +68,13 @@ def test_a_convolutional_bundle(bundle: Path, inspect: Run) -> None:
             assert a["in_range_rmse_over_scale"] == pytest.approx(b["in_range_rmse_over_scale"], abs=0.02)
 
 
-def test_only_a_convolutional_bundle_needs_a_runtime(bundle: Path, inspect: Run) -> None:
+def test_without_a_runtime_or_in_too_short_a_time(bundle: Path, inspect: Run) -> None:
     done = inspect(bundle, without=RUNTIMES)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert done.stderr.startswith("edgedigits: int8.tflite: ")
     assert "pip install ai-edge-litert" in done.stderr
     bare = inspect(Bundle().path, without=RUNTIMES)
     assert (bare.returncode, bare.stdout) == (0, inspect(Bundle().path).stdout)
-
-
-def test_a_timeout_is_one_line(inspect: Run) -> None:
     done = inspect(Bundle().path, "--timeout", "0.01")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "allow more with --timeout" in done.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,25 +60,13 @@ def tilt(ink: FloatArray) -> FloatArray:
     return angles
 
 
-def test_nothing_happens_at_zero_strength(images: AnyArray, ink: FloatArray, x: FloatArray) -> None:
-    np.testing.assert_allclose(augment(ink, rng(), NONE), ink, rtol=0, atol=1e-6)
+def test_nothing_happens_at_zero_strength(images: AnyArray, x: FloatArray) -> None:
     (rows,) = copies(images, 1, 7, NONE)
     np.testing.assert_allclose(rows, x[::8][:600], rtol=0, atol=1e-6)
 
 
-STEPS: dict[str, Callable[[FloatArray], FloatArray]] = {
-    "affine": lambda ink: affine(ink, ROBUST),
-    "thick": lambda ink: steps.stroke(ink, every(0.5, len(ink))),
-    "thin": lambda ink: steps.stroke(ink, every(-0.5, len(ink))),
-    "blur": lambda ink: steps.blur(ink, every(0.8, len(ink))),
-    "noise": lambda ink: steps.noise(ink, rng(), every(0.1, len(ink))),
-    "all": lambda ink: augment(ink, rng(), ROBUST),
-}
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_a_step_gives_images_that_differ_and_stay_ink(step: str, ink: FloatArray) -> None:
-    found = STEPS[step](ink)
+def test_augmented_images_differ_and_stay_ink(ink: FloatArray) -> None:
+    found = augment(ink, rng(), ROBUST)
     assert (found.shape, str(found.dtype)) == (ink.shape, "float32")
     assert found.min() >= 0.0
     assert found.max() <= 1.0 + 1e-6

@@ -12,18 +12,13 @@ import pytest
 
 from edgedigits.bundle.dataset import load_xy
 from edgedigits.system.files import sha256
-from edgedigits_export.training import model as models
 from edgedigits_export.training.notebook import history_of, shapes, train
 
 
-def test_the_network_is_the_notebooks() -> None:
-    built = models.build()
-    assert built.count_params() == 10_575
-    assert shapes(built) == [("L1", (400, 25), (25,)), ("L2", (25, 15), (15,)), ("L3", (15, 10), (10,))]
-
-
 def test_it_reaches_the_notebooks_loss_and_errors(trained: tuple[Any, Path]) -> None:
-    history = trained[0].history
+    history, model = trained[0].history, trained[0].model
+    assert model.count_params() == 10_575
+    assert shapes(model) == [("L1", (400, 25), (25,)), ("L2", (25, 15), (15,)), ("L3", (15, 10), (10,))]
     assert len(history["loss"]) == 40
     assert history["final_loss"] == history["loss"][-1] <= 0.0330
     assert history["errors"] <= 19
