@@ -8,17 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from edgedigits.bundle.bundle import Bundle
 from edgedigits.bundle.dataset import to_image
 from edgedigits_export import figures
-
-
-@pytest.fixture(scope="module")
-def bundle() -> Bundle:
-    return Bundle()
 
 
 def test_samples_are_64_upright_digits_under_their_labels(x: Any, y: Any) -> None:
@@ -34,12 +28,14 @@ def test_loss_is_drawn_against_the_epoch() -> None:
     assert axes.get_xlabel() == "epoch"
 
 
-def test_the_prediction_names_the_digit(bundle: Bundle) -> None:
+def test_the_prediction_names_the_digit() -> None:
+    bundle = Bundle()
     figure = figures.prediction(bundle.input_row(1015), bundle.golden()[1015], "X[1015]")
     assert [axes.get_title() for axes in figure.axes] == ["X[1015]", "prediction 2"]
 
 
-def test_mistakes_are_all_there_with_both_labels(bundle: Bundle, x: Any, y: Any) -> None:
+def test_mistakes_are_all_there_with_both_labels(x: Any, y: Any) -> None:
+    bundle = Bundle()
     predicted = bundle.golden().argmax(axis=1)
     titles = [axes.get_title() for axes in figures.mistakes(x, y, bundle.golden()).axes]
     expected = [f"{y[i]} \N{RIGHTWARDS ARROW} {predicted[i]}" for i in np.flatnonzero(predicted != y)]
@@ -61,5 +57,5 @@ def test_a_figure_is_written_as_png(tmp_path: Path) -> None:
 def test_a_window_without_a_screen_is_an_error(edgedigits: Callable[..., Any]) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
     done = edgedigits("plot", "samples", "--show", env={**environment, "MPLBACKEND": "agg"})
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "edgedigits: there is no screen to open a window on; leave out --show to write a PNG file\n"
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "leave out --show to write a PNG file" in done.stderr
