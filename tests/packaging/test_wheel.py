@@ -132,4 +132,4 @@ def test_a_workstation_command_shows_and_names_what_is_missing(command: str, edg
     done = edgedigits(command, *(["loss"] if command == "plot" else []))
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert "pip install 'edgedigits[export]'" in done.stderr
+    assert "pip install tensorflow tf2onnx onnx matplotlib" in done.stderr
