@@ -20,6 +20,7 @@ from drawing import draw
 from PIL import Image
 from scrawls import scrawl
 
+from edgedigits import __version__
 from edgedigits.bundle.bundle import MODELS
 from edgedigits.cli import cli
 from edgedigits.runtimes.table import RUNTIMES
@@ -71,7 +72,8 @@ def check(words: list[str], complete: bool) -> None:
     program, *arguments = words
     if program.startswith("--"):
         known = {option for command in (cli, *COMMANDS.values()) for option in options_of(command)}
-        assert program.partition("=")[0] in {*known, "--help"}, "no command has this option"
+        unknown = {word.partition("=")[0] for word in words if word.startswith("--")} - {*known, "--help"}
+        assert not unknown, f"no command has {unknown}"
     elif Path(program).name == "edgedigits":
         while arguments and arguments[0].startswith("-"):
             assert arguments.pop(0) in {*options_of(cli), "-h", "--help"}, "no such global option"
@@ -85,7 +87,8 @@ def check(words: list[str], complete: bool) -> None:
         assert find_spec(arguments[1]), "no such module"
     elif words[:2] == ["pip", "install"]:
         ours = [word for word in arguments if "edgedigits" in word]
-        assert all(".whl" in word for word in ours), "edgedigits is not on an index"
+        wheel = f"edgedigits-{__version__}-py3-none-any.whl"
+        assert all(wheel in word for word in ours), "edgedigits is not on an index"
         extras = {extra for word in ours for group in re.findall(r"\[(.*)\]", word) for extra in group.split(",")}
         assert extras <= set(metadata("edgedigits").get_all("Provides-Extra") or ()), "no such extra"
 
