@@ -29,7 +29,7 @@ def stroke_width(mask: Mask) -> float:
     """The mean stroke width in pixels: twice the area divided by the length of the outline (Cauchy-Crofton formula)."""
     padded = pad(mask, 1)
     sides = int(np.count_nonzero(padded[1:] != padded[:-1]) + np.count_nonzero(padded[:, 1:] != padded[:, :-1]))
-    return 2 * np.count_nonzero(mask) / (sides * np.pi / 4)
+    return 2 * np.count_nonzero(mask) / (max(sides, 1) * np.pi / 4)  # 0 for an empty mask
 
 
 def pad(image: AnyArray, pixels: int) -> AnyArray:

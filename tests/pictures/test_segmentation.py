@@ -219,3 +219,7 @@ class TestMnistGeometry:
         drawn, box = adjust_strokes(Digit(ink, ink > 0.5, bounding_box(ink > 0.5)))
         longest = max(box[2] - box[0], box[3] - box[1])
         assert stroke_width(drawn > 0.5) * 20 / longest == pytest.approx(aim, abs=0.35)
+
+    def test_no_ink_has_no_width(self) -> None:
+        """A thin, faint digit can vanish when it is resampled."""
+        assert stroke_width(np.zeros((9, 9), bool)) == 0
