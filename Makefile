@@ -22,7 +22,7 @@ test-pi: $(VENV)/.installed
 # More bad inputs than the tests make, led by what of the code they reach: so many seconds for each of the eight readers.
 FUZZ_SECONDS ?= 60
 fuzz: $(VENV)/.installed
-	$(BIN)/python tests/fuzz/guided.py --seconds $(FUZZ_SECONDS)
+	$(BIN)/python tests/fuzz/guided.py $(FUZZ_SECONDS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -1,22 +1,20 @@
-"""What the inputs are made from: whole, small files of each kind."""
+"""Valid, small files of each kind."""
 
 from __future__ import annotations
 
 import functools
 import io
 import json
-from collections.abc import Callable
-from dataclasses import asdict, replace
+import subprocess
+import sys
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, features
 
-from edgedigits.benchmark import machine
-from edgedigits.benchmark.result import BenchmarkReport, LatencyRow, StartRow, SustainedPoint
 from edgedigits.bundle.bundle import GOLDEN, INPUTS, MANIFEST, Bundle, Manifest
 from edgedigits.bundle.input_rows import InputRows
-from edgedigits.parity.result import Flip, ParityReport, ParityRow
 from edgedigits.runtimes.tensors import AnyArray
 from edgedigits.system.files import sha256
 
@@ -35,9 +33,17 @@ def arrays() -> dict[str, AnyArray]:
     }
 
 
-def npz(save: Callable[..., None] = np.savez_compressed, **stored: AnyArray) -> bytes:
+def npz(**stored: AnyArray) -> bytes:
     stream = io.BytesIO()
-    save(stream, **stored)
+    np.savez(stream, **stored)
+    return stream.getvalue()
+
+
+@functools.cache
+def npy(name: str) -> bytes:
+    """One of the arrays as an .npy."""
+    stream = io.BytesIO()
+    np.save(stream, arrays()[name])
     return stream.getvalue()
 
 
@@ -48,7 +54,7 @@ def bundle_files() -> dict[str, bytes]:
     found = arrays()
     chosen = ("int8.tflite", "float32.onnx")
     files = {name: shipped.read(name) for name in chosen}
-    files[INPUTS] = npz(np.savez, X=found["X"], y=found["y"])
+    files[INPUTS] = npz(X=found["X"], y=found["y"])
     files[GOLDEN] = npz(logits=found["logits"])
     data = {"X": sha256(found["X"].tobytes()), "y": sha256(found["y"].astype(np.int64).tobytes())}
     facts: dict[str, Any] = {
@@ -70,59 +76,20 @@ def models() -> tuple[bytes, ...]:
 
 
 @functools.cache
+def report(*command: str) -> Any:
+    """The JSON of a real run of a command."""
+    line = [sys.executable, "-m", "edgedigits", *command, "--json", "-"]
+    return json.loads(subprocess.run(line, check=True, stdout=subprocess.PIPE).stdout)
+
+
 def benchmark() -> Any:
-    """A benchmark with every section that a page can have, in plain types."""
-    row = LatencyRow(
-        "int8.tflite", "litert", 1, "ok", 14456, "2.3.0", 900, 4000, 5000, 5100, 5200, 5300, 5400, 5500, 6000, 6100,
-        7000, 7100, 9000, 90, 2500, 40, (4900, 5000, 5100), 0.04, False, ((4000, 100), (5000, 700), (9000, 100)),
-        {"1": 5000, "32": 90_000}, 32, {"1": 5000, "2": 4000}, None, "", "0" * 64,
-    )  # fmt: skip
-    rows = (
-        row,
-        replace(row, artifact="float32.tflite", window_p50_ns=(6000, 6100, 6200), batch_ns={"1": 6000}, knee=1),
-        replace(row, artifact="float32.onnx", runtime="onnxruntime", noisy=True, spread=0.3),
-        LatencyRow("float32.tflite", "tflite-runtime", 1, "missing", 44152, message="not installed; pip install it"),
-        LatencyRow(
-            "int8.tflite", "numpy", 1, "crashed", 14456, signal="SIGSEGV", message="the runtime crashed (SIGSEGV)"
-        ),
-    )
-    start = StartRow("int8.tflite", "litert", "ok", 2, 10**7, 10**8, 10**6, 10**4, 10**8)
-    point = SustainedPoint("int8.tflite", "litert", 60.0, 1000, 5000, 1_800_000, 51_500)
-    facts = machine.describe()
-    facts |= {
-        "model": "Pi",
-        "cpu": "ARM",
-        "cpu_features": ["neon"],
-        "governor": "powersave",
-        "packages": {"numpy": "2"},
-    }
-    throttling = {"raw": 0, "now": ["under-voltage"], "since_boot": []}
-    report = BenchmarkReport(
-        "bundle", facts, {"before": throttling, "after": throttling}, (machine.MachineWarning("load", "end it"),),
-        None, False, {"windows": 3, "min_seconds": 0.1, "seed": 0, "threads": 1}, rows, (start,),
-        (point, replace(point, seconds=90.0)),
-    )  # fmt: skip
-    return json.loads(json.dumps(report.to_json()))
+    """A short benchmark."""
+    return report("benchmark", "--quick", "--runtime", "numpy")
 
 
-@functools.cache
 def parity() -> Any:
-    """A parity run with a flip, a failure and a missing runtime, in plain types."""
-    flip = Flip(image=7, label=6, int8_label=4, lead_quanta=0.43, int8_lead_quanta=0, kind="tie")
-    row = ParityRow(
-        "int8.tflite", "litert", "default", "ok", 12, "2.3.0", 1, (7,), 1, 0.5, 0.1, 0, 2, (flip,), 0.2, 1.0, "exact",
-        1.5, None, "", 1, "0" * 64,
-    )  # fmt: skip
-    rows = (
-        row,
-        replace(row, kernels="reference"),
-        replace(
-            row, artifact="float32.tflite", mismatches=0, mismatched=(), ledger=(), min_lead_quanta=None, allowed=0
-        ),
-        ParityRow("float32.onnx", "onnxruntime", "default", "crashed", 12, signal="SIGSEGV", message="it died"),
-        ParityRow("float32.tflite", "numpy", "reference", "missing", 12, message="not installed"),
-    )
-    return json.loads(json.dumps(ParityReport("bundle", 12, False, rows).to_json()))
+    """A parity check."""
+    return report("parity", "--runtime", "numpy")
 
 
 @functools.cache
