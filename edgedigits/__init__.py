@@ -1,4 +1,4 @@
-"""Run an exported digit classifier on a device, prove that it answers as the trained model did, and time it."""
+"""Run an exported digit classifier on a device, check its results against the trained model, and time it."""
 
 from __future__ import annotations
 

@@ -22,17 +22,10 @@ class Classifier:
         with Classifier() as classifier:
             digit = classifier.predict(x)
 
-    Args:
-        bundle: a path, the name of a packaged bundle (``robust``, ``notebook``) or an open :class:`Bundle`; ``robust``
-            by default.
-        artifact: such as ``"int8.tflite"`` or ``"int8"``; the first float32 one that ``runtime`` opens by default.
-        runtime: such as ``"litert"``; the first installed one that opens the artifact by default, never TensorFlow.
-        threads: the number of threads that the runtime may use for one call.
-        kernels: the runtime's kernel set.
-
-    Its ``artifact`` and ``runtime`` are what is in use. Threads may share it; calls run one at a time. Pickling it, or
-    using it in a forked child, raises SharingError. Images that are not float32 of the exact shape are converted.
-    Opening one raises BundleError, RuntimeUnavailableError or ModelError.
+    ``bundle`` is a path, the name of a packaged bundle (``robust``, the default, or ``notebook``) or an open bundle.
+    By default the first float32 artifact with an installed runtime is used, never in TensorFlow. ``threads`` applies
+    to one call. Threads may share a classifier; calls run one at a time. Raises BundleError, RuntimeUnavailableError or
+    ModelError when it is opened, and SharingError if it is pickled or used in a forked child.
     """
 
     def __init__(
@@ -44,7 +37,6 @@ class Classifier:
         kernels: str | None = None,
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle or reading_bundle())
-        self._temperature = np.float32(self.bundle.manifest.temperature)
         self.artifact, self.runtime = choose_model(self.bundle, artifact, runtime)
         self.session = open_artifact(self.bundle, self.artifact, self.runtime, threads=threads, kernels=kernels)
         #: Logits: (n,) or upright (20, 20) -> (classes,); (m, n) or (m, 20, 20) -> (m, classes); float32.
@@ -58,7 +50,7 @@ class Classifier:
 
     def probabilities(self, x: AnyArray) -> FloatArray:
         """Calibrated probabilities: the softmax of :meth:`logits` divided by the bundle's temperature, same shape."""
-        return softmax(self.logits(x) / self._temperature)
+        return softmax(self.logits(x) / np.float32(self.bundle.manifest.temperature))
 
     def __reduce__(self) -> NoReturn:
         raise SharingError(not_copyable("classifier"))

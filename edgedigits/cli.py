@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 COMMANDS = (
     "benchmark", "compare", "doctor", "inspect", "keygen", "kit", "parity", "predict", "report", "sign", "verify",
 )  # fmt: skip
-ENTRY_POINTS = "edgedigits.commands"
 
 
 class _Commands(click.Group):
@@ -33,21 +32,20 @@ class _Commands(click.Group):
     def _registered(self) -> dict[str, EntryPoint]:
         from importlib.metadata import entry_points
 
-        return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+        return {point.name: point for point in entry_points(group="edgedigits.commands")}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*COMMANDS, *self._registered()})
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        command: click.Command | None = None
         if name in COMMANDS:
             # By default NumPy's OpenBLAS starts one spinning thread per core: on two cores, a third of the CPU time
             # of the import. No model here is large enough to need them.
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-            command: click.Command = getattr(import_module(f"edgedigits.commands.{name}"), name)
+            command = getattr(import_module(f"edgedigits.commands.{name}"), name)
         elif point := self._registered().get(name):
             command = point.load()
-        else:
-            return None
         return command
 
 
@@ -76,7 +74,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
             return cli.invoke(context)
 
     run_and_exit(run, debug="--debug" in given)
-
-
-if __name__ == "__main__":
-    main()

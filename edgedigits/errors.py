@@ -1,10 +1,10 @@
-"""What can go wrong, as one clear line each: what happened, what was expected, what to do."""
+"""Exceptions. A message is one line: what is wrong, what was expected, what to do."""
 
 from __future__ import annotations
 
 
 class EdgeDigitsError(Exception):
-    """Base of every error that edgedigits raises on purpose; the message is one line and ends in a remedy."""
+    """Base class of all errors that edgedigits raises."""
 
 
 class InputError(EdgeDigitsError, ValueError):
@@ -16,7 +16,7 @@ class BundleError(EdgeDigitsError):
 
 
 class SignatureError(BundleError):
-    """A bundle is not signed, or not as was demanded."""
+    """A bundle is not signed, or not by a trusted key."""
 
 
 class ModelError(EdgeDigitsError):
@@ -32,8 +32,8 @@ class ClosedError(EdgeDigitsError):
 
 
 class SharingError(EdgeDigitsError):
-    """A session or classifier was taken to another process, by a fork or by pickle."""
+    """A session or classifier was used in a forked child, or pickled."""
 
 
 class ExportError(EdgeDigitsError):
-    """A model cannot be exported as asked."""
+    """A model cannot be exported."""

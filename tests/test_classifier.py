@@ -42,16 +42,10 @@ class TestPredictions:
         assert isinstance(one, np.int64)
         assert isinstance(many, np.ndarray)
         assert (many.shape, str(many.dtype)) == ((20,), "int64")
-        assert classifier.logits(x[:20]).shape == (20, 10)
-        assert classifier.logits(x[:20]).dtype == np.float32
-
-    def test_prediction_is_the_largest_logit_and_probability(self, classifier: Classifier, x: FloatArray) -> None:
-        logits, probabilities = classifier.logits(x[::10]), classifier.probabilities(x[::10])
-        np.testing.assert_array_equal(classifier.predict(x[::10]), logits.argmax(axis=1))
-        np.testing.assert_array_equal(probabilities.argmax(axis=1), logits.argmax(axis=1))
-        np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=0, atol=1e-6)
-        assert probabilities.dtype == np.float32
-        assert classifier.probabilities(x[0]).shape == (10,)
+        logits, probabilities = classifier.logits(x[:20]), classifier.probabilities(x[:20])
+        assert logits.shape == probabilities.shape == (20, 10)
+        assert logits.dtype == probabilities.dtype == classifier.probabilities(x[0]).dtype == np.float32
+        assert many.tolist() == logits.argmax(axis=1).tolist() == probabilities.argmax(axis=1).tolist()
 
     def test_probabilities_use_the_bundles_temperature(self, bundle_copy: Path, x: FloatArray) -> None:
         facts = json.loads((bundle_copy / MANIFEST).read_text(encoding="utf-8"))
@@ -60,7 +54,6 @@ class TestPredictions:
             with Classifier(bundle_copy) as opened:
                 logits = opened.logits(x[:50])
                 np.testing.assert_allclose(opened.probabilities(x[:50]), softmax(logits / temperature), rtol=1e-5)
-                assert opened.probabilities(x[:50]).dtype == opened.probabilities(x[0]).dtype == np.float32
 
     @pytest.mark.parametrize("shape", [(399,), (20, 21), (28, 28), (1, 28, 28), (0, 20, 20), (2, 2, 20, 20)], ids=str)
     def test_other_shapes(self, classifier: Classifier, shape: tuple[int, ...]) -> None:
@@ -73,15 +66,9 @@ def test_softmax(logits: FloatArray) -> None:
     exact = np.exp(logits.astype(np.longdouble) - logits.max(axis=1, keepdims=True).astype(np.longdouble))
     expected = exact / exact.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(softmax(logits), expected, rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(softmax(logits).sum(axis=1), 1.0, rtol=0, atol=1e-6)
 
 
 class TestOpening:
-    def test_defaults(self, classifier: Classifier) -> None:
-        assert classifier.bundle.manifest.name == "robust"
-        assert classifier.artifact.file == "float32.tflite"
-        assert classifier.runtime == "litert"
-
     def test_lazy_names_of_the_package(self) -> None:
         assert edgedigits.Classifier is Classifier
         assert edgedigits.Bundle is Bundle
@@ -101,13 +88,6 @@ class TestOpening:
         for use in (opened.logits, opened.predict, opened.probabilities):
             with pytest.raises(ClosedError, match="open a new one"):
                 use(x[0])
-
-    def test_missing_bundle_and_damaged_artifact(self, bundle_copy: Path) -> None:
-        with pytest.raises(BundleError, match="no such bundle"):
-            Classifier(bundle_copy / "none")
-        (bundle_copy / "float32.tflite").write_bytes(b"damaged")
-        with pytest.raises(BundleError, match=r"float32\.tflite is damaged"):
-            Classifier(bundle_copy)
 
     def test_manifest_that_promises_something_else(self, bundle_copy: Path) -> None:
         path = bundle_copy / MANIFEST
@@ -140,12 +120,7 @@ class TestChoosing:
     @pytest.mark.parametrize(
         ("artifact", "runtime", "error", "message"),
         [
-            (
-                "int8.tflite",
-                "onnxruntime",
-                RuntimeUnavailableError,
-                "onnxruntime does not open int8.tflite; choose another",
-            ),
+            ("int8", "onnxruntime", RuntimeUnavailableError, "onnxruntime does not open int8.tflite; choose another"),
             (None, "torch", RuntimeUnavailableError, "no runtime is called 'torch'; choose one of litert, "),
             ("int4", None, BundleError, "no artifact 'int4'"),
         ],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,26 +14,14 @@ from typing import Any
 import click
 import numpy as np
 import pytest
-from PIL import Image
 
 import edgedigits as package
 from edgedigits.bundle.bundle import GOLDEN, Bundle
 from edgedigits.cli import COMMANDS, cli
-from edgedigits.runtimes.table import RUNTIMES
-from edgedigits.runtimes.tensors import AnyArray
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 HEAVY = {"numpy", "PIL", "ai_edge_litert", "tflite_runtime", "onnxruntime", "tensorflow", "keras", "matplotlib"}
 HEAVY |= {"cryptography"}
-
-
-@pytest.fixture
-def pictures(tmp_path: Path, unseen: AnyArray) -> list[Path]:
-    """Two held-out digits, a 3 and a 7."""
-    paths = [tmp_path / "three.png", tmp_path / "seven.bmp"]
-    for path, number in zip(paths, (30, 70), strict=True):
-        Image.fromarray(255 - unseen[number]).save(path)
-    return paths
 
 
 def trouble(done: subprocess.CompletedProcess[str]) -> str:
@@ -71,17 +58,10 @@ class TestHelp:
         options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
         assert [option.name for option in options if not option.help] == []
 
-    def test_every_kernel_set_is_listed(self, edgedigits: Run) -> None:
-        help_text = "".join(edgedigits("parity", "--help").stdout.split())  # names are broken across lines
-        listed = help_text.partition("--kernels")[2].partition("--batch")[0]
-        assert [name for info in RUNTIMES.values() for name in info.kernels if name not in listed] == []
-
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
             (("predikt",), "No such command 'predikt'"),
-            (("predict", "--indx", "3"), "No such option"),
-            (("predict", "--index", "three"), "'three' is not a valid integer"),
             (("predict",), "--index N"),
         ],
     )
@@ -116,32 +96,10 @@ class TestPredict:
         assert done.returncode == 0
         assert re.fullmatch(r"X\[0\]: 0 \d+\.\d% \(then \d \d+\.\d%; float32\.tflite in litert\)\n", done.stdout)
 
-    def test_pictures_and_indices(self, edgedigits: Run, pictures: list[Path]) -> None:
-        done = edgedigits("predict", *pictures, "--index", "0", "--index", "4999", "--json", "-")
-        assert done.returncode == 0
-        results = json.loads(done.stdout)
-        assert [r["source"] for r in results] == [*map(str, pictures), "X[0]", "X[4999]"]
-        assert [r["digit"] for r in results] == [3, 7, 0, 9]
-        for result in results:
-            assert set(result) >= {"source", "digit", "probabilities", "artifact", "runtime"}
-            assert len(result["probabilities"]) == 10
-            assert sum(result["probabilities"]) == pytest.approx(1.0, abs=1e-6)
-            assert result["probabilities"][result["digit"]] == max(result["probabilities"])
-            assert (result["artifact"], result["runtime"]) == ("float32.tflite", "litert")
-
-    @pytest.mark.parametrize(
-        ("artifact", "runtime", "used"),
-        [
-            ("int8", "litert", ("int8.tflite", "litert")),
-            ("int8", "tflite-runtime", ("int8.tflite", "tflite-runtime")),
-            ("float32.onnx", "onnxruntime", ("float32.onnx", "onnxruntime")),
-            ("int8", "numpy", ("int8.tflite", "numpy")),
-        ],
-    )
-    def test_artifact_and_runtime(self, edgedigits: Run, artifact: str, runtime: str, used: tuple[str, str]) -> None:
-        done = edgedigits("predict", "--index", "1015", "--artifact", artifact, "--runtime", runtime, "--json", "-")
+    def test_artifact_and_runtime(self, edgedigits: Run) -> None:
+        done = edgedigits("predict", "--index", "1015", "--artifact", "int8", "--runtime", "numpy", "--json", "-")
         (result,) = json.loads(done.stdout)
-        assert (result["digit"], result["artifact"], result["runtime"]) == (2, *used)
+        assert (result["digit"], result["artifact"], result["runtime"]) == (2, "int8.tflite", "numpy")
 
     def test_ascii_and_json_file(self, edgedigits: Run, tmp_path: Path) -> None:
         json_file = tmp_path / "new" / "found.json"
@@ -151,27 +109,12 @@ class TestPredict:
         assert last.startswith("X[0]: 0")
         assert json.loads(json_file.read_text())[0]["digit"] == 0
 
-    def test_zipped_bundle(self, edgedigits: Run, bundle_copy: Path, tmp_path: Path) -> None:
-        packed = shutil.make_archive(str(tmp_path / "packed"), "zip", bundle_copy)
-        assert edgedigits("predict", "--bundle", packed, "--index", "1015").stdout.startswith("X[1015]: 2")
-
-    @pytest.mark.parametrize("content", [b"not a picture", b""], ids=["text", "empty"])
-    def test_bad_picture(self, edgedigits: Run, tmp_path: Path, content: bytes) -> None:
-        path = tmp_path / "bad.png"
-        path.write_bytes(content)
-        assert trouble(edgedigits("predict", path)).startswith(f"{path}: ")
-
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
             (("--index", "5000"), "--index 5000: the bundle holds images 0 to 4999"),
-            (("--index", "0", "--artifact", "int4"), "no artifact 'int4'; choose one of float32.tflite, "),
-            (("--index", "0", "--runtime", "torch"), "no runtime is called 'torch'; choose one of litert, "),
             (("--index", "0", "--bundle", "none"), "none: no such bundle; expected a directory or .zip made by "),
-            (
-                ("--index", "0", "--artifact", "int8", "--runtime", "onnxruntime"),
-                "onnxruntime does not open int8.tflite",
-            ),
+            (("--index", "0", "--artifact", "int8", "--runtime", "onnxruntime"), "onnxruntime does not open int8.tfl"),
         ],
     )
     def test_trouble(self, edgedigits: Run, arguments: tuple[str, ...], message: str) -> None:
@@ -200,11 +143,6 @@ class TestPredict:
 
 class TestParity:
     ONE_ROW = ("parity", "--artifact", "float32.onnx", "--kernels", "default")
-
-    def test_holds(self, edgedigits: Run) -> None:
-        done = edgedigits(*self.ONE_ROW)
-        assert done.returncode == 0
-        assert done.stdout.endswith("parity holds: 1 of 1 rows pass, 5000 images each\n")
 
     def test_fails(self, edgedigits: Run, replace_in_bundle: Callable[[str, bytes], Path], tmp_path: Path) -> None:
         golden = Bundle().golden()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from edgedigits.commands.options import bundle_argument, json_option, memory_option, trusted_option
+from edgedigits.commands.options import bundle_argument, json_option, memory_option, timeout_option, trusted_option
 from edgedigits.errors import InputError
 from edgedigits.system.terminal import FAILED, emit
 
@@ -15,9 +15,7 @@ from edgedigits.system.terminal import FAILED, emit
 @click.command(short_help="Show the contents of a bundle.")
 @bundle_argument
 @click.option("--int8", is_flag=True, help="Show the error of each int8 layer over the bundle's inputs.")
-@click.option(
-    "--timeout", default=300.0, metavar="SECONDS", show_default=True, help="Abort an artifact after SECONDS (--int8)."
-)
+@timeout_option
 @memory_option
 @trusted_option
 @json_option

@@ -17,7 +17,7 @@ from edgedigits.system.terminal import emit, progress
 @click.option(
     "--runtime", help="litert, tflite-runtime, onnxruntime or numpy. [default: the first with a wheel for the device]"
 )
-@output_option("kit.zip", "The kit to write.")
+@output_option("The kit to write.", "kit.zip")
 @json_option
 def kit(
     bundle: Path | None, target: str, python: str, runtime: str | None, output: Path, json_file: str | None

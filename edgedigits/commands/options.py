@@ -13,25 +13,16 @@ bundle_argument = click.argument("bundle", required=False, type=click.Path(path_
 json_option = click.option(
     "--json", "json_file", metavar="FILE", help="Write the result as JSON to FILE; - writes only JSON to stdout."
 )
-artifact_option = click.option("--artifact", help="An artifact such as int8.tflite, or int8 for short.")
-runtime_option = click.option("--runtime", help="litert, tflite-runtime, onnxruntime, numpy or tensorflow.")
 artifacts_option = click.option("--artifact", "artifacts", multiple=True, help="Run only this artifact; repeatable.")
 runtimes_option = click.option("--runtime", "runtimes", multiple=True, help="Run only this runtime; repeatable.")
 timeout_option = click.option(
-    "--timeout", default=300.0, show_default=True, metavar="SECONDS", help="Abort a row after SECONDS."
+    "--timeout", default=300.0, show_default=True, metavar="SECONDS", help="Abort a process after SECONDS."
 )
-
-
-def _bytes(ctx: click.Context, option: click.Parameter, value: float | None) -> int | None:
-    """Convert megabytes to bytes."""
-    return None if value is None else round(value * 1e6)
-
-
 memory_option = click.option(
     "--memory-limit",
     "memory_bytes",
     type=click.FloatRange(min=0, min_open=True),
-    callback=_bytes,
+    callback=lambda context, option, megabytes: None if megabytes is None else round(megabytes * 1e6),
     metavar="MB",
     help="Memory limit per process. [default: three quarters of the memory, divided by the parallel processes]",
 )
@@ -64,38 +55,13 @@ def signature_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def row_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that select, limit and guard the rows of ``parity`` and ``benchmark``."""
+    """Add the options that select and limit the rows of ``parity`` and ``benchmark``."""
     for option in (memory_option, timeout_option, signature_options, runtimes_option, artifacts_option):
         command = option(command)
     return command
 
 
-def output_option(default: str, what: str) -> Callable[[Any], Any]:
-    """``-o FILE``, with the help text ``what``."""
+def output_option(help_text: str, default: str | None = None) -> Callable[[Any], Any]:
+    """``-o FILE``."""
     path = click.Path(path_type=Path)
-    return click.option("-o", "--output", default=Path(default), show_default=True, type=path, help=what)
-
-
-def guards_foreign(command: Callable[..., int]) -> Callable[..., int]:
-    """Have a command run in a copy of its process where ``bundle`` is none of the package's, or a limit is asked for.
-
-    A runtime that dies of somebody else's model is one line then. The package's own are worth no copy.
-    """
-
-    @wraps(command)
-    def run(timeout: float | None, memory_bytes: int | None, **options: Any) -> int:
-        bundle: Path | None = options["bundle"]
-        packaged = bundle is None or (str(bundle) in ("notebook", "robust") and not bundle.exists())
-        if packaged and timeout is None and memory_bytes is None:
-            return command(**options)
-        import sys
-
-        from edgedigits.system.isolation import run_guarded
-        from edgedigits.system.terminal import run_and_exit
-
-        def run_here() -> int:
-            run_and_exit(lambda: command(**options), debug="--debug" in sys.argv)
-
-        return run_guarded(run_here, timeout, memory_bytes)
-
-    return run
+    return click.option("-o", "--output", default=default, show_default=True, type=path, help=help_text)

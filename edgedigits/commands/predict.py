@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgedigits.commands.options import (
-    artifact_option,
-    guards_foreign,
-    json_option,
-    memory_option,
-    runtime_option,
-    signature_options,
-)
+from edgedigits.commands.options import json_option, memory_option, signature_options
 from edgedigits.errors import InputError
-from edgedigits.system.terminal import FAILED, TROUBLE, emit, progress_bar, quiet_stderr
+from edgedigits.system.terminal import FAILED, TROUBLE, emit, progress_bar, quiet_stderr, run_and_exit
 
 if TYPE_CHECKING:
     from edgedigits.bundle.bundle import Bundle
     from edgedigits.pictures.predictions import Row
     from edgedigits.pictures.preprocessing import Preprocessed
     from edgedigits.runtimes.tensors import FloatArray
-
-PROGRESS_FROM = 20  # pictures: fewer do not take long enough for a progress bar
 
 
 @dataclass(frozen=True)
@@ -43,8 +35,8 @@ class _Input:
 @click.argument("images", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--index", "indices", multiple=True, type=int, metavar="N", help="Image N of the bundle; repeatable.")
 @click.option("--bundle", type=click.Path(path_type=Path), help="A directory, a .zip, or notebook. [default: robust]")
-@artifact_option
-@runtime_option
+@click.option("--artifact", help="An artifact such as int8.tflite, or int8 for short.")
+@click.option("--runtime", help="litert, tflite-runtime, onnxruntime, numpy or tensorflow.")
 @click.option("--ascii", "as_ascii", is_flag=True, help="Show the model's input as text.")
 @click.option("--explain", type=click.Path(path_type=Path), metavar="OUT.png", help="Draw each preprocessing step.")
 @json_option
@@ -53,11 +45,28 @@ class _Input:
 @signature_options
 @click.option("--timeout", type=float, metavar="SECONDS", help="Abort after SECONDS. [default: never]")
 @memory_option
-@guards_foreign
-def predict(
+def predict(bundle: Path | None, timeout: float | None, memory_bytes: int | None, **options: Any) -> int:
+    """Read the digit in each picture: any size, dark on light or light on dark, a photo, a scan or a drawing.
+
+    IMAGES are files, folders, patterns, or - for standard input. Each prediction is `sure`, or `unsure` with reasons.
+    Unreadable pictures are reported on standard error; the exit status is then 2. A bundle that does not come with
+    edgedigits runs in a separate process, which contains crashes of its runtime.
+    """
+    packaged = bundle is None or (str(bundle) in ("notebook", "robust") and not bundle.exists())
+    if packaged and timeout is None and memory_bytes is None:
+        return _predict(bundle, **options)
+    from edgedigits.system.isolation import run_guarded
+
+    def run_here() -> int:
+        run_and_exit(lambda: _predict(bundle, **options), debug="--debug" in sys.argv)
+
+    return run_guarded(run_here, timeout, memory_bytes)
+
+
+def _predict(
+    bundle: Path | None,
     images: Sequence[Path],
     indices: Sequence[int],
-    bundle: Path | None,
     artifact: str | None,
     runtime: str | None,
     as_ascii: bool,
@@ -67,12 +76,6 @@ def predict(
     strict: bool,
     signed_by: Sequence[Path | str] | None,
 ) -> int:
-    """Read the digit in each picture: any size, dark on light or light on dark, a photo, a scan or a drawing.
-
-    IMAGES are files, folders, patterns, or - for standard input. Each prediction is `sure`, or `unsure` with reasons.
-    Unreadable pictures are reported on standard error; the exit status is then 2. A bundle that does not come with
-    edgedigits runs in a separate process, which contains crashes of its runtime.
-    """
     if not images and not indices:
         raise click.UsageError("nothing to read; give one or more pictures, or --index N")
     if json_file == "-" and csv_file == "-":
@@ -102,7 +105,7 @@ def _load_inputs(bundle: Bundle, images: Sequence[Path], indices: Sequence[int])
 
     rows = [_Input(f"X[{index}]", bundle.input_row(index)) for index in indices]
     sources = list(expand(images))
-    with progress_bar(shown=len(sources) >= PROGRESS_FROM) as show:
+    with progress_bar(shown=len(sources) >= 20) as show:  # fewer do not take long enough
         for done, source in enumerate(sources):
             show(done, len(sources))
             yield _load_picture(source)

@@ -13,7 +13,7 @@ from edgedigits.errors import RuntimeUnavailableError
 @click.command(short_help="Write an HTML page with a recommendation.")
 @click.argument("bench", type=click.Path(path_type=Path))
 @click.argument("parity_file", metavar="[PARITY]", required=False, type=click.Path(path_type=Path))
-@output_option("report.html", "The HTML file to write.")
+@output_option("The HTML file to write.", "report.html")
 def report(bench: Path, parity_file: Path | None, output: Path) -> None:
     """Recommend an artifact and a runtime for the measured machine, and write the figures as one HTML page.
 

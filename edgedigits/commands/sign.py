@@ -7,21 +7,14 @@ from pathlib import Path
 
 import click
 
-from edgedigits.commands.options import json_option
+from edgedigits.commands.options import json_option, output_option
 from edgedigits.system.terminal import emit
-
-PASSWORD_VARIABLE = "EDGEDIGITS_PASSWORD"
 
 
 @click.command(short_help="Sign a bundle.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--key", required=True, metavar="NAME.key", help="Private key written by `edgedigits keygen`.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    help="Write a signed copy: a directory, or a name ending in .zip.",
-)
+@output_option("Write a signed copy: a directory, or a name ending in .zip.")
 @json_option
 def sign(bundle: Path, key: str, output: Path | None, json_file: str | None) -> None:
     """Check every file of BUNDLE, then sign its manifest, which contains their SHA-256.
@@ -34,7 +27,7 @@ def sign(bundle: Path, key: str, output: Path | None, json_file: str | None) -> 
     from edgedigits.bundle.signing import sign_bundle
 
     def password() -> str:
-        return os.environ.get(PASSWORD_VARIABLE) or click.prompt(f"password of {key}", hide_input=True, err=True)
+        return os.environ.get("EDGEDIGITS_PASSWORD") or click.prompt(f"password of {key}", hide_input=True, err=True)
 
     private = load_private(key, password)
     opened = Bundle(bundle)

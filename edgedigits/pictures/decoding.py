@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
+from PIL import Image, UnidentifiedImageError
 
 from edgedigits.errors import InputError
 from edgedigits.runtimes.tensors import FloatArray
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 MAX_PIXELS = 50_000_000
 LARGE = 2000  # pixels: a JPEG at least twice as long is decoded at a half, a fourth or an eighth of its size
@@ -22,13 +20,10 @@ EXIF_ORIENTATION = 0x0112
 COLOR_SIDE = 64  # pixels: the side of the small copy in which the ink's color is determined
 
 
-def load_gray(source: Path | BinaryIO) -> Image:
+def load_gray(source: Path | BinaryIO) -> Image.Image:
     """A picture's first frame, upright, as mode L, or F in 0 to 255 for more than 8 bits; InputError if unreadable."""
-    from PIL import Image, UnidentifiedImageError
-
     # Given a path as text, Pillow imports only the plugin for its suffix.
     file = str(source) if isinstance(source, Path) else source
-    limit = f"at most {MAX_PIXELS:,} are supported; make it smaller"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -40,8 +35,13 @@ def load_gray(source: Path | BinaryIO) -> Image:
                 if longest >= 2 * LARGE:
                     picture.draft(None, (picture.width * LARGE // longest, picture.height * LARGE // longest))
                 if picture.width * picture.height > MAX_PIXELS:
-                    raise InputError(f"{picture.width}x{picture.height} pixels, {limit}")
-                return to_gray(_rotate_upright(picture))
+                    raise Image.DecompressionBombError
+                if picture.getexif().get(EXIF_ORIENTATION, 1) == 1:
+                    picture.load()
+                    return to_gray(picture)
+                from PIL import ImageOps
+
+                return to_gray(ImageOps.exif_transpose(picture))
     except InputError:  # which is a ValueError
         raise
     except FileNotFoundError:
@@ -50,26 +50,14 @@ def load_gray(source: Path | BinaryIO) -> Image:
         raise InputError("permission denied; change the file's permissions") from None
     except UnidentifiedImageError:
         raise InputError("not a supported picture; expected PNG, JPEG or BMP") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise InputError(f"too many pixels, {limit}") from None
-    except MemoryError:
-        raise InputError("not enough memory to load it; make it smaller") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
+        raise InputError(f"more than {MAX_PIXELS:,} pixels or too large for the memory; make it smaller") from None
     # What Pillow's decoders raise on damaged files.
     except (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError, OverflowError) as cause:
         raise InputError(f"cannot be read as a picture ({cause}); save it again as PNG") from cause
 
 
-def _rotate_upright(picture: Image) -> Image:
-    """Load the picture and apply its EXIF orientation."""
-    if picture.getexif().get(EXIF_ORIENTATION, 1) != 1:
-        from PIL import ImageOps
-
-        return ImageOps.exif_transpose(picture)
-    picture.load()
-    return picture
-
-
-def to_gray(picture: Image) -> Image:
+def to_gray(picture: Image.Image) -> Image.Image:
     """Convert any mode to L, or to F in 0 to 255 for more than 8 bits."""
     has_transparency = "transparency" in picture.info
     if picture.mode == "L" and not has_transparency:
@@ -83,10 +71,8 @@ def to_gray(picture: Image) -> Image:
     return _color_to_gray(picture.convert("RGB"))
 
 
-def _deep_to_gray(picture: Image) -> Image:
+def _deep_to_gray(picture: Image.Image) -> Image.Image:
     """More than 8 bits -> F. Full scale is the bit depth of the largest value, or 1 for fractions."""
-    from PIL import Image
-
     deep = np.nan_to_num(np.asarray(picture, dtype=np.float64), posinf=0.0, neginf=0.0)
     deep = deep - min(float(deep.min()), 0.0)
     largest = float(deep.max())
@@ -94,10 +80,8 @@ def _deep_to_gray(picture: Image) -> Image:
     return Image.fromarray((deep * (255.0 / full)).astype(np.float32))
 
 
-def _transparent_to_gray(picture: Image) -> Image:
+def _transparent_to_gray(picture: Image.Image) -> Image.Image:
     """RGBA -> L, light ink on a black background, and any other on white."""
-    from PIL import Image
-
     small = np.asarray(picture.resize((COLOR_SIDE, COLOR_SIDE), Image.Resampling.BOX), dtype=np.float64)
     alpha = small[..., 3]
     brightness = float((small[..., :3].mean(axis=-1) * alpha).sum()) / max(alpha.sum(), 1e-6)
@@ -105,7 +89,7 @@ def _transparent_to_gray(picture: Image) -> Image:
     return _color_to_gray(Image.alpha_composite(background, picture).convert("RGB"))
 
 
-def _color_to_gray(picture: Image) -> Image:
+def _color_to_gray(picture: Image.Image) -> Image.Image:
     """RGB -> L along the main axis of its colors, slow variation subtracted, so red ink shows on green paper."""
     from PIL import Image
 
@@ -122,6 +106,6 @@ def _color_to_gray(picture: Image) -> Image:
     return picture.convert("L", (red, green, blue, offset))
 
 
-def _channels(picture: Image) -> FloatArray:
+def _channels(picture: Image.Image) -> FloatArray:
     """Red, green and blue, (3, pixels) float32, 0 to 255, each contiguous for speed."""
     return np.ascontiguousarray(np.asarray(picture).reshape(-1, 3).T, dtype=np.float32)

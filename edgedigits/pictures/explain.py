@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from edgedigits.bundle.dataset import to_image
 from edgedigits.errors import InputError
+from edgedigits.pictures.geometry import Box
 from edgedigits.pictures.predictions import SURE, Row, rank_digits
+from edgedigits.pictures.preprocessing import Preprocessed
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
 from edgedigits.system.files import atomic_file
-
-if TYPE_CHECKING:
-    from edgedigits.pictures.geometry import Box
-    from edgedigits.pictures.preprocessing import Preprocessed
 
 MAX_PICTURES = 100  # on one page
 PANEL, GAP, MARGIN = 200, 24, 28  # pixels

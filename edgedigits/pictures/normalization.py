@@ -26,8 +26,7 @@ def normalize(digit: Digit) -> FloatArray | None:
     if digit.normalized:
         return np.clip(digit.ink, 0.0, 1.0) if len(digit.ink) == MNIST_SIDE else None
     ink, box = adjust_strokes(digit)
-    edges = subpixel_box(ink, box)
-    return center_by_mass(scale_to_box(ink, edges))
+    return center_by_mass(scale_to_box(ink, subpixel_box(ink, box)))
 
 
 def adjust_strokes(digit: Digit) -> tuple[FloatArray, Box]:
@@ -105,7 +104,7 @@ def to_input(image: FloatArray) -> FloatArray:
 
 def shrink(images: AnyArray) -> AnyArray:
     """(..., 28, 28) -> (..., 20, 20) float64: the antialiased bicubic resize that made X.npy; overshoots by 0.13."""
-    weights = resize_weights(MNIST_SIDE, SIDE)
+    weights = _resize_weights()
     return weights @ images @ weights.T
 
 
@@ -116,21 +115,19 @@ def to_rows(images: AnyArray) -> FloatArray:
 
 
 @functools.cache
-def resize_weights(n_in: int, n_out: int) -> AnyArray:
-    """The (n_out, n_in) float64 matrix of an antialiased bicubic resize along one axis, edges repeated; row sums are 1.
+def _resize_weights() -> AnyArray:
+    """The (20, 28) float64 matrix of an antialiased bicubic resize along one axis, edges repeated; row sums are 1.
 
     Source: R. G. Keys, "Cubic convolution interpolation for digital image processing" (1981), a = -0.5.
     """
-    scale = n_out / n_in
-    stretch = min(scale, 1.0)
-    centers = (np.arange(n_out) + 0.5) / scale - 0.5
-    reach = 2 / stretch
-    taps = np.floor(centers - reach)[:, None] + np.arange(int(np.ceil(2 * reach)) + 2)
-    t = np.abs(stretch * (centers[:, None] - taps))
+    scale = SIDE / MNIST_SIDE
+    centers = (np.arange(SIDE) + 0.5) / scale - 0.5
+    taps = np.floor(centers - 2 / scale)[:, None] + np.arange(int(np.ceil(4 / scale)) + 2)
+    t = np.abs(scale * (centers[:, None] - taps))
     near = (1.5 * t - 2.5) * t * t + 1.0
     far = ((-0.5 * t + 2.5) * t - 4.0) * t + 2.0
     kernel = np.where(t <= 1, near, np.where(t <= 2, far, 0.0))
     kernel /= kernel.sum(axis=1, keepdims=True)
-    weights = np.zeros((n_out, n_in))
-    np.add.at(weights, (np.arange(n_out)[:, None], np.clip(taps, 0, n_in - 1).astype(int)), kernel)
+    weights = np.zeros((SIDE, MNIST_SIDE))
+    np.add.at(weights, (np.arange(SIDE)[:, None], np.clip(taps, 0, MNIST_SIDE - 1).astype(int)), kernel)
     return weights

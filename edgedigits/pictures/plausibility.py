@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
 from edgedigits.pictures.connected_components import count_junctions, find_components
 from edgedigits.pictures.geometry import BOX_SIDE, Integers, Mask, bounding_box, pad, stroke_width
@@ -63,8 +64,6 @@ def measure_shape(mnist: FloatArray, digit: Digit) -> ShapeFeatures:
 
 def _finer_masks(digit: Digit) -> tuple[Mask, Mask]:
     """The digit's mask, ``FINE_SIDE`` long with a border of two pixels, and the same rotated by 45 degrees."""
-    from PIL import Image
-
     top, left, bottom, right = digit.box
     ink = digit.ink[top:bottom, left:right]
     height, width = (max(1, round(side * FINE_SIDE / max(ink.shape))) for side in ink.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterable, Iterator
 from io import BytesIO
@@ -23,34 +24,27 @@ def expand(arguments: Iterable[Path]) -> Iterator[Path | InputError]:
     A folder stands for the pictures in it without subfolders, a pattern for its matches unless a file has that name.
     """
     for argument in arguments:
-        found, reason = [argument], ""
+        found = [argument]
         try:
             if argument.is_dir():
-                found = sorted(
-                    path for path in argument.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()
-                )
-                reason = "no pictures in this folder; subfolders are not searched"
+                found = [path for path in argument.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()]
             elif set("*?[") & set(str(argument)) and not argument.exists():
                 anchor = Path(argument.anchor)
-                found = sorted(path for path in anchor.glob(str(argument.relative_to(anchor))) if path.is_file())
-                reason = "no file matches; give the path of a picture, a folder or another pattern"
+                found = [path for path in anchor.glob(str(argument.relative_to(anchor))) if path.is_file()]
         except OSError as cause:
-            found, reason = [], f"cannot be read ({cause.strerror or cause}); give the path of a picture"
-        yield from found
+            yield InputError(f"{argument}: cannot be read ({cause.strerror or cause}); give the path of a picture")
+            continue
+        yield from sorted(found)
         if not found:
-            yield InputError(f"{argument}: {reason}")
+            yield InputError(f"{argument}: no pictures found; subfolders are not searched")
 
 
 def read_stdin() -> BinaryIO:
     """All of standard input as a seekable stream; InputError if it cannot be read or is too long."""
-    if sys.stdin is None:
-        raise InputError("standard input: not open; pipe a picture into the command")
-    try:
+    content = b""
+    with contextlib.suppress(AttributeError, OSError):  # closed, or open only for writing
         content = sys.stdin.buffer.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as cause:
-        raise InputError(f"standard input: cannot be read ({cause}); pipe a picture into the command") from cause
-    if not content:
-        raise InputError("standard input: empty; pipe one picture into the command, and give - only once")
-    if len(content) > MAX_BYTES:
-        raise InputError(f"standard input: more than {MAX_BYTES:,} bytes; pipe one picture into the command")
+    if not 0 < len(content) <= MAX_BYTES:
+        problem = "too long" if content else "empty or not readable"
+        raise InputError(f"standard input: {problem}; pipe one picture into the command, and give - only once")
     return BytesIO(content)

@@ -66,9 +66,9 @@ class TestSources:
     @pytest.mark.parametrize(
         ("redirection", "message"),
         [
-            ("<&-", "not open"),
-            ("0>file", "cannot be read"),
-            ("</dev/null", "empty; pipe one picture into the command, and give - only once"),
+            ("<&-", "empty or not readable; pipe one picture into the command, and give - only once"),
+            ("0>file", "empty or not readable"),
+            ("</dev/null", "empty or not readable"),
             ("<pictures/notes.txt", "not a supported picture; expected PNG, JPEG or BMP"),
             ("<pictures/b.jpg", ""),
         ],
@@ -90,8 +90,8 @@ class TestSources:
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.splitlines() == [
             f"edgedigits: {folder}/more/none: no such file; give the path of a picture",
-            f"edgedigits: {folder}/*.gif: no file matches; give the path of a picture, a folder or another pattern",
-            f"edgedigits: {folder}/empty: no pictures in this folder; subfolders are not searched",
+            f"edgedigits: {folder}/*.gif: no pictures found; subfolders are not searched",
+            f"edgedigits: {folder}/empty: no pictures found; subfolders are not searched",
         ]
 
 

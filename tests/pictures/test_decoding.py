@@ -122,7 +122,7 @@ class TestRefusedPictures:
     @pytest.mark.parametrize("side", [8_000, 20_000, 60_000], ids=["64 million", "400 million", "3.6 billion pixels"])
     def test_too_many_pixels(self, refused: Any, side: int) -> None:
         """The header suffices; the pixels are never decoded."""
-        assert "at most 50,000,000 are supported; make it smaller" in refused(png_of_size(side, side))
+        assert "more than 50,000,000 pixels" in refused(png_of_size(side, side))
 
     @pytest.mark.skipif(not Path("/proc/1/mem").exists(), reason="there is no file here that nobody may read")
     def test_no_permission(self) -> None:
@@ -163,8 +163,6 @@ class TestKinds:
         same(plain.convert(mode), ".tif")
         if mode != "P":
             same(plain.convert(mode), ".jpg", 0.1, quality=95)
-
-    def test_black_and_white(self, same: Any, plain: Picture) -> None:
         same(plain.convert("1", dither=Image.Dither.NONE), tolerance=0.45)  # a hard edge instead of a soft one
 
     @pytest.mark.parametrize(

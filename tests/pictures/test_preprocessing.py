@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from edgedigits.bundle.dataset import to_image
 from edgedigits.classifier import Classifier
-from edgedigits.pictures.normalization import resize_weights, shrink, to_rows
+from edgedigits.pictures.normalization import shrink, to_rows
 from edgedigits.pictures.predictions import to_ascii
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
 
@@ -37,14 +37,6 @@ class TestDataSet:
         np.testing.assert_allclose(rows, np.load(root / "data" / "X.npy"), rtol=0, atol=1e-6)
         published = (-0.131963, 1.127688, 0.131339)
         assert (rows.min(), rows.max(), rows.mean(dtype=np.float64)) == pytest.approx(published, abs=6e-7)
-
-
-@pytest.mark.parametrize(("n_in", "n_out"), [(28, 20), (20, 28), (5, 5), (100, 3)])
-def test_resize_keeps_a_plain_area_plain(n_in: int, n_out: int) -> None:
-    weights = resize_weights(n_in, n_out)
-    assert weights.shape == (n_out, n_in)
-    np.testing.assert_allclose(weights.sum(axis=1), 1.0, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(weights, weights[::-1, ::-1], rtol=0, atol=1e-12)  # no shift to either side
 
 
 def test_ascii_shows_the_upright_digit(x: AnyArray) -> None:
