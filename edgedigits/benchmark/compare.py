@@ -13,7 +13,7 @@ from edgedigits.benchmark.significance import CONFIDENCE, RESAMPLES, SEED, boots
 from edgedigits.errors import InputError
 
 SIGNIFICANT = 0.05
-# The facts that identify a machine; a difference in the environment is reported as a note.
+# The facts that identify a machine, and those whose difference is only noted.
 IDENTITY = ("model", "cpu", "architecture", "cores", "cpu_features")
 ENVIRONMENT = ("governor", "on_battery", "container", "os", "kernel", "python")
 FAILED = ("error", "crashed", "timeout", "memory")
@@ -26,11 +26,9 @@ class ComparedRow:
     Attributes:
         verdict: ``"regressed"``, ``"slower, allowed"``, ``"quicker"``, ``"no change shown"``, ``"too few windows"``
             (above the limit, but there are too few windows for p < 0.05) or ``"broken"`` (ran in OLD, fails in NEW).
-        old_ns, new_ns: the median of the windows' medians.
-        ratio: new / old, with its 95 % bootstrap interval ``ratio_low`` to ``ratio_high``.
-        p: of the two-sided Mann-Whitney U test of this row's windows.
-        smallest_p: the smallest p that this number of windows can give.
-        invoke_ratio: new / old of the model alone; None if one of them lacks it.
+        old_ns, new_ns: the median of the windows' medians; ``ratio`` has a 95 % bootstrap interval.
+        p: of the two-sided Mann-Whitney U test; ``smallest_p`` is the smallest that this number of windows can give.
+        invoke_ratio: new / old of the model alone.
     """
 
     artifact: str
@@ -162,15 +160,11 @@ def _plain(value: Any) -> str:
 def _notes(old: BenchmarkReport, new: BenchmarkReport, different: list[str]) -> list[str]:
     """What may explain a ratio other than the code: machine, environment, packages, method."""
     notes = [f"warning: different machines: {difference}" for difference in different]
-    if old.machine["cpu"] is None and old.machine["model"] is None:
-        notes.append("warning: neither file names its processor, so the machines may differ")
-    if old.machine["governor"] != new.machine["governor"]:
-        notes.append("warning: the frequency governors differ, and so do the clock speeds; benchmark with the same one")
-    versions = [report.machine["packages"] for report in (old, new)]
-    before, after = ({name: v.get(name) for name in (versions[0] | versions[1])} for v in versions)
+    packages = dict.fromkeys([*old.machine["packages"], *new.machine["packages"]])
+    before, after = (packages | report.machine["packages"] for report in (old, new))
     changes = [
         *_differences(old.machine, new.machine, ENVIRONMENT),
-        *_differences(before, after, list(before)),
+        *_differences(before, after, list(packages)),
         *_differences(old.method, new.method, ("windows", "min_seconds")),
     ]
     notes += [f"changed: {change}" for change in changes]

@@ -16,6 +16,7 @@ from typing import Any
 
 from edgedigits import __version__
 from edgedigits.runtimes.table import RUNTIMES
+from edgedigits.system.resources import total_memory
 
 ROOT = Path("/")
 # Processor features by which the runtimes choose their kernels, on x86-64 and on ARM.
@@ -62,15 +63,15 @@ def describe(root: Path = ROOT) -> dict[str, Any]:
     board = _text(root / "proc/device-tree/model")
     return {
         "model": board,
-        "cpu": cpu.get("model name") or board or (platform.processor() or None if root == ROOT else None),
+        "cpu": cpu.get("model name") or board or platform.processor() or None,
         "cpu_features": [f for f in FEATURES if f in cpu.get("flags", cpu.get("Features", "")).split()] or None,
         "architecture": platform.machine() or None,
         "cores": os.cpu_count(),
         **conditions(root),
         "governor": _text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "memory_bytes": _memory_bytes(root),
+        "memory_bytes": total_memory(),
         "kernel": platform.release() or None,
-        "os": _os_name(root),
+        "os": _os_name(),
         "container": _container(root),
         "on_battery": _on_battery(root),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
@@ -148,21 +149,11 @@ def _cpu_facts(root: Path) -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def _memory_bytes(root: Path) -> int | None:
-    for line in (_text(root / "proc/meminfo") or "").splitlines():
-        if line.startswith("MemTotal:"):
-            return int(line.split()[1]) * 1024
+def _os_name() -> str | None:
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if root == ROOT else None
-    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
-        return None
-
-
-def _os_name(root: Path) -> str | None:
-    for line in (_text(root / "etc/os-release") or "").splitlines():
-        if line.startswith("PRETTY_NAME="):
-            return line.partition("=")[2].strip('"')
-    return platform.platform() or None if root == ROOT else None
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except OSError:  # not Linux
+        return platform.platform() or None
 
 
 def _container(root: Path) -> str | None:

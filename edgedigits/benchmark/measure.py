@@ -183,7 +183,7 @@ def _run(step: _Step, out: Path, timeout: float, memory_bytes: int | None) -> Ou
     request = step.request | {"artifact": step.artifact.file, "runtime": step.runtime, "out": str(out)}
     started = time.perf_counter_ns()
     outcome = run(
-        f"edgedigits.benchmark.timing:child_{step.task}", request, timeout + step.seconds, memory_bytes, fork=False
+        f"edgedigits.benchmark.timing:time_{step.task}", request, timeout + step.seconds, memory_bytes, fork=False
     )
     if step.task == "start" and outcome.status == "ok":
         outcome.answer["interpreter_ns"] = outcome.answer.pop("started_ns") - started

@@ -10,7 +10,7 @@ from edgedigits.system.schema import ANY_SIGN, Keys, count
 
 SCHEMA = 1
 NOISY = 0.10
-# The parts of a report that are dictionaries, as JSON is checked against them.
+# What the dictionaries in a report's JSON must contain.
 MACHINE = Keys(
     {
         "model": str | None,
@@ -41,14 +41,12 @@ class LatencyRow:
     """One artifact in one runtime. Times are nanoseconds; None if there are too few samples or nothing ran.
 
     Attributes:
-        sha256: hexadecimal, of the artifact's file.
-        samples: the number of timed calls, each from a float32 image to logits. The percentiles are over these; each
-            ``upper`` is the 99 % confidence bound.
-        window_p50_ns: the median of each window; ``spread`` is their (largest - smallest) / median, and a row with a
-            spread above 10 % is ``noisy``.
-        invoke_samples, invoke_p50_ns: the model alone, with its input already in place.
-        timer_ns: the cost of reading the clock twice, which is part of every sample.
-        histogram: [ns, count] pairs over all samples, in bins of at most 2 %; ``ns`` is the lower edge.
+        samples: the number of timed calls, each from a float32 image to logits.
+        p50_upper_ns: the 99 % confidence bound of ``p50_ns``, and so on.
+        invoke_p50_ns: the median of the model alone, with its input already in place.
+        timer_ns: the cost of reading the clock, which is part of every sample.
+        spread: (largest - smallest) / median of ``window_p50_ns``, the windows' medians; above 10 % a row is ``noisy``.
+        histogram: the lower edge in nanoseconds and the number of samples of each bin; a bin is at most 2 % wide.
         batch_ns: batch size -> median time of one call; ``knee`` is the smallest batch with 90 % of the best rate.
         threads_p50_ns: thread count -> median time of one image.
     """
@@ -120,10 +118,7 @@ class SustainedPoint:
 class BenchmarkReport:
     """All rows, and the machine they were measured on.
 
-    Attributes:
-        invalid: why the whole run is invalid, or None.
-        cut_short: whether the run was interrupted; it then contains the finished windows.
-        method: the requested windows, seconds, seed and threads.
+    ``invalid`` says why the whole run is invalid; a run that is ``cut_short`` contains only its finished windows.
     """
 
     bundle: str

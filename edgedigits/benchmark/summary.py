@@ -17,7 +17,7 @@ from edgedigits.system.isolation import Outcome
 def latency_row(
     artifact: Artifact, runtime: str, threads: int, windows: list[tuple[Outcome, Distribution | None]], cut_short: bool
 ) -> LatencyRow:
-    """Summarize the windows of a row, each the outcome of a process and its samples; one failure fails the row."""
+    """Summarize the windows of a row, each with its process's outcome and its samples; one failure fails the row."""
     info = RUNTIMES[runtime]
     facts: dict[str, Any] = {"artifact": artifact.file, "runtime": runtime, "threads": threads, "bytes": artifact.bytes}
     facts |= {"sha256": artifact.sha256, "version": info.version}
@@ -85,12 +85,9 @@ def _first(answers: list[dict[str, Any]], key: str) -> dict[str, int]:
 
 def _histogram(whole: Distribution) -> tuple[tuple[int, int], ...]:
     """All samples in logarithmic bins of 2 %: a few hundred pairs."""
-    bins = np.floor(np.log(np.maximum(whole.values, 1)) / math.log(1.02)).astype(np.int64)
-    kept, index = np.unique(bins, return_inverse=True)
-    counts = np.zeros(len(kept), np.int64)
-    np.add.at(counts, index, whole.counts)
-    lower = np.ceil(1.02 ** kept.astype(np.float64)).astype(np.int64)
-    return tuple(zip(lower.tolist(), counts.tolist(), strict=True))
+    bins = np.floor(np.log(np.maximum(whole.values, 1)) / math.log(1.02))
+    binned = Distribution.merge([Distribution(np.ceil(1.02**bins).astype(np.int64), whole.counts)])
+    return tuple(zip(binned.values.tolist(), binned.counts.tolist(), strict=True))
 
 
 def _knee(batch_ns: dict[str, int]) -> int | None:

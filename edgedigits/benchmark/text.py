@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from edgedigits.system.text import table
+from edgedigits.system.text import number, table
 
 if TYPE_CHECKING:
     from edgedigits.benchmark.compare import ComparedRow, Comparison
@@ -35,22 +35,13 @@ def benchmark_text(report: BenchmarkReport) -> str:
     return "\n".join(lines)
 
 
-def _ns(value: int | None) -> str:
-    return "-" if value is None else f"{value:,}"
-
-
-def _scaled(value: int | None, unit: float, digits: int) -> str:
-    """The value in that unit, or a dash."""
-    return "-" if value is None else f"{value / unit:.{digits}f}"
-
-
 def _latency_cells(row: LatencyRow) -> tuple[str, ...]:
     names = (row.artifact, row.runtime, f"{row.bytes:,}")
     if row.status != "ok":
         return (*names, row.status, *("-",) * 6)
-    times = map(_ns, (row.p50_ns, row.p90_ns, row.p99_ns, row.p999_ns))
+    times = map(number, (row.p50_ns, row.p90_ns, row.p99_ns, row.p999_ns))
     spread = "-" if row.spread is None else f"{row.spread:.1%}{' NOISY' if row.noisy else ''}"
-    return (*names, f"{row.samples:,}", *times, spread, _ns(row.invoke_p50_ns))
+    return (*names, f"{row.samples:,}", *times, spread, number(row.invoke_p50_ns))
 
 
 def _batches_text(rows: Sequence[LatencyRow]) -> list[str]:
@@ -66,7 +57,7 @@ def _batches_text(rows: Sequence[LatencyRow]) -> list[str]:
             row.runtime,
             *(f"{int(size) / row.batch_ns[size] * 1e9:,.0f}" for size in sizes),
             str(row.knee),
-            *(_ns(row.threads_p50_ns.get(count)) for count in counts),
+            *(number(row.threads_p50_ns.get(count)) for count in counts),
         )
         for row in measured
     ]
@@ -82,8 +73,8 @@ def _starts_text(report: BenchmarkReport) -> list[str]:
         (
             row.runtime,
             row.artifact,
-            *(_scaled(ns, 1e6, 1) for ns in (row.interpreter_ns, row.imports_ns, row.load_ns, row.first_ns)),
-            _scaled(row.peak_rss_bytes, 1e6, 0),
+            *(number(ns, ".1f", 1e6) for ns in (row.interpreter_ns, row.imports_ns, row.load_ns, row.first_ns)),
+            number(row.peak_rss_bytes, ".0f", 1e6),
             str(row.samples) if row.status == "ok" else row.status,
         )
         for row in report.starts
@@ -97,12 +88,12 @@ def _sustained_text(report: BenchmarkReport) -> list[str]:
     first = report.sustained[0]
     cells = [
         (
-            f"{point.seconds / 60:.1f}",
-            f"{point.p50_ns:,}",
-            _scaled(point.frequency_khz, 1e3, 0),
-            _scaled(point.temperature_millicelsius, 1e3, 1),
+            number(p.seconds, ".1f", 60),
+            number(p.p50_ns),
+            number(p.frequency_khz, ".0f", 1e3),
+            number(p.temperature_millicelsius, ".1f", 1e3),
         )
-        for point in report.sustained
+        for p in report.sustained
     ]
     title = f"sustained, {first.artifact} in {first.runtime}"
     return ["", title, table(("minute", "p50 ns", "MHz", "°C"), cells, left=0)]
@@ -112,10 +103,7 @@ def comparison_text(comparison: Comparison) -> str:
     """The table, the notes and the verdict."""
     head = ("artifact", "runtime", "threads", "old ns", "new ns", "new/old", "95 %", "p", "invoke", "verdict")
     lines = [table(head, [_comparison_cells(row) for row in comparison.rows], left=2), *comparison.notes]
-    lines.append(
-        "new/old: ratio of the medians over windows; 95 %: its bootstrap interval; p: Mann-Whitney U test, two-sided, "
-        "per row"
-    )
+    lines.append("new/old: ratio of the windows' medians, with its 95 % bootstrap interval; p: Mann-Whitney U test")
     verdicts = [row.verdict for row in comparison.rows]
     limit, of = f"{comparison.max_regress * 100:.4g} %", f"of {len(verdicts)} rows"
     if not comparison.passed:
@@ -140,6 +128,6 @@ def _comparison_cells(row: ComparedRow) -> tuple[str, ...]:
         f"{row.ratio:.3f}",
         f"{row.ratio_low:.3f} to {row.ratio_high:.3f}",
         f"{row.p:.2g}",
-        "-" if row.invoke_ratio is None else f"{row.invoke_ratio:.3f}",
+        number(row.invoke_ratio, ".3f"),
         row.verdict.upper() if row.verdict == "regressed" else row.verdict,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from array import array
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edgedigits.benchmark.percentiles import Distribution, Samples
+from edgedigits.benchmark.percentiles import Distribution
 from edgedigits.bundle.bundle import Bundle
 from edgedigits.runtimes.tensors import FloatArray
 
@@ -21,7 +22,7 @@ BATCH_REPEATS = 5
 _CHUNK = 256  # calls between two checks of the time limit
 
 
-def child_window(request: dict[str, Any]) -> dict[str, Any]:
+def time_window(request: dict[str, Any]) -> dict[str, Any]:
     """Time one window of one row; the distribution of whole calls is saved to ``request["out"]`` as (2, k) int64.
 
     With ``request["more"]``, batch sizes and thread counts are timed after the window.
@@ -30,24 +31,26 @@ def child_window(request: dict[str, Any]) -> dict[str, Any]:
 
     bundle = Bundle.reopen(request)
     x = np.load(request["inputs"], mmap_mode="r", allow_pickle=False)
-    images = _shuffled(x, request["seed"])
+    images = shuffle_images(x, request["seed"])
     seconds = request["min_seconds"]
     with Classifier(bundle, request["artifact"], request["runtime"], request["threads"]) as classifier:
         warm_up(classifier.logits, images)
-        calls = Distribution.of(time_calls(classifier.logits, images, seconds))
-        invokes = Distribution.of(time_invokes(classifier.session.invoke, seconds / 10))
+        calls = time_calls(classifier.logits, images, seconds)
+        invokes = time_invokes(classifier.session.invoke, seconds / 10)
         batch_ns = _time_batches(classifier.logits, np.ascontiguousarray(x)) if request["more"] else {}
     np.save(request["out"], np.stack([calls.values, calls.counts]))
+    clock = time.perf_counter_ns
+    readings = np.array([(clock(), clock()) for _ in range(10_000)])
     return {
         "invoke_samples": invokes.samples,
         "invoke_p50_ns": invokes.percentile(50),
-        "timer_ns": Distribution.of(time_clock()).percentile(50),
+        "timer_ns": int(np.median(readings[:, 1] - readings[:, 0])),
         "batch_ns": batch_ns,
         "threads_p50_ns": _time_threads(bundle, request, images, seconds / 5) if request["more"] else {},
     }
 
 
-def child_start(request: dict[str, Any]) -> dict[str, Any]:
+def time_start(request: dict[str, Any]) -> dict[str, Any]:
     """Time a cold start: imports, loading and the first inference in nanoseconds; peak memory in bytes.
 
     ``started_ns`` is when this process's first code ran, on a clock that all processes share; from it the parent
@@ -76,19 +79,19 @@ def child_start(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def child_sustained(request: dict[str, Any]) -> dict[str, Any]:
+def time_sustained(request: dict[str, Any]) -> dict[str, Any]:
     """Time one point of a sustained run, without warming up: ``p50_ns`` and the number of ``samples``."""
     from edgedigits.classifier import Classifier
 
     bundle = Bundle.reopen(request)
-    images = _shuffled(np.load(request["inputs"], mmap_mode="r", allow_pickle=False), request["seed"])
+    images = shuffle_images(np.load(request["inputs"], mmap_mode="r", allow_pickle=False), request["seed"])
     with Classifier(bundle, request["artifact"], request["runtime"], request["threads"]) as classifier:
-        calls = Distribution.of(time_calls(classifier.logits, images, request["min_seconds"]))
+        calls = time_calls(classifier.logits, images, request["min_seconds"])
     return {"samples": calls.samples, "p50_ns": calls.percentile(50)}
 
 
 def peak_memory() -> int | None:
-    """The peak resident set of this process in bytes; None if the system does not report it."""
+    """The peak resident set of this process in bytes; None on Windows."""
     if sys.platform == "linux":  # where getrusage starts at the peak of the parent process
         for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
             if line.startswith("VmHWM:"):
@@ -98,8 +101,7 @@ def peak_memory() -> int | None:
         import resource
     except ImportError:  # Windows
         return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
 
 def warm_up(call: Callable[[Any], object], images: Sequence[FloatArray]) -> None:
@@ -111,8 +113,8 @@ def warm_up(call: Callable[[Any], object], images: Sequence[FloatArray]) -> None
         done += 1
 
 
-def time_calls(call: Callable[[Any], object], images: Sequence[FloatArray], min_seconds: float) -> Samples:
-    """Time single calls for at least ``min_seconds``, cycling through the images; (samples,) int64 nanoseconds."""
+def time_calls(call: Callable[[Any], object], images: Sequence[FloatArray], min_seconds: float) -> Distribution:
+    """Time single calls in nanoseconds for at least ``min_seconds``, cycling through the images."""
     clock = time.perf_counter_ns
     until = clock() + int(min_seconds * 1e9)
     samples = array("q")
@@ -123,11 +125,11 @@ def time_calls(call: Callable[[Any], object], images: Sequence[FloatArray], min_
             call(image)
             samples.append(clock() - start)
         at += _CHUNK
-    return np.array(samples, dtype=np.int64)
+    return Distribution.of(np.array(samples))
 
 
-def time_invokes(invoke: Callable[[], object], min_seconds: float) -> Samples:
-    """As :func:`time_calls`, for a call without arguments."""
+def time_invokes(invoke: Callable[[], object], min_seconds: float) -> Distribution:
+    """Time the model alone; a loop of its own, because passing no image through :func:`time_calls` costs time."""
     clock = time.perf_counter_ns
     until = clock() + int(min_seconds * 1e9)
     samples = array("q")
@@ -136,20 +138,10 @@ def time_invokes(invoke: Callable[[], object], min_seconds: float) -> Samples:
             start = clock()
             invoke()
             samples.append(clock() - start)
-    return np.array(samples, dtype=np.int64)
+    return Distribution.of(np.array(samples))
 
 
-def time_clock(readings: int = 10_000) -> Samples:
-    """Time two successive readings of the clock, a cost that is part of every sample."""
-    clock = time.perf_counter_ns
-    samples = array("q")
-    for _ in range(readings):
-        start = clock()
-        samples.append(clock() - start)
-    return np.array(samples, dtype=np.int64)
-
-
-def _shuffled(x: FloatArray, seed: int) -> list[FloatArray]:
+def shuffle_images(x: FloatArray, seed: int) -> list[FloatArray]:
     """The images in random order, each in an array of its own."""
     return [np.array(x[i]) for i in np.random.default_rng(seed).permutation(len(x))]
 
@@ -158,13 +150,12 @@ def _time_batches(call: Callable[[Any], object], x: FloatArray) -> dict[str, int
     """Batch size -> median nanoseconds of one call, after one call to warm up."""
     found = {}
     for size in (size for size in BATCHES if size <= len(x)):
-        call(x[:size])
         times = []
-        for _ in range(BATCH_REPEATS):
+        for _ in range(1 + BATCH_REPEATS):
             start = time.perf_counter_ns()
             call(x[:size])
             times.append(time.perf_counter_ns() - start)
-        found[str(size)] = int(np.median(times))
+        found[str(size)] = int(np.median(times[1:]))
     return found
 
 
@@ -172,8 +163,6 @@ def _time_threads(
     bundle: Bundle, request: dict[str, Any], images: Sequence[FloatArray], seconds: float
 ) -> dict[str, int]:
     """Thread count -> median nanoseconds of one image, for 1, 2, 4 ... threads up to the number of cores."""
-    import os
-
     from edgedigits.classifier import Classifier
 
     found = {}
@@ -181,5 +170,5 @@ def _time_threads(
     for count in sorted({cores, *(1 << i for i in range(cores.bit_length()))}):
         with Classifier(bundle, request["artifact"], request["runtime"], count) as classifier:
             time_calls(classifier.logits, images, seconds / 4)
-            found[str(count)] = Distribution.of(time_calls(classifier.logits, images, seconds)).percentile(50)
+            found[str(count)] = time_calls(classifier.logits, images, seconds).percentile(50)
     return found

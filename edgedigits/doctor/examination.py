@@ -43,19 +43,19 @@ def examine(timeout: float, memory_bytes: int | None, on_check: Callable[[Check]
         on_check(check)
         return check
 
-    checks = {name: report(_try_runtime(info, run_task)) for name, info in RUNTIMES.items()}
+    checks = {name: report(_check_runtime(info, run_task)) for name, info in RUNTIMES.items()}
     works = [name for name, check in checks.items() if check.status == "works"]
     # NumPy works if any runtime does.
     numpy_version = distribution_version("numpy")
-    numpy = report(Check("numpy", numpy_version, "works") if works else _try_dependency("numpy", run_task))
-    pillow = report(_try_dependency("Pillow", run_task))
+    numpy = report(Check("numpy", numpy_version, "works") if works else _check_dependency("numpy", run_task))
+    pillow = report(_check_dependency("Pillow", run_task))
     packages = tuple(dependency_remedy(check, where) for check in (numpy, pillow))
     runtimes = tuple(runtime_remedy(check, works, numpy, where) for check in checks.values())
     to_install = any(check.line for check in (*packages, *runtimes))
     return Diagnosis(described, where, packages, runtimes, tuple(_warnings(described, throttling, to_install)))
 
 
-def child_runtime(request: dict[str, Any]) -> dict[str, Any]:
+def try_runtime(request: dict[str, Any]) -> dict[str, Any]:
     """In the child: run every artifact of the default bundle that ``request["runtime"]`` opens on one image.
 
     Returns the digits by artifact and the ``expected`` one, or the runtime's exception as ``broken``.
@@ -78,16 +78,16 @@ def child_runtime(request: dict[str, Any]) -> dict[str, Any]:
     return {"digits": digits, "expected": int(bundle.golden()[IMAGE].argmax()), "version": module_version}
 
 
-def child_import(request: dict[str, Any]) -> dict[str, Any]:
+def try_import(request: dict[str, Any]) -> dict[str, Any]:
     """In the child: import ``request["module"]``."""
     import_module(request["module"])
     return {}
 
 
-def _try_runtime(info: RuntimeInfo, run_task: _Run) -> Check:
+def _check_runtime(info: RuntimeInfo, run_task: _Run) -> Check:
     if not info.installed:
         return Check(info.name, None, "not installed")
-    outcome = run_task(f"{__name__}:child_runtime", {"runtime": info.name})
+    outcome = run_task(f"{__name__}:try_runtime", {"runtime": info.name})
     if outcome.status != "ok" or "broken" in outcome.answer:
         return _failure(info.name, info.version, outcome)
     result = outcome.answer
@@ -99,12 +99,12 @@ def _try_runtime(info: RuntimeInfo, run_task: _Run) -> Check:
     return Check(info.name, installed, "works")
 
 
-def _try_dependency(distribution: str, run_task: _Run) -> Check:
+def _check_dependency(distribution: str, run_task: _Run) -> Check:
     module = DEPENDENCIES[distribution]
     if find_spec(module.partition(".")[0]) is None:
         return Check(distribution, None, "not installed")
     installed = distribution_version(distribution)
-    outcome = run_task(f"{__name__}:child_import", {"module": module})
+    outcome = run_task(f"{__name__}:try_import", {"module": module})
     return (
         Check(distribution, installed, "works")
         if outcome.status == "ok"

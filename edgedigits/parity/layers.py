@@ -78,7 +78,7 @@ def inspect_layers(bundle: Bundle, artifact: Artifact, timeout: float, memory_by
     failures = []
     for runtime in (name for name in fitting if RUNTIMES[name].installed):
         request = {**bundle.request, "artifact": artifact.file, "runtime": runtime}
-        outcome = run("edgedigits.parity.layers:child_layers", request, timeout, memory_bytes)
+        outcome = run("edgedigits.parity.layers:measure_layers", request, timeout, memory_bytes)
         if outcome.status == "ok":
             layers = tuple(LayerError(**layer) for layer in outcome.answer["layers"])
             return LayerReport(runtime, layers, tuple(outcome.answer["not_measured"]))
@@ -91,7 +91,7 @@ def inspect_layers(bundle: Bundle, artifact: Artifact, timeout: float, memory_by
     )
 
 
-def child_layers(request: dict[str, Any]) -> dict[str, Any]:
+def measure_layers(request: dict[str, Any]) -> dict[str, Any]:
     """The report of one artifact in one runtime, as JSON types; runs in its own process."""
     bundle = Bundle.reopen(request)
     try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 from edgedigits.system.schema import ANY_SIGN, count
@@ -10,15 +11,13 @@ from edgedigits.system.schema import ANY_SIGN, count
 
 @dataclass(frozen=True)
 class Flip:
-    """An image that an int8 artifact flips, or nearly does.
+    """An image whose prediction an int8 artifact changes, or nearly does.
 
     Attributes:
-        image: its index.
-        label, int8_label: the trained model's answer and the artifact's.
-        lead_quanta: by how much the trained model's two largest logits differ, in the artifact's output quanta.
+        label, int8_label: the classes that the trained model and the artifact predict.
+        lead_quanta: the difference of the trained model's two largest logits, in the artifact's output quanta.
         int8_lead_quanta: the same of the artifact's own logits.
-        kind: ``"tie"`` where the artifact's lead is 0, ``"near-tie"`` where it is 1 (kernels differ by that much), else
-            ``"real"``.
+        kind: ``"tie"`` for an int8 lead of 0, ``"near-tie"`` for 1, by which kernels differ, else ``"real"``.
     """
 
     image: int
@@ -34,21 +33,17 @@ class ParityRow:
     """One artifact in one runtime on one kernel set.
 
     Attributes:
-        status: ``"ok"`` (it ran), ``"missing"`` (not installed), ``"error"``, ``"crashed"``, ``"timeout"`` or
-            ``"memory"`` (ended for taking too much).
-        mismatches, mismatched: how many images, and which, have another argmax than the trained model.
-        ties: images with more than one largest logit.
-        max_abs_diff, mean_abs_diff: of the logits against the golden ones.
+        status: ``"missing"`` (not installed) or the status of a :class:`edgedigits.system.isolation.Outcome`.
+        mismatched: the images with another argmax than the trained model's; at most ``allowed`` of them pass.
+        ties: the number of images with more than one largest logit.
+        max_abs_diff, mean_abs_diff: of the logits from the golden ones.
         min_lead_quanta: int8 only: the smallest lead of the trained model's class, in output quanta; 0 is a tie.
-        errors: images whose argmax is not their label.
-        ledger: int8 only: every image that flips or nearly does.
-        flip_rate_upper_95: the exact upper 95 % confidence bound of the rate of mismatches; it holds for images like
-            these, and for those that the artifact was tuned on it says less.
-        accuracy_p: McNemar's exact test that accuracy is what the trained model's is.
-        arithmetic: int8 only: whose rounding the answers show, bit for bit, as the numpy runtime recomputes them.
-        seconds: what the child took.
-        allowed: how many mismatches the gate lets pass.
-        sha256: of the artifact's file, hexadecimal.
+        errors: the number of images whose argmax is not their label.
+        ledger: int8 only: the changed predictions and near-ties.
+        flip_rate_upper_95: the exact upper 95 % confidence bound of the rate of mismatches on images like these. On
+            images that the artifact was tuned on it means less.
+        accuracy_p: the p of McNemar's exact test that the accuracy equals the trained model's.
+        arithmetic: int8 only: the numpy runtime's kernel set that gives the same logits bit for bit, or the difference.
     """
 
     artifact: str
@@ -76,20 +71,18 @@ class ParityRow:
 
     @property
     def passed(self) -> bool:
-        """A missing runtime does not fail; anything else must have run and stay within the gate."""
-        if self.status == "missing":
-            return True
-        return self.status == "ok" and self.mismatches is not None and self.mismatches <= self.allowed
+        """Whether the row ran with at most the allowed mismatches, or its runtime is not installed."""
+        return self.status == "missing" or (self.mismatches is not None and self.mismatches <= self.allowed)
 
 
 @dataclass(frozen=True)
 class ParityReport:
-    """Every row, and the verdict."""
+    """All rows, and the verdict."""
 
     bundle: str
     images: int
     unseen: bool = False
-    rows: Annotated[tuple[ParityRow, ...], count(1_000)] = field(default_factory=tuple)
+    rows: Annotated[tuple[ParityRow, ...], count(1_000)] = ()
 
     @property
     def passed(self) -> bool:
@@ -97,12 +90,15 @@ class ParityReport:
         return any(row.status != "missing" for row in self.rows) and all(row.passed for row in self.rows)
 
     def to_json(self) -> dict[str, Any]:
-        """The report in plain types."""
-        rows = [{**asdict(row), "mismatched": list(row.mismatched), "passed": row.passed} for row in self.rows]
-        return {
-            "passed": self.passed,
-            "bundle": self.bundle,
-            "images": self.images,
-            "unseen": self.unseen,
-            "rows": rows,
-        }
+        """The report as JSON types."""
+        rows = [asdict(row) | {"passed": row.passed} for row in self.rows]
+        return {"passed": self.passed} | asdict(self) | {"rows": rows}
+
+
+def group_rows(rows: Iterable[ParityRow], key: Callable[[ParityRow], Any]) -> list[list[ParityRow]]:
+    """Group the rows of one artifact that have the same key; rows with an empty key are left out."""
+    groups: dict[Any, list[ParityRow]] = {}
+    for row in rows:
+        if key(row):
+            groups.setdefault((row.artifact, key(row)), []).append(row)
+    return list(groups.values())

@@ -1,4 +1,4 @@
-"""Whose rounding an int8 artifact shows: its logits against those of the numpy runtime with each kernel set."""
+"""Find the numpy runtime's kernel set that rounds as a runtime does, by comparing their int8 logits."""
 
 from __future__ import annotations
 
@@ -21,15 +21,9 @@ def identify_rounding(
     """For each runtime's logits, the kernel set that gives them bit for bit, or by how much they differ from ``exact``.
 
     ``exact`` sums every layer without error and rounds once, so it shows which of two disagreeing runtimes is wrong.
-
-    Args:
-        found: logits (m, classes) float32, one array for each runtime.
-        scale: the artifact's output scale, the size of one quantum.
-        computed: the numpy runtime's logits by kernel set, as far as they are known; None for a set that failed.
-        compute: gives the logits of a set that is not known, or None; it is called for as few sets as possible.
-
-    Returns:
-        None for each where the numpy runtime cannot run the model.
+    ``found`` holds logits (m, classes) float32, ``scale`` is the size of one output quantum. The numpy runtime's logits
+    are taken from ``computed`` or, for as few kernel sets as possible, from ``compute``; None if it cannot run the
+    model, and then every name is None.
     """
     names: list[str | None] = [None] * len(found)
     for kernels in KERNELS:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from edgedigits.system.text import table
+from edgedigits.parity.result import group_rows
+from edgedigits.system.text import number, table
 
 if TYPE_CHECKING:
     from edgedigits.parity.layers import LayerReport
@@ -21,7 +22,7 @@ def parity_text(report: ParityReport, most_listed: int = 20) -> str:
         for row in report.rows
         if row.message
     ]
-    for rows in _grouped(report.rows, lambda row: row.mismatched):
+    for rows in group_rows(report.rows, lambda row: row.mismatched):
         first = rows[0]
         shown = ", ".join(map(str, first.mismatched[:most_listed]))
         more = f" and {len(first.mismatched) - most_listed} more" if len(first.mismatched) > most_listed else ""
@@ -45,19 +46,10 @@ def _places(rows: Sequence[ParityRow]) -> str:
     return f"{rows[0].artifact} in " + ", ".join(f"{name} ({'/'.join(sets)})" for name, sets in kernels.items())
 
 
-def _grouped(rows: Iterable[ParityRow], key: Callable[[ParityRow], Any]) -> list[list[ParityRow]]:
-    """Group the rows of one artifact that have the same key; rows with an empty key are left out."""
-    groups: dict[Any, list[ParityRow]] = {}
-    for row in rows:
-        if key(row):
-            groups.setdefault((row.artifact, key(row)), []).append(row)
-    return list(groups.values())
-
-
 def _int8_text(rows: Sequence[ParityRow], most_listed: int) -> list[str]:
     """Per artifact: the images with a flip or a near-tie, the bound of the flip rate, and the rounding of each row."""
     lines = []
-    for group in _grouped(rows, lambda row: row.ledger):
+    for group in group_rows(rows, lambda row: row.ledger):
         ledger = group[0].ledger
         cells = [
             (str(f.image), str(f.label), f"{f.lead_quanta:.2f}", str(f.int8_label), str(f.int8_lead_quanta), f.kind)
@@ -67,7 +59,7 @@ def _int8_text(rows: Sequence[ParityRow], most_listed: int) -> list[str]:
         lines += ["", f"changed predictions and near-ties: {_places(group)}", table(head, cells, left=0)]
         lines += [f"and {len(ledger) - most_listed} more; --json lists all"] if len(ledger) > most_listed else []
     int8 = [row for row in rows if row.status == "ok" and row.min_lead_quanta is not None]
-    for group in _grouped(int8, lambda row: (row.mismatches, row.accuracy_p)):
+    for group in group_rows(int8, lambda row: (row.mismatches, row.accuracy_p)):
         first = group[0]
         assert first.flip_rate_upper_95 is not None
         lines.append(
@@ -75,7 +67,7 @@ def _int8_text(rows: Sequence[ParityRow], most_listed: int) -> list[str]:
             f"{first.flip_rate_upper_95:.3%} of similar images (exact binomial bound, 95 %); accuracy: McNemar's exact "
             f"p = {first.accuracy_p:.2g}"
         )
-    for group in _grouped((row for row in int8 if row.runtime != "numpy"), lambda row: row.arithmetic):
+    for group in group_rows((row for row in int8 if row.runtime != "numpy"), lambda row: row.arithmetic):
         kernels, _, difference = str(group[0].arithmetic).partition(": ")
         match = f"no kernel set ({difference})" if difference else f"the kernel set {kernels!r}"
         lines.append(f"rounds like {match}: {_places(group)}")
@@ -91,7 +83,8 @@ def _parity_cells(row: ParityRow) -> tuple[str, ...]:
         row.kernels,
         f"{row.mismatches} of {row.images}",
         str(row.ties),
-        *("-" if value is None else f"{value:.2g}" for value in (row.max_abs_diff, row.mean_abs_diff)),
+        number(row.max_abs_diff, ".2g"),
+        number(row.mean_abs_diff, ".2g"),
         "-" if row.min_lead_quanta is None else f"{row.min_lead_quanta} quanta",
         str(row.errors),
         f"{row.seconds:.1f}",
@@ -110,7 +103,7 @@ def layers_text(reports: dict[str, LayerReport]) -> str:
             f"{e.rmse_over_scale:.3f}",
             f"{e.in_range_rmse_over_scale:.3f}",
             f"{e.saturated:.2%}",
-            "-" if e.snr_db is None else f"{e.snr_db:.1f}",
+            number(e.snr_db, ".1f"),
         )
         for file, report in reports.items()
         for e in report.layers

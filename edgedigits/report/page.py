@@ -9,10 +9,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from edgedigits.benchmark.result import BenchmarkReport, LatencyRow
-from edgedigits.parity.result import ParityReport, ParityRow
+from edgedigits.parity.result import ParityReport, ParityRow, group_rows
 from edgedigits.report import charts
 from edgedigits.report.recommendation import failures, median_ns, recommend, sentence
 from edgedigits.report.units import count, duration, rate, significant
+from edgedigits.system.text import number
 
 MAX_LISTED = 50
 
@@ -21,6 +22,7 @@ def render_page(bench: BenchmarkReport, parity: ParityReport | None = None) -> s
     """The whole document. The template escapes every string of the reports."""
     recommendation = recommend(bench, parity)
     best = recommendation.row
+    checked = () if parity is None else parity.rows
     rows = sorted((row for row in bench.rows if row.status == "ok"), key=median_ns)
     starts = sorted((s for s in bench.starts if s.status == "ok"), key=lambda s: sum(charts.start_parts(s)))
     page: str = _template().render(
@@ -31,8 +33,8 @@ def render_page(bench: BenchmarkReport, parity: ParityReport | None = None) -> s
         best_start=next((start for start in starts if best and start.runtime == best.runtime), None),
         failures=failures(bench),
         parity=parity,
-        parity_groups=_parity_groups(parity) if parity else [],
-        ledgers=_ledgers(parity) if parity else [],
+        parity_groups=group_rows(checked, _kernels_apart),
+        ledgers=[_ledger(group) for group in group_rows(checked, lambda row: row.ledger)],
         rows=rows,
         batch_sizes=sorted({size for row in rows for size in row.batch_ns}, key=int),
         thread_counts=sorted({threads for row in rows for threads in row.threads_p50_ns}, key=int),
@@ -54,11 +56,6 @@ def _template() -> Template:
     return environment.get_template("report.html.j2")
 
 
-def number(value: float | None, spec: str = ",", unit: float = 1) -> str:
-    """The value in ``unit``, formatted; a dash for None."""
-    return "-" if value is None else format(value if unit == 1 else value / unit, spec)
-
-
 def rates(row: LatencyRow, batch_sizes: list[str]) -> list[str]:
     """Images per second by batch size."""
     ns = row.batch_ns
@@ -71,29 +68,19 @@ def thread_medians(row: LatencyRow, thread_counts: list[str]) -> list[str]:
     return [*(number(ns.get(threads)) for threads in thread_counts), min(ns, key=lambda n: (ns[n], int(n)))]
 
 
-def _parity_groups(parity: ParityReport) -> list[list[ParityRow]]:
-    """Rows that differ in the kernel set alone, so that each group is one line of the table."""
-    groups: dict[Any, list[ParityRow]] = {}
-    for row in parity.rows:
-        key = (row.artifact, row.runtime, row.status, row.passed, row.mismatched, row.ties, row.errors, row.message)
-        groups.setdefault(key, []).append(row)
-    return list(groups.values())
+def _kernels_apart(row: ParityRow) -> tuple[Any, ...]:
+    """Equal for rows that differ in the kernel set alone, so that each group is one line of the table."""
+    return row.runtime, row.status, row.passed, row.mismatched, row.ties, row.errors, row.message
 
 
-def _ledgers(parity: ParityReport) -> list[dict[str, Any]]:
-    """The images that int8 artifacts flip, or nearly do; one ledger for all rows that agree."""
-    groups: dict[Any, list[str]] = {}
-    for row in parity.rows:
-        if row.ledger:
-            groups.setdefault((row.artifact, row.ledger), []).append(row.runtime)
-    return [
-        {
-            "title": f"Flips of {artifact} in {', '.join(dict.fromkeys(runtimes))}",
-            "flips": sum(flip.label != flip.int8_label for flip in ledger),
-            "images": sorted(ledger, key=lambda flip: (flip.label == flip.int8_label, flip.image)),
-        }
-        for (artifact, ledger), runtimes in groups.items()
-    ]
+def _ledger(rows: list[ParityRow]) -> dict[str, Any]:
+    """The changed predictions and near-ties of rows that agree in them."""
+    artifact, ledger, runtimes = rows[0].artifact, rows[0].ledger, dict.fromkeys(row.runtime for row in rows)
+    return {
+        "title": f"Flips of {artifact} in {', '.join(runtimes)}",
+        "flips": sum(flip.label != flip.int8_label for flip in ledger),
+        "images": sorted(ledger, key=lambda flip: (flip.label == flip.int8_label, flip.image)),
+    }
 
 
 def _machine(bench: BenchmarkReport) -> dict[str, str | None]:

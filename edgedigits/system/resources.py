@@ -69,13 +69,18 @@ def memory_in_use(pid: int) -> int:
     return sum(int(line[1]) * 1024 for line in lines)
 
 
+def total_memory() -> int | None:
+    """Bytes of memory that this machine has; None where the system does not report it."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return None
+
+
 def memory_share(processes: int = 1) -> int | None:
     """Bytes that each of several concurrent processes may use: three quarters of the memory, divided equally.
 
     None where the system does not report its memory; never less than 256 MB.
     """
-    try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None
-    return max(_SMALLEST_SHARE, total * 3 // 4 // processes)
+    total = total_memory()
+    return None if total is None else max(_SMALLEST_SHARE, total * 3 // 4 // processes)

@@ -12,6 +12,11 @@ def to_json(facts: Any) -> str:
     return json.dumps(facts, indent=2, allow_nan=False) + "\n"
 
 
+def number(value: float | None, spec: str = ",", unit: float = 1) -> str:
+    """Format the value in ``unit``; a dash for None."""
+    return "-" if value is None else format(value if unit == 1 else value / unit, spec)
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
     """Format rows under a header; the first ``left`` columns are aligned left, the others right."""
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
