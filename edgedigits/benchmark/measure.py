@@ -59,13 +59,11 @@ def measure(
 
     Args:
         artifacts, runtimes: restrict the rows; empty means all. A runtime named here must be installed.
-        threads: the number of threads for one call.
         windows, min_seconds: the number of processes per row, and how long each one measures.
         starts: the number of cold starts per runtime.
         sustained_minutes: how long the first row runs after the others, with one point per minute.
         seed: for the order of the images and of the windows.
         timeout: seconds for one process, in addition to its measuring time.
-        memory_bytes: memory limit of one process; None for three quarters of the memory.
         on_progress: called with seconds done and seconds in total, both estimated.
 
     Ctrl-C ends the run; the report then contains the finished windows and is marked as cut short.
@@ -93,11 +91,11 @@ def measure(
         folder = Path(name)
         inputs = folder / "X.npy"
         np.save(inputs, x)
-        common = {**bundle.request, "inputs": str(inputs), "threads": threads}
-        steps = _window_steps(installed, common, windows, min_seconds, seed)
-        steps += _start_steps(installed, common, starts, with_tensorflow=not runtimes)
+        common = {**bundle.request, "inputs": str(inputs), "threads": threads, "seed": seed}
+        steps = _steps(installed, common, windows, min_seconds, starts, with_tensorflow=not runtimes)
         random.Random(seed).shuffle(steps)
-        steps += _sustained_steps(installed[0], common, sustained_minutes)
+        lengths = [60.0] * int(sustained_minutes) + [60.0 * (sustained_minutes % 1)] * (sustained_minutes % 1 > 0)
+        steps += [_Step("sustained", *installed[0], common | {"min_seconds": s}, s) for s in lengths]
         total = sum(step.seconds for step in steps)
         done = 0.0
         try:
@@ -107,7 +105,17 @@ def measure(
                 outcome = _run(step, out, timeout, memory_bytes)
                 samples = Distribution(*np.load(out, allow_pickle=False)) if out.exists() else None
                 if step.task == "sustained" and outcome.status == "ok":
-                    points.append(_sustained_point(step, outcome, len(points)))
+                    now = machine.conditions()
+                    seconds = 60.0 * len(points) + step.seconds
+                    point = SustainedPoint(
+                        step.artifact.file,
+                        step.runtime,
+                        seconds,
+                        **outcome.answer,
+                        frequency_khz=now["frequency_khz"],
+                        temperature_millicelsius=now["temperature_millicelsius"],
+                    )
+                    points.append(point)
                 results.setdefault((step.task, step.artifact.file, step.runtime), []).append((outcome, samples))
                 readings.append(machine.throttling())
                 done += step.seconds
@@ -146,58 +154,35 @@ def _plan(bundle: Bundle, artifacts: Sequence[str], runtimes: Sequence[str]) -> 
     return plan
 
 
-def _window_steps(
-    installed: Sequence[tuple[Artifact, str]], common: dict[str, Any], windows: int, min_seconds: float, seed: int
+def _steps(
+    installed: Sequence[tuple[Artifact, str]],
+    common: dict[str, Any],
+    windows: int,
+    min_seconds: float,
+    starts: int,
+    with_tensorflow: bool,
 ) -> list[_Step]:
-    """The windows of all rows; the first of each row also times batch sizes and thread counts."""
+    """The windows of all rows, and the cold starts of each runtime with its first artifact."""
     steps = []
     for artifact, name in installed:
-        for window in range(windows):
-            request = common | {"min_seconds": min_seconds, "seed": seed + window, "more": window == 0}
+        for window in range(windows):  # the first one also times batch sizes and thread counts
+            request = common | {"min_seconds": min_seconds, "seed": common["seed"] + window, "more": window == 0}
             steps.append(_Step("window", artifact, name, request, min_seconds * (1.1 if window else 1.5) + 1.0))
-    return steps
-
-
-def _start_steps(
-    installed: Sequence[tuple[Artifact, str]], common: dict[str, Any], starts: int, with_tensorflow: bool
-) -> list[_Step]:
-    """The cold starts of each runtime with its first artifact; at most two of TensorFlow, which is slow."""
     first = {name: artifact for artifact, name in reversed(installed)}
     tflite = [artifact for artifact, _ in installed if artifact.format == "tflite"]
     if with_tensorflow and tflite and RUNTIMES["tensorflow"].installed:
         first["tensorflow"] = tflite[0]
-    steps = []
     for name, artifact in first.items():
         count, seconds = (min(starts, 2), 5.0) if name == "tensorflow" else (starts, 0.5)
         steps += [_Step("start", artifact, name, common, seconds)] * count
     return steps
 
 
-def _sustained_steps(row: tuple[Artifact, str], common: dict[str, Any], minutes: float) -> list[_Step]:
-    """One step per minute, and a shorter one for the rest."""
-    lengths = [60.0] * int(minutes) + [60.0 * (minutes % 1)] * (minutes % 1 > 0)
-    return [_Step("sustained", *row, common | {"min_seconds": s, "seed": i}, s) for i, s in enumerate(lengths)]
-
-
 def _run(step: _Step, out: Path, timeout: float, memory_bytes: int | None) -> Outcome:
     request = step.request | {"artifact": step.artifact.file, "runtime": step.runtime, "out": str(out)}
+    task = f"edgedigits.benchmark.timing:time_{step.task}"
     started = time.perf_counter_ns()
-    outcome = run(
-        f"edgedigits.benchmark.timing:time_{step.task}", request, timeout + step.seconds, memory_bytes, fork=False
-    )
+    outcome = run(task, request, timeout + step.seconds, memory_bytes, fork=False)
     if step.task == "start" and outcome.status == "ok":
         outcome.answer["interpreter_ns"] = outcome.answer.pop("started_ns") - started
     return outcome
-
-
-def _sustained_point(step: _Step, outcome: Outcome, number: int) -> SustainedPoint:
-    now = machine.conditions()
-    return SustainedPoint(
-        artifact=step.artifact.file,
-        runtime=step.runtime,
-        seconds=60.0 * number + step.seconds,
-        samples=outcome.answer["samples"],
-        p50_ns=outcome.answer["p50_ns"],
-        frequency_khz=now["frequency_khz"],
-        temperature_millicelsius=now["temperature_millicelsius"],
-    )

@@ -6,10 +6,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
 from edgedigits.benchmark.machine import MachineWarning
-from edgedigits.system.schema import ANY_SIGN, Keys, count
+from edgedigits.system.schema import ANY_SIGN, LARGEST, Keys, count, within
 
 SCHEMA = 1
 NOISY = 0.10
+Positive = Annotated[int, within(1, LARGEST)]
 # What the dictionaries in a report's JSON must contain.
 MACHINE = Keys(
     {
@@ -73,10 +74,10 @@ class LatencyRow:
     invoke_samples: int = 0
     invoke_p50_ns: int | None = None
     timer_ns: int | None = None
-    window_p50_ns: Annotated[tuple[int, ...], count(1_000)] = ()
+    window_p50_ns: Annotated[tuple[Positive, ...], count(1_000)] = ()
     spread: float | None = None
     noisy: bool = False
-    histogram: tuple[tuple[int, int], ...] = ()
+    histogram: tuple[tuple[Positive, Positive], ...] = ()
     batch_ns: dict[str, int] = field(default_factory=dict)
     knee: int | None = None
     threads_p50_ns: dict[str, int] = field(default_factory=dict)

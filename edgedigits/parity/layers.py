@@ -36,7 +36,6 @@ class LayerError:
 
     Attributes:
         layer: the name of its output tensor, without the model's and operator's parts.
-        operator: the TFLite name.
         scale: the real size of one output quantum.
         rmse_over_scale: root-mean-square error in quanta, over the values that the activation does not clip.
         in_range_rmse_over_scale: the same over those that int8 can represent at this scale: the rounding error.
@@ -55,12 +54,9 @@ class LayerError:
 
 @dataclass(frozen=True)
 class LayerReport:
-    """The layers of one int8 artifact.
+    """The layers of one int8 artifact, without operators that only move values, as ``runtime`` computed them.
 
-    Attributes:
-        runtime: the runtime that computed the layers' values.
-        layers: in order of execution, without operators that only move values.
-        not_measured: ``"OPERATOR (layer)"`` of each operator that has no float64 implementation here.
+    ``not_measured`` names the operators that have no float64 implementation here.
     """
 
     runtime: str

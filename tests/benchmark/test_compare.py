@@ -94,10 +94,9 @@ class TestVerdict:
         assert (found.passed, found.decided) == (passed, True)
 
     def test_insignificant_change_above_the_limit(self, old: BenchmarkReport) -> None:
-        found = compare(old, alter(old, 0, window_p50_ns=(900, 1000, 1200, 1300, 1310)))
-        assert found.rows[0].ratio is not None
-        assert found.rows[0].ratio > 1.05
-        assert found.rows[0].verdict == "no change shown"
+        row = compare(old, alter(old, 0, window_p50_ns=(900, 1000, 1200, 1300, 1310))).rows[0]
+        assert row.ratio == pytest.approx(1200 / 1020)
+        assert row.verdict == "no change shown"
 
     def test_too_few_windows(self, old: BenchmarkReport) -> None:
         found = compare(alter(old, window_p50_ns=(10, 11, 12)), alter(old, window_p50_ns=(20, 21, 22)))
@@ -199,11 +198,7 @@ class TestCommand:
         assert text in done.stdout
         assert done.stderr == ""
 
-    def test_other_machine_is_one_line(self, edgedigits: Run, files: dict[str, Path]) -> None:
-        done = edgedigits("compare", files["old"], files["elsewhere"])
-        assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
-
-    @pytest.mark.parametrize("limit", ["5", "-1%", "nan%", "five", "", "1001%"])
+    @pytest.mark.parametrize("limit", ["5", "-1%", "nan%", "five"])
     def test_bad_limit(self, edgedigits: Run, files: dict[str, Path], limit: str) -> None:
         done = edgedigits("compare", files["old"], files["old"], f"--max-regress={limit}")
         assert done.returncode == 2

@@ -16,8 +16,6 @@ PI = {
     "proc/device-tree/model": "Raspberry Pi 4 Model B Rev 1.4\0",
     "proc/cpuinfo": "processor\t: 0\nFeatures\t: fp asimd asimddp\n\nprocessor\t: 1\nFeatures\t: none\n",
     "proc/loadavg": "1.25 0.50 0.10 1/100 999\n",
-    "proc/meminfo": "MemTotal:        1000 kB\nMemFree:          10 kB\n",
-    "etc/os-release": 'NAME="Debian"\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\n',
     "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": "1500000\n",
     "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "ondemand\n",
     "sys/class/thermal/thermal_zone0/temp": "48312\n",
@@ -54,25 +52,18 @@ def test_raspberry_pi(pi: Path) -> None:
     assert found["model"] == found["cpu"] == "Raspberry Pi 4 Model B Rev 1.4"
     assert found["cpu_features"] == ["asimd", "asimddp"]
     assert found["governor"] == "ondemand"
-    assert found["memory_bytes"] == 1_024_000
-    assert found["os"] == "Debian GNU/Linux 12 (bookworm)"
     assert found["on_battery"] is True
-    expected = {"frequency_khz": 1_500_000, "temperature_millicelsius": 48_312, "load_1min": 1.25}
-    assert conditions(pi) == expected
-    assert found.items() >= expected.items()
+    assert conditions(pi) == {"frequency_khz": 1_500_000, "temperature_millicelsius": 48_312, "load_1min": 1.25}
+    (pi / "sys/class/thermal/thermal_zone0/temp").write_text("no sensor\n")
+    assert conditions(pi)["temperature_millicelsius"] is None
 
 
 def test_unreadable_facts_are_none(tmp_path: Path) -> None:
     found = describe(tmp_path)
-    for key in ("model", "cpu", "cpu_features", "frequency_khz", "temperature_millicelsius", "load_1min", "governor",
-                "memory_bytes", "os", "container", "on_battery"):  # fmt: skip
+    for key in ("model", "cpu_features", "frequency_khz", "temperature_millicelsius", "load_1min", "governor",
+                "container", "on_battery"):  # fmt: skip
         assert found[key] is None, key
     assert throttling(tmp_path) == Throttling(None)
-
-
-def test_malformed_number_is_none(pi: Path) -> None:
-    (pi / "sys/class/thermal/thermal_zone0/temp").write_text("no sensor\n")
-    assert conditions(pi)["temperature_millicelsius"] is None
 
 
 def test_throttling_bits(pi: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,16 +96,6 @@ def test_json_and_text(report: BenchmarkReport) -> None:
     for row in report.rows:
         assert all(part in text for part in (row.artifact, f"{row.p50_ns:,}", f"{row.samples:,}"))
     assert "sustained, int8.tflite in litert" in text
-
-
-def test_runtime_that_crashes_is_a_row(kill_next_child: Callable[[], None]) -> None:
-    kill_next_child()
-    options = {**QUICK, "windows": 1, "starts": 0}
-    found = measure(Bundle(), artifacts=["float32.onnx"], runtimes=["onnxruntime"], **options)
-    (row,) = found.rows
-    assert (row.status, row.signal, row.samples, row.p50_ns) == ("crashed", "SIGKILL", 0, None)
-    assert not found.passed
-    assert "float32.onnx in onnxruntime: crashed: " in benchmark_text(found)
 
 
 @pytest.mark.parametrize(

@@ -23,11 +23,6 @@ def test_percentile_is_the_smallest_sample_that_reaches_it(samples: list[int], p
     assert distribution(samples).percentile(percent) == reaching[0]
 
 
-@pytest.mark.parametrize(("percent", "expected"), [(0, 1), (50, 50), (99, 99), (99.5, 100), (100, 100)])
-def test_percentile_of_one_to_a_hundred(percent: float, expected: int) -> None:
-    assert distribution(list(range(1, 101))).percentile(percent) == expected
-
-
 @given(st.lists(sample_lists, min_size=1, max_size=4))
 def test_merge_keeps_every_sample(windows: list[list[int]]) -> None:
     merged = Distribution.merge([distribution(window) for window in windows])
@@ -51,13 +46,6 @@ def test_upper_rank_is_the_smallest_with_enough_confidence(n: int, percent: floa
     below = [math.comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n)]  # P(X = k)
     enough = (k for k in range(n) if sum(below[:k]) >= 0.99)
     assert upper_rank(n, percent) == next(enough, n)
-
-
-def test_upper_bound_has_the_stated_coverage() -> None:
-    """Of 2000 draws of 700 exponential samples the bound of p90 misses 20 on average; the draws are fixed."""
-    draws = np.sort(np.random.default_rng(0).exponential(size=(2000, 700)), axis=1)
-    missed = int((draws[:, upper_rank(700, 90) - 1] < -math.log(0.1)).sum())
-    assert 5 <= missed <= 40
 
 
 @pytest.mark.parametrize(

@@ -65,14 +65,11 @@ def run(place: Path) -> Iterator[Run]:
     }
     arguments["export"] += ["--out", f"{place}/export/bundle", "--name"]
 
-    def request(command: str, number: int) -> dict[str, Any]:
-        return {"arguments": [*arguments[command], str(number)], "watch": f"{place}/{command}"}
-
-    def run(command: str, number: int, meanwhile: int | None = None, **strike: Any) -> dict[str, Any]:
+    def run(command: str, number: int, **strike: Any) -> dict[str, Any]:
         assert server.stdin
         assert server.stdout
-        other = {} if meanwhile is None else {"meanwhile": request(command, meanwhile)}
-        server.stdin.write(json.dumps(request(command, number) | strike | other) + "\n")
+        request = {"arguments": [*arguments[command], str(number)], "watch": f"{place}/{command}"}
+        server.stdin.write(json.dumps(request | strike) + "\n")
         server.stdin.flush()
         result: dict[str, Any] = json.loads(server.stdout.readline())
         return result
@@ -177,16 +174,3 @@ def check_end(how: str, at_event: bool, ended: dict[str, Any], at: str) -> None:
     else:
         assert status == 2, at
         assert re.fullmatch(r"edgedigits: (?!internal error).*\n", printed), at
-
-
-@pytest.mark.parametrize("command", OUTPUTS)
-def test_a_second_run_is_refused(run: Run, undisturbed: dict[str, dict[str, Any]], place: Path, command: str) -> None:
-    first = run(command, 1001, meanwhile=1002, how="stop", event=undisturbed[command]["events"] // 2)
-    output, second = place / command / OUTPUTS[command][0], first["meanwhile"]
-    assert second["printed"] == (
-        f"edgedigits: another process is writing {output}; wait until it is done, or choose another name\n"
-    )
-    assert (first["status"], second["status"]) == (0, 2)
-    assert second["events"] <= 1  # at once: it only looked for the folder that is locked
-    assert what_stands(place, command) == 1001
-    assert left(place, command) == set()

@@ -26,7 +26,10 @@ PLAN = (
 )
 MOST_BYTES = 1 << 20
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is read from Linux's /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is read from Linux's /proc"),
+]
 
 
 def test_five_million_calls(counted: Callable[[str], None]) -> None:

@@ -2,8 +2,7 @@
 
 Each line of standard input is a request and each line of standard output its result, in JSON. A request has the
 ``arguments`` of a command and a folder to ``watch``; and, to interrupt it, ``how`` and either ``event`` (before the
-n-th time that something in that folder is opened for writing, made, renamed or removed) or ``seconds``. A command that
-is stopped continues once the request ``meanwhile`` is done.
+n-th time that something in that folder is opened for writing, made, renamed or removed) or ``seconds``.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from typing import Any, NoReturn
 SLOW_IMPORTS = (
     "keras", "matplotlib.backends.backend_agg", "onnx", "tensorflow.lite.tools.flatbuffer_utils", "tf2onnx.convert",
 )  # fmt: skip
-SIGNALS = {"kill": signal.SIGKILL, "interrupt": signal.SIGINT, "stop": signal.SIGSTOP}
+SIGNALS = {"kill": signal.SIGKILL, "interrupt": signal.SIGINT}
 CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir")
 F_SETPIPE_SZ = 1031  # from linux/fcntl.h; Python names it since 3.10.1
 
@@ -54,7 +53,6 @@ def run(
     how: str = "",
     event: int | None = None,
     seconds: float | None = None,
-    meanwhile: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Run a command to its end: its exit status, standard error, how many events there were, and how long it took."""
     events = Events(watch, how, event)
@@ -67,16 +65,10 @@ def run(
     while not events.count[1]:
         time.sleep(0.001)
     began = time.perf_counter()
-    result: dict[str, Any] = {}
     if seconds is not None and not select.select([os.pidfd_open(process)], [], [], seconds)[0]:
         strike(process, how)
-    _, status = os.waitpid(process, os.WUNTRACED)
-    if os.WIFSTOPPED(status):
-        assert meanwhile is not None
-        result["meanwhile"] = run(**meanwhile)
-        os.kill(process, signal.SIGCONT)
-        _, status = os.waitpid(process, 0)
-    result |= {"status": os.waitstatus_to_exitcode(status), "seconds": time.perf_counter() - began}
+    _, status = os.waitpid(process, 0)
+    result = {"status": os.waitstatus_to_exitcode(status), "seconds": time.perf_counter() - began}
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process, signal.SIGKILL)  # what a killed command had started
     with os.fdopen(ours, "rb") as stream:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +96,6 @@ class TestPassing:
         found = check_parity(Bundle(), artifacts=["float32.onnx"], kernels=["default"], batch=batch)
         assert [(row.status, row.mismatches) for row in found.rows] == [("ok", 0)]
 
-    def test_rows_are_told_as_they_are_done(self) -> None:
-        seen: list[ParityRow] = []
-        found = check_parity(Bundle(), artifacts=["float32.onnx"], on_row=seen.append)
-        assert seen == list(found.rows)
-
 
 class TestFailing:
     def test_the_images_that_differ_are_named(self, swapped: Bundle) -> None:
@@ -119,19 +115,13 @@ class TestFailing:
         assert (single.mismatches, single.passed, single.allowed) == (2, False, 0)
         assert {7, 4321} <= set(int8.mismatched)
         assert (int8.passed, int8.allowed) == (True, 50)
+        assert not replace(int8, allowed=len(int8.mismatched) - 1).passed
         assert int8.min_lead_quanta is not None
         assert int8.min_lead_quanta < 0
         assert {
             flip.image: (flip.label, flip.int8_label, flip.kind) for flip in int8.ledger if flip.image in (7, 4321)
         } == {7: (8, 0, "real"), 4321: (0, 8, "real")}
         assert not found.passed
-
-    def test_one_mismatch_too_many(self, swapped: Bundle) -> None:
-        wanted = {"artifacts": ["int8"], "runtimes": ["litert"], "kernels": ["default"]}
-        (row,) = check_parity(swapped, **wanted).rows  # type: ignore[arg-type]
-        assert row.mismatches is not None
-        for allowed, passes in ((row.mismatches - 1, False), (row.mismatches, True)):
-            assert check_parity(swapped, **wanted, allow_mismatches=allowed).passed is passes  # type: ignore[arg-type]
 
     def test_errors_are_against_the_labels(self, replace_in_bundle: Replace, x: FloatArray) -> None:
         labels = np.full(5000, 3, np.uint8)
@@ -156,7 +146,9 @@ class TestFailing:
 
     def test_a_runtime_that_dies_is_a_row(self, kill_next_child: Callable[[], None]) -> None:
         kill_next_child()
-        found = check_parity(Bundle(), artifacts=["float32.onnx"])
+        seen: list[ParityRow] = []
+        found = check_parity(Bundle(), artifacts=["float32.onnx"], on_row=seen.append)
+        assert seen == list(found.rows)
         dead, alive = found.rows
         assert (dead.status, dead.signal, dead.mismatches) == ("crashed", "SIGKILL", None)
         assert (alive.status, alive.mismatches) == ("ok", 0)
@@ -164,22 +156,17 @@ class TestFailing:
         assert "float32.onnx in onnxruntime (default): crashed: the runtime crashed (SIGKILL)" in parity_text(found)
         json.dumps(found.to_json(), allow_nan=False)
 
-    def test_a_runtime_that_hangs_is_a_row(self) -> None:
-        found = check_parity(Bundle(), artifacts=["float32.onnx"], kernels=["default"], timeout=0.01)
-        assert [(row.status, row.passed) for row in found.rows] == [("timeout", False)]
-        assert "raise the limit with --timeout" in found.rows[0].message
-
 
 class TestRefused:
     def test_a_bundle_that_is_replaced_meanwhile(self, bundle_copy: Path) -> None:
         """By one that holds together, such as another export: its rows would be of another model."""
         manifest = bundle_copy / "manifest.json"
 
-        def replace(row: ParityRow) -> None:
+        def change(row: ParityRow) -> None:
             manifest.write_bytes(manifest.read_bytes() + b"\n")
 
         bundle = Bundle(bundle_copy)
-        report = check_parity(bundle, runtimes=["litert"], kernels=["default", "reference"], on_row=replace)
+        report = check_parity(bundle, runtimes=["litert"], kernels=["default", "reference"], on_row=change)
         assert [row.status for row in report.rows] == ["ok", "error", "error", "error"]
         said = {row.message.partition(": ")[2] for row in report.rows[1:]}
         assert said == {"manifest.json has changed since the command began; run it again"}
@@ -205,14 +192,6 @@ class TestRefused:
     def test_nothing_to_run(self, options: dict[str, Any], said: str) -> None:
         with pytest.raises(RuntimeUnavailableError, match=said):
             check_parity(Bundle(), **options)
-
-    def test_unseen_digits_that_are_not_the_bundles(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match=r"unseen\.npz"):
-            check_parity(Bundle(), unseen=tmp_path)
-
-    def test_unknown_artifact(self) -> None:
-        with pytest.raises(BundleError, match="no artifact 'int4'"):
-            check_parity(Bundle(), artifacts=["int4"])
 
     @pytest.mark.parametrize("batch", [0, -1])
     def test_batch(self, batch: int) -> None:

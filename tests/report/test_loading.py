@@ -9,27 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from edgedigits.benchmark import machine
-from edgedigits.benchmark.compare import compare
 from edgedigits.benchmark.result import MACHINE
-from edgedigits.benchmark.text import comparison_text
-from edgedigits.bundle.bundle import Bundle
 from edgedigits.errors import InputError
-from edgedigits.parity.check import check_parity
 from edgedigits.report.loading import load_benchmark, load_parity
-from edgedigits.report.page import render_page
 from edgedigits.system.limits import MOST_JSON_BYTES
 from edgedigits.system.text import to_json
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-JUNK = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from([2**53 + 1, -1, 0, "ok"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=6,
-)
 
 
 @pytest.fixture
@@ -56,19 +44,6 @@ def refusal(tmp_path: Path) -> Callable[..., str]:
     return read
 
 
-def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The way to every value in a document, but only the first two items of a list."""
-    found = [at] if at else []
-    inside = value.items() if isinstance(value, dict) else enumerate(value[:2]) if isinstance(value, list) else ()
-    for key, item in inside:
-        found += places(item, (*at, key))
-    return found
-
-
-def one_line(error: InputError) -> None:
-    assert str(error).isprintable()
-
-
 def put(document: Any, at: tuple[Any, ...], value: Any) -> Any:
     changed = json.loads(json.dumps(document))
     inside = changed
@@ -78,20 +53,16 @@ def put(document: Any, at: tuple[Any, ...], value: Any) -> Any:
     return changed
 
 
-def test_a_benchmark_is_read_as_it_was_written(bench_file: Path) -> None:
+def test_files_are_read_as_they_were_written(bench_file: Path, parity_file: Path) -> None:
     assert to_json(load_benchmark(bench_file).to_json()) == bench_file.read_text(encoding="utf-8")
-
-
-def test_parity_is_read_as_it_was_written(parity_file: Path) -> None:
     assert to_json(load_parity(parity_file).to_json()) == parity_file.read_text(encoding="utf-8")
-    assert load_parity(parity_file).passed
 
 
-def test_a_failed_parity_fails_when_read(tmp_path: Path) -> None:
-    report = check_parity(Bundle(), artifacts=["int8"], runtimes=["litert"], kernels=["default"], batch=5000)
-    facts = report.to_json()
+def test_the_verdict_of_a_parity_file_is_computed_again(parity_file: Path, tmp_path: Path) -> None:
+    facts = json.loads(parity_file.read_text(encoding="utf-8"))
     facts["rows"][0]["mismatches"] = 7
-    (tmp_path / "p.json").write_text(to_json({**facts, "passed": True}), encoding="utf-8")
+    (tmp_path / "p.json").write_text(json.dumps(facts), encoding="utf-8")
+    assert load_parity(parity_file).passed
     assert not load_parity(tmp_path / "p.json").passed
 
 
@@ -113,11 +84,9 @@ def test_what_a_windows_shell_redirects_is_read(tmp_path: Path, bench_file: Path
         (b"[" * 100_000, "nested too deeply"),
         (b" " * (MOST_JSON_BYTES + 1), "more than 16,000,000 bytes"),
         (b'{"schema": ' + b"9" * 6000 + b"}", "a number of 6,000 digits"),
-        (b'{"schema": ' + b"9" * 60 + b"}", "schema about 1e"),
         (b"[]", "it holds a list, not an object"),
         (b"{}", "it has no schema, expected schema 1"),
         (b'{"schema": 2}', "it has schema 2"),
-        (b'{"schema": true}', "it has schema True"),
         (b'{"schema": "\\u001b[31m\\ud800"}', "it has schema"),
         (b'{"schema": 1}', "bundle is missing"),
     ],
@@ -142,12 +111,10 @@ def test_what_cannot_be_opened(tmp_path: Path, name: str) -> None:
         (("rows",), {}, "rows is an object, not a list"),
         (("rows", 0, "p50_ns"), "9", "rows[0].p50_ns is a string, not a whole number"),
         (("rows", 0, "p50_ns"), -1, "rows[0].p50_ns is -1, expected "),
-        (("rows", 0, "p50_ns"), 2**53 + 1, "rows[0].p50_ns is about 1e"),
-        (("rows", 0, "window_p50_ns"), [0], "a window of 0 ns"),
-        (("rows", 0, "window_p50_ns"), [], "has no samples or a window"),
+        (("rows", 0, "window_p50_ns"), [0], "rows[0].window_p50_ns[0] is 0, expected 1 to "),
+        (("rows", 0, "window_p50_ns"), [], "has no samples or windows"),
         (("rows", 0, "window_p50_ns"), [1] * 1001, "has 1,001 items, expected 0 to 1,000"),
         (("rows", 0, "histogram", 0), [1], "rows[0].histogram[0] has 1 items, not 2"),
-        (("rows", 0, "histogram", 0), [0, 1], "an empty bin, or one at 0 ns"),
         (("rows", 0, "batch_ns"), {"ten": 1}, "a batch size or thread count that is not a number"),
         (("rows", 0, "threads_p50_ns"), {"²": 1}, "a batch size or thread count that is not a number"),
         (("machine", "cores"), "2", "machine.cores is a string, not a whole number"),
@@ -167,38 +134,11 @@ def test_a_number_too_large_for_a_float(refusal: Callable[..., str], bench_file:
     assert "method.min_seconds is inf, expected " in refusal(text)
 
 
-def test_a_row_twice(refusal: Callable[..., str], bench: Any) -> None:
-    bench["rows"].append(bench["rows"][0])
-    assert "repeats float32.tflite in litert" in refusal(bench)
-
-
 def test_one_kind_given_for_the_other(refusal: Callable[..., str], bench_file: Path, parity_file: Path) -> None:
     assert "it has no schema" in refusal(parity_file.read_bytes())
     assert "images is missing; expected the output of `edgedigits parity" in refusal(
         bench_file.read_bytes(), load_parity
     )
-
-
-@pytest.mark.parametrize("kind", ["benchmark", "parity"])
-@given(data=st.data())
-def test_junk_anywhere_is_refused_or_shown(
-    data: st.DataObject, kind: str, tmp_path_factory: pytest.TempPathFactory, bench_file: Path, parity_file: Path
-) -> None:
-    """Any value anywhere: one clear line, or a comparison and a page without further ado."""
-    document = json.loads((bench_file if kind == "benchmark" else parity_file).read_text(encoding="utf-8"))
-    changed = put(document, data.draw(st.sampled_from(places(document))), data.draw(JUNK))
-    path = tmp_path_factory.mktemp("junk", numbered=True) / "junk.json"
-    path.write_text(json.dumps(changed), encoding="utf-8")
-    bench = load_benchmark(bench_file)
-    try:
-        if kind == "benchmark":
-            report = load_benchmark(path)
-            comparison_text(compare(bench, report))
-            render_page(report).encode()
-        else:
-            render_page(bench, load_parity(path)).encode()
-    except InputError as error:
-        one_line(error)
 
 
 @pytest.mark.parametrize("command", [("compare", "bad.json", "bad.json"), ("report", "bad.json")], ids=lambda c: c[0])
