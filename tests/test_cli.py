@@ -122,38 +122,18 @@ class TestPredict:
 
     def test_debug_shows_the_traceback(self, edgedigits: Run) -> None:
         done = edgedigits("--debug", "predict", "--index", "5000")
-        assert done.returncode != 0
         assert "Traceback (most recent call last)" in done.stderr
         assert "InputError: --index 5000" in done.stderr
 
-    def test_json_where_nothing_can_be_written(self, edgedigits: Run, tmp_path: Path) -> None:
-        (tmp_path / "file").write_text("")
-        done = edgedigits("predict", "--index", "0", "--json", tmp_path / "file" / "found.json")
-        assert re.match("cannot write .*found.json: Not a directory; ", trouble(done))
 
-    def test_closed_pipe(self, tmp_path: Path) -> None:
-        command = [sys.executable, "-m", "edgedigits", "predict", "--index", "0", "--ascii"]
-        read, write = os.pipe()
-        os.close(read)
-        done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
-        os.close(write)
-        assert "Traceback" not in done.stderr
-        assert "internal error" not in done.stderr
-
-
-class TestParity:
-    ONE_ROW = ("parity", "--artifact", "float32.onnx", "--kernels", "default")
-
-    def test_fails(self, edgedigits: Run, replace_in_bundle: Callable[[str, bytes], Path], tmp_path: Path) -> None:
-        golden = Bundle().golden()
-        golden[[0, 4999]] = golden[[4999, 0]]
-        np.savez(tmp_path / "golden.npz", logits=golden)
-        altered = replace_in_bundle(GOLDEN, (tmp_path / "golden.npz").read_bytes())
-        done = edgedigits(*self.ONE_ROW, altered, "--json", "-")
-        assert done.returncode == 1
-        report = json.loads(done.stdout)
-        assert report["passed"] is False
-        assert report["rows"][0]["mismatched"] == [0, 4999]
+def test_parity_fails(edgedigits: Run, replace_in_bundle: Callable[[str, bytes], Path], tmp_path: Path) -> None:
+    golden = Bundle().golden()
+    golden[[0, 4999]] = golden[[4999, 0]]
+    np.savez(tmp_path / "golden.npz", logits=golden)
+    altered = replace_in_bundle(GOLDEN, (tmp_path / "golden.npz").read_bytes())
+    done = edgedigits("parity", altered, "--artifact", "float32.onnx", "--kernels", "default", "--json", "-")
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["passed"], report["rows"][0]["mismatched"]) == (1, False, [0, 4999])
 
 
 def test_benchmark(edgedigits: Run, tmp_path: Path) -> None:

@@ -111,10 +111,6 @@ class TestUnreadablePictures:
             table = list(csv.DictReader(stream))
         assert [(row["status"], row["digit"]) for row in table][1:3] == [("unread", ""), (rows[2]["status"], "7")]
 
-    def test_all_unreadable(self, edgedigits: Run, folder: Path) -> None:
-        done = edgedigits("predict", folder / "none.png", folder / "notes.txt", "--json", "-")
-        assert (done.returncode, [row["status"] for row in json.loads(done.stdout)]) == (2, ["unread", "unread"])
-
 
 class TestOutput:
     def test_unsure(self, edgedigits: Run, grid: Path) -> None:
@@ -154,15 +150,10 @@ class TestOutput:
         assert 4 * 250 < height < 4 * 400
         assert len(np.unique(gray)) > 50  # drawings and text
 
-    @pytest.mark.parametrize(
-        ("name", "message"), [("steps.txt", "unsupported file type"), ("no/way.png", "cannot write")]
-    )
-    def test_explain_that_cannot_be_written(self, edgedigits: Run, folder: Path, name: str, message: str) -> None:
-        (folder / "no").write_text("a file")
-        done = edgedigits("predict", folder / "a.png", "--explain", folder / name)
+    def test_explain_with_an_unsupported_suffix(self, edgedigits: Run, folder: Path) -> None:
+        done = edgedigits("predict", folder / "a.png", "--explain", folder / "steps.txt")
         assert done.returncode == 2
-        assert message in done.stderr
-        assert "Traceback" not in done.stderr
+        assert "unsupported file type" in done.stderr
 
     @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
     def test_progress_bar_on_a_terminal(self, folder: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 import zlib
 from collections.abc import Callable
 from io import BytesIO
@@ -20,7 +19,6 @@ from edgedigits.pictures.preprocessing import preprocess
 from edgedigits.runtimes.tensors import AnyArray
 
 Picture = Image.Image
-NOT_A_PICTURE = "not a supported picture; expected PNG, JPEG or BMP"
 
 
 def drawn(digit: AnyArray, side: int = 100) -> Picture:
@@ -89,18 +87,11 @@ class TestRefusedPictures:
 
     @pytest.mark.parametrize(
         "content",
-        [
-            b"",
-            b"not a picture",
-            bytes(1000),
-            png_of_size(0, 20),
-            b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, 0, 0, 1, 24, 0, 0, 0, 0, 0, 0),
-            b"GIF89a" + struct.pack("<HHBBB", 0, 0, 0, 0, 0) + b";",
-        ],
-        ids=["empty", "text", "zeros", "PNG without pixels", "BMP without pixels", "GIF without pixels"],
+        [b"", b"not a picture", bytes(1000), png_of_size(0, 20)],
+        ids=["empty", "text", "zeros", "PNG without pixels"],
     )
     def test_not_a_picture(self, refused: Any, content: bytes) -> None:
-        assert refused(content) == NOT_A_PICTURE
+        assert refused(content) == "not a supported picture; expected PNG, JPEG or BMP"
 
     @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".gif", ".tif", ".webp"])
     def test_damaged_files(self, refused: Any, unseen: AnyArray, tmp_path: Path, suffix: str) -> None:

@@ -10,14 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from edgedigits.pictures.plausibility import (
-    MAX_JUNCTIONS,
-    MAX_MEAN_CROSSINGS,
-    MAX_STROKE_LENGTH,
-    ShapeFeatures,
-    implausibilities,
-    measure_shape,
-)
+from edgedigits.pictures.plausibility import implausibilities, measure_shape
 from edgedigits.pictures.predictions import MIN_PROBABILITY, NO_CLEAR_DIGIT, reasons_to_doubt
 from edgedigits.pictures.preprocessing import Preprocessed
 from edgedigits.pictures.segmentation import Digit
@@ -86,22 +79,6 @@ def test_features_of_an_eight() -> None:
     assert shape.stroke_length == pytest.approx((2 * 18 + 3 * 8) * np.pi / 4, rel=0.1)
     assert shape.junctions == 4 * 4  # in each direction each ring splits once and joins once
     assert implausibilities(replace(shape, stroke_length=40.0)) == ("2 marks of similar size; crop to one digit",)
-
-
-@pytest.mark.parametrize(
-    ("feature", "limit", "reason"),
-    [
-        ("junctions", MAX_JUNCTIONS, "more stroke junctions than a digit has"),
-        ("mean_crossings", MAX_MEAN_CROSSINGS, "more strokes side by side than a digit has"),
-        ("stroke_length", MAX_STROKE_LENGTH, "longer strokes than a digit has"),
-        ("aspect", 1.5, "wider than a digit; maybe there are two"),
-    ],
-)
-def test_limits(feature: str, limit: float, reason: str) -> None:
-    plain = ShapeFeatures(1, 2, 3, 3.0, 0.7, 0.4, 8, 1.2, 40.0, 1)
-    at, beyond = (replace(plain, **{feature: value}) for value in (limit, limit + 0.01))  # type: ignore[arg-type]
-    assert implausibilities(at) == ()
-    assert implausibilities(beyond) == (reason,)
 
 
 def test_features_do_not_depend_on_size_and_little_on_rotation(preprocess_image: Preprocess) -> None:
