@@ -43,12 +43,7 @@ class Bundle:
     Args:
         path: a directory or a .zip, or the name of a bundle inside the package (``notebook``, ``robust``) where there
             is no such path; None for ``notebook``, the reference.
-        signed_by: files of public keys, of which one must have signed it; None accepts unsigned bundles too. See
-            :func:`edgedigits.bundle.signature.trusted_keys`.
-
-    Attributes:
-        manifest_bytes: manifest.json, read once: what was verified is what ``manifest`` was parsed from.
-        signer: the fingerprint of the key whose signature was verified, None where none was required.
+        signed_by: files of public keys, of which one must have signed it; None accepts unsigned bundles too.
 
     Raises:
         BundleError: nothing is there, or its manifest cannot be read.
@@ -58,8 +53,8 @@ class Bundle:
     def __init__(self, path: Path | str | None = None, *, signed_by: Sequence[Path | str] | None = None) -> None:
         self.files = BundleFiles(path)
         self.path = self.files.path
-        self.manifest_bytes = self.files.read(MANIFEST, MOST_MANIFEST_BYTES)
-        self.signer: str | None = None
+        self.manifest_bytes = self.files.read(MANIFEST, MOST_MANIFEST_BYTES)  # once: what is verified is what is used
+        self.signer: str | None = None  # the fingerprint of the key whose signature was verified
         if signed_by is not None:
             from edgedigits.bundle.signature import verify_signature
 
@@ -85,15 +80,13 @@ class Bundle:
         return opened
 
     def signature(self) -> bytes | None:
-        """The bytes of manifest.sig, empty if it is a link, a pipe or too long; None for an unsigned bundle."""
+        """The bytes of manifest.sig, empty if they cannot be read; None for an unsigned bundle."""
         try:
             return self.files.read_raw(SIGNATURE, MOST_SIGNATURE_BYTES)
         except FileNotFoundError:
             return None
-        except RefusedError:
+        except (OSError, RefusedError):
             return b""
-        except OSError as cause:
-            raise self.files.unreadable(SIGNATURE, cause) from cause
 
     def read(self, name: str) -> bytes:
         """The verified bytes of an artifact or an array file; BundleError if they do not match the manifest."""

@@ -24,17 +24,12 @@ Size = Annotated[int, within(1, 2**32 - 1)]  # an offset too: no file begins wit
 
 @dataclass(frozen=True)
 class InputRows:
-    """Where the rows of X (m, n) float32 are in the file.
-
-    Attributes:
-        offset, bytes_per_row: in bytes.
-        sha256: one for each block of ``rows_per_block`` rows; the last block may be shorter.
-    """
+    """Where the rows of X (m, n) float32 are in the file."""
 
     offset: Size
     bytes_per_row: Size
     rows_per_block: Size
-    sha256: tuple[Sha256, ...]
+    sha256: tuple[Sha256, ...]  # one per block; the last block may be shorter
 
     @classmethod
     def of(cls, content: bytes, x: FloatArray, rows_per_block: int = ROWS_PER_BLOCK) -> "InputRows":
@@ -44,11 +39,9 @@ class InputRows:
 
     def matches(self, content: bytes, x: FloatArray) -> bool:
         """Whether the file's content has x where this says."""
-        if x.ndim != 2 or self.bytes_per_row != x.shape[1] * 4:
-            return False
-        stored = _stored(x)
+        stored, width = _stored(x), x.shape[1] * 4
         there = memoryview(content)[self.offset : self.offset + len(stored)] == stored
-        return there and _digests(stored, self.rows_per_block * self.bytes_per_row) == self.sha256
+        return there and (width, _digests(stored, self.rows_per_block * width)) == (self.bytes_per_row, self.sha256)
 
     def read(self, path: Path, index: int, rows: int) -> FloatArray:
         """Row ``index`` of ``rows``, (n,) float32, from the file at ``path``.

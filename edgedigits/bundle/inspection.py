@@ -69,12 +69,9 @@ def examine(path: Path | str | None) -> Examination:
     found = [Problem(MANIFEST, problem) for problem in wrong]
     hashes, sizes = (manifest.hashes, manifest.sizes) if manifest else _list_valid(facts)
     contents = {name: _check_file(files, name, digest, sizes.get(name), found) for name, digest in hashes.items()}
-    found += [
-        Problem(name, "it is not in the manifest and never read; remove it")
-        for name in files.names()
-        if name not in {MANIFEST, SIGNATURE, *hashes} and (manifest or name not in _named(facts))
-    ]
     if manifest is not None:
+        others = [name for name in files.names() if name not in {MANIFEST, SIGNATURE, *hashes}]
+        found += [Problem(name, "it is not in the manifest and never read; remove it") for name in others]
         found += _contradictions(Bundle(path), contents)
     return Examination(files.path, manifest, tuple(dict.fromkeys(found)))
 
@@ -92,12 +89,6 @@ def _list_valid(facts: dict[str, Any]) -> tuple[dict[str, str], dict[str, int]]:
             check_sha256(facts["files"][name])
             hashes[name] = facts["files"][name]
     return hashes, sizes
-
-
-def _named(facts: dict[str, Any]) -> set[str]:
-    """All file names in an invalid manifest."""
-    artifacts = (str(entry.get("file")) for entry in _items(facts, "artifacts", list) if isinstance(entry, dict))
-    return {*artifacts, *_items(facts, "files", dict)}
 
 
 def _items(facts: dict[str, Any], key: str, kind: type[list[Any] | dict[str, Any]]) -> list[Any]:

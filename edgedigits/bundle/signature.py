@@ -1,10 +1,7 @@
 """Who made a bundle: an ed25519 signature over its manifest, which holds the SHA-256 of every other file.
 
 What is signed is :data:`CONTEXT` and then the exact bytes of manifest.json, so a signature made for another purpose
-does not verify. manifest.sig has three lines of ASCII: the format, the key's fingerprint (the SHA-256 of its DER
-SubjectPublicKeyInfo, which tells another key from a changed manifest) and the signature in base64. Keys are PEM files,
-PKCS #8 (RFC 8410) and SubjectPublicKeyInfo, as `openssl genpkey` and `openssl pkey -pubout` make them.
-ed25519: RFC 8032. Its arithmetic is that of the package cryptography, imported only when it is needed.
+does not verify. SECURITY.md describes the format. The package cryptography is imported only when it is needed.
 """
 
 from __future__ import annotations
@@ -21,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgedigits.bundle.manifest import MANIFEST, SIGNATURE
 from edgedigits.errors import EdgeDigitsError, InputError, RuntimeUnavailableError, SignatureError
-from edgedigits.system.files import sha256
+from edgedigits.system.files import atomic_files, locked, sha256
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -36,13 +33,13 @@ FOLDER_VARIABLE = "EDGEDIGITS_KEYS"
 
 @dataclass(frozen=True)
 class Signature:
-    """The contents of manifest.sig: the fingerprint of the key that is said to have signed, and the 64 bytes."""
+    """The contents of manifest.sig."""
 
-    key: str
+    key: str  # its fingerprint, which tells another key from a changed manifest
     value: bytes
 
     def to_bytes(self) -> bytes:
-        """The content of manifest.sig."""
+        """Format manifest.sig."""
         return f"{FORMAT}\nkey {self.key}\nsignature {base64.b64encode(self.value).decode()}\n".encode()
 
     @classmethod
@@ -111,20 +108,15 @@ def make_keys(name: Path, password: str | None = None) -> tuple[Path, Path, str]
     secret = key.private_bytes(formats.Encoding.PEM, formats.PrivateFormat.PKCS8, encryption)
     public = key.public_key().public_bytes(formats.Encoding.PEM, formats.PublicFormat.SubjectPublicKeyInfo)
     files = name.with_name(f"{name.name}.key"), name.with_name(f"{name.name}.pub")
-    created = []
-    try:
-        for path, content, mode in zip(files, (secret, public), (0o600, 0o644), strict=True):
-            with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "wb") as stream:
-                created.append(path)
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-    except OSError as cause:
-        for half in created:
-            half.unlink(missing_ok=True)
-        exists = isinstance(cause, FileExistsError)
-        why = "it exists, and a key is never overwritten" if exists else cause.strerror or cause
-        raise EdgeDigitsError(f"cannot write {path}: {why}; choose another name") from cause
+    with locked(*files):
+        for path in filter(os.path.lexists, files):
+            raise EdgeDigitsError(
+                f"cannot write {path}: it exists, and a key is never overwritten; choose another name"
+            )
+        with atomic_files(*files) as temporary:
+            for path, content, mode in zip(temporary, (secret, public), (0o600, 0o644), strict=True):
+                with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY, mode), "wb") as stream:
+                    stream.write(content)
     return *files, fingerprint(key.public_key())
 
 

@@ -11,7 +11,7 @@ from edgedigits.bundle.signature import CONTEXT, Signature, fingerprint
 from edgedigits.errors import InputError
 from edgedigits.system.archive import write_zip
 from edgedigits.system.files import atomic_directory, atomic_file
-from edgedigits.system.limits import MOST_ARCHIVE_BYTES, RefusedError
+from edgedigits.system.limits import MOST_ARCHIVE_BYTES
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -20,13 +20,8 @@ if TYPE_CHECKING:
 def sign_bundle(bundle: Bundle, key: Ed25519PrivateKey, output: Path | None = None) -> Signature:
     """Verify every file of the bundle, sign its manifest, and add manifest.sig or replace it.
 
-    Args:
-        output: where to write a signed copy instead, a directory or a name ending in .zip; it must not exist.
-
-    Raises:
-        BundleError: a file of the bundle is damaged.
-        InputError: the bundle is inside the package and no output is given, or the output exists.
-        EdgeDigitsError: it cannot be written; what was there is untouched.
+    With ``output``, a directory or a name ending in .zip that must not exist, write a signed copy there instead.
+    Raises BundleError if a file is damaged, InputError for an output that exists or a bundle inside the package.
     """
     contents = {MANIFEST: bundle.manifest_bytes} | {name: bundle.read(name) for name in bundle.manifest.hashes}
     signature = Signature(fingerprint(key.public_key()), key.sign(CONTEXT + bundle.manifest_bytes))
@@ -40,7 +35,8 @@ def sign_bundle(bundle: Bundle, key: Ed25519PrivateKey, output: Path | None = No
         with atomic_file(target / SIGNATURE) as temporary:
             temporary.write_bytes(contents[SIGNATURE])
     elif output is None or output.suffix == ".zip":
-        others = {} if output else _other_members(bundle, contents)
+        names = () if output else bundle.files.names()  # what nothing reads is not lost either
+        others = {name: bundle.files.read(name, MOST_ARCHIVE_BYTES) for name in names if name not in contents}
         with atomic_file(target) as temporary:
             write_zip(temporary, {**others, **contents})
     else:
@@ -48,17 +44,6 @@ def sign_bundle(bundle: Bundle, key: Ed25519PrivateKey, output: Path | None = No
             for name, content in contents.items():
                 (folder / name).write_bytes(content)
     return signature
-
-
-def _other_members(bundle: Bundle, contents: dict[str, bytes]) -> dict[str, bytes]:
-    """What else a .zip holds; nothing reads it, but signing must not lose it."""
-    names = [name for name in bundle.files.names() if name not in contents]
-    try:
-        return {name: bundle.files.read_raw(name, MOST_ARCHIVE_BYTES) for name in names}
-    except RefusedError as cause:
-        raise InputError(
-            f"{bundle.path}: a file that is not part of the bundle is unreadable ({cause}); use --output NAME.zip"
-        ) from cause
 
 
 def signature_status(bundle: Bundle) -> dict[str, Any] | None:

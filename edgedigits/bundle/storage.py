@@ -19,21 +19,15 @@ REFERENCE, READER = "notebook", "robust"  # the packaged bundles: what parity st
 DEFAULT_BUNDLE = MODELS / REFERENCE
 
 
-def find_bundle(path: Path | str | None) -> Path:
-    """Where a bundle is, by its path or its name inside the package; BundleError if there is none."""
-    place = DEFAULT_BUNDLE if path is None else Path(path)
-    if not place.exists() and str(path) in (REFERENCE, READER):
-        place = MODELS / str(path)
-    if not place.exists():
-        raise BundleError(f"{place}: no such bundle; expected a directory or .zip made by `edgedigits export`")
-    return place
-
-
 class BundleFiles:
-    """The files of the bundle at ``path``, which is found as :func:`find_bundle` does."""
+    """The files of a bundle, given by its path or its name inside the package; BundleError if there is none."""
 
     def __init__(self, path: Path | str | None) -> None:
-        self.path = find_bundle(path)
+        self.path = DEFAULT_BUNDLE if path is None else Path(path)
+        if not self.path.exists() and str(path) in (REFERENCE, READER):
+            self.path = MODELS / str(path)
+        if not self.path.exists():
+            raise BundleError(f"{self.path}: no such bundle; expected a directory or .zip made by `edgedigits export`")
 
     def names(self) -> tuple[str, ...]:
         """The names of all files, whether the manifest lists them or not; raises as :meth:`read_raw`."""

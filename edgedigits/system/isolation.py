@@ -62,13 +62,11 @@ def run_all(
 ) -> Generator[tuple[int, Outcome], None, None]:
     """Run tasks, ``workers`` at a time, and yield the index and the outcome of each as it ends.
 
-    An exception such as Ctrl-C, or closing the iterator, stops everything that runs. The limits are checked while the
-    next outcome is waited for.
+    An exception such as Ctrl-C, or closing the iterator, stops everything that runs. The limits hold for each task and
+    are checked while the next outcome is waited for; the default is an equal share of three quarters of the memory.
 
     Args:
         tasks: of each the function, ``"module:function"``, and its request, which must fit into JSON.
-        timeout: seconds for one task.
-        memory_bytes: bytes for one task; None for an equal share of three quarters of the memory.
         fork: whether children may be forks; otherwise each is a new Python.
     """
     import tempfile  # it imports every compressor that Python has
@@ -101,15 +99,8 @@ def may_fork() -> bool:
 def run_guarded(work: Callable[[], int], timeout: float | None = None, memory_bytes: int | None = None) -> int:
     """Run a command that opens an untrusted model in a fork of this process, and return its exit status.
 
-    Where a fork is not possible the command runs in this process.
-
-    Args:
-        timeout: seconds; None for no limit.
-        memory_bytes: None for three quarters of the memory.
-
-    Raises:
-        ModelError: it crashed, or was stopped at a limit.
-        KeyboardInterrupt: it was interrupted and did not end by itself.
+    Where a fork is not possible the command runs in this process. Raises ModelError if it crashed or was stopped at a
+    limit, KeyboardInterrupt if it was interrupted and did not end by itself.
     """
     if not may_fork():
         return work()
@@ -202,9 +193,12 @@ class _Watched:
         if self.process.poll() is not None or self.past_limit is not None:
             return self.process.returncode is not None
         if self._limit is not None and resources.memory_in_use(self.process.pid) - self._inherited > self._limit:
-            self.past_limit = Outcome("memory", message=resources.memory_message(self._limit))
+            used = f"more than {self._limit / 1e6:,.0f} MB of memory"
+            message = f"stopped for using {used}; if you trust the model, raise --memory-limit"
+            self.past_limit = Outcome("memory", message=message)
         elif self._seconds > self._timeout:
-            self.past_limit = Outcome("timeout", message=resources.timeout_message(self._timeout))
+            message = f"stopped after {self._timeout:g} s without a result; raise the limit with --timeout"
+            self.past_limit = Outcome("timeout", message=message)
         else:
             return False
         self.process.kill()

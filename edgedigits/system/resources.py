@@ -40,16 +40,6 @@ def crash_message(name: str) -> str:
     return f"the runtime crashed ({name}): {hint}"
 
 
-def timeout_message(seconds: float) -> str:
-    """Say in one line that a process was stopped after its time limit."""
-    return f"stopped after {seconds:g} s without a result; raise the limit with --timeout"
-
-
-def memory_message(limit: int) -> str:
-    """Say in one line that a process was stopped for using more than ``limit`` bytes."""
-    return f"stopped for using more than {limit / 1e6:,.0f} MB of memory; if you trust the model, raise --memory-limit"
-
-
 def prefer_as_oom_victim(pid: int) -> None:
     """Tell Linux to kill this process first when memory runs out, not the one that watches it."""
     with contextlib.suppress(OSError):

@@ -13,7 +13,7 @@ import pytest
 from archives import Entry, deflated, packed
 
 from edgedigits.bundle.zip_reader import ZipReader
-from edgedigits.system.limits import MOST_MEMBERS, RefusedError
+from edgedigits.system.limits import RefusedError
 
 FILES = {"manifest.json": b'{"a": 1}' * 50, "X.npy": bytes(range(256)) * 20, "empty": b""}
 
@@ -61,13 +61,11 @@ def test_harmful_names(name: str) -> None:
     ("entry", "message"),
     [
         (Entry(b"X.npy", b"other"), "two members have the same name"),
-        (Entry(b"a", b"x", local={"flags": 1}, central={"flags": 1}), "a is encrypted"),
+        (Entry(b"a", b"x", local={"flags": 1}, central={"flags": 1}), "it cannot be unpacked, File 'a' is encrypted"),
         (Entry(b"a", b"x", local={"method": 12}, central={"method": 12}), "a is compressed by method 12"),
-        (Entry(b"a", b"x", central={"external": 0o120777 << 16}), "a is a link or a special file"),
         (Entry(b"a", b"x", local={"crc": 1}, central={"crc": 1}), "it cannot be unpacked, Bad CRC-32"),
         (Entry(b"a", b"x", central={"needed": 88}), "zipfile cannot open it, zip file version 8.8"),
         (Entry(b"a", b"xxxx", packed=b"\xff\xff"), "it cannot be unpacked, Error -3"),
-        (Entry(b"a", b"x" * 400, central={"size": 401}), "it unpacks to 400 bytes, not 401"),
         (Entry(b"a", b"x" * 400, central={"size": 399}), "it cannot be unpacked, Bad CRC-32"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -88,12 +86,10 @@ def test_sizes_are_checked_before_unpacking() -> None:
         tracemalloc.stop()
 
 
-def test_count_of_members() -> None:
-    many = [Entry(str(number).encode(), b"") for number in range(MOST_MEMBERS + 1)]
-    assert len(read(packed(many[:-1]))) == MOST_MEMBERS
-    assert "it has 257 members, more than 256" in refused(packed(many))
-    long = [Entry(str(number).encode() + b"x" * 50_000, b"") for number in range(6)]
-    assert "its list of members has 300,282 bytes, more than 256,000" in refused(packed(long))
+def test_the_list_of_members_is_limited() -> None:
+    many = [Entry(str(number).encode(), b"") for number in range(2000)]
+    assert len(read(packed(many[:1000]))) == 1000
+    assert "its list of members has 98,890 bytes, more than 64,000" in refused(packed(many))
     locator = b"PK\x06\x07" + bytes(16)  # zipfile would follow it to another list
     content = packed(entries())
     assert "does not end in the plain record" in refused(content[:-22] + locator + content[-22:])
