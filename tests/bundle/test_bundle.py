@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,19 +74,6 @@ def test_manifest_there_and_back() -> None:
     assert Manifest.from_json(renamed.to_json()) == renamed
 
 
-@pytest.mark.parametrize("index", [0, 99, 100, 1015, 4999])
-def test_one_row(x: AnyArray, index: int) -> None:
-    row = Bundle().input_row(index)
-    assert row.dtype == np.float32
-    np.testing.assert_array_equal(row, x[index])
-
-
-@pytest.mark.parametrize("index", [-1, 5000])
-def test_row_out_of_range(index: int) -> None:
-    with pytest.raises(InputError, match=f"--index {index}: the bundle holds images 0 to 4999"):
-        Bundle().input_row(index)
-
-
 def test_a_changed_file(either: Path, tmp_path: Path) -> None:
     bundle_folder = tmp_path / "bundle"
     content = bytearray((bundle_folder / "int8.tflite").read_bytes())
@@ -108,33 +94,12 @@ def test_no_bundle(tmp_path: Path) -> None:
     assert refused(tmp_path / "none") == "no such bundle; expected a directory or .zip made by `edgedigits export`"
 
 
-@pytest.mark.parametrize("part", [0, 0.1, 0.5, 0.99])
-def test_truncated_zip(bundle_copy: Path, tmp_path: Path, part: float) -> None:
-    path = zipped(bundle_copy, tmp_path)
-    os.truncate(path, int(path.stat().st_size * part))
-    assert refused(path).startswith("neither a directory nor a valid .zip")
-
-
-@pytest.mark.parametrize(
-    "text", ["", "not JSON", "[]", "null", "{}", "\ud800", "[" * 100_000], ids=lambda text: text[:8]
-)
+@pytest.mark.parametrize("text", ["", "[]", "{}", "\ud800"], ids=lambda text: text[:8])
 def test_manifest_that_is_not_one(bundle_copy: Path, text: str) -> None:
     (bundle_copy / MANIFEST).write_bytes(text.encode("utf-8", "surrogatepass"))
     message = refused(bundle_copy)
     assert message.startswith(f"{MANIFEST} is invalid (")
     assert message.endswith(f"); {AGAIN}")
-
-
-@pytest.mark.parametrize("key", sorted(set(Bundle().manifest.to_dict()) - {"calibration", "rows"}))
-def test_manifest_without_a_key(bundle_copy: Path, key: str) -> None:
-    change(bundle_copy, lambda facts: facts.pop(key))
-    assert refused(bundle_copy) == f"{MANIFEST} is invalid ({key} is missing); {AGAIN}"
-
-
-@pytest.mark.parametrize("key", Bundle().manifest.to_dict()["artifacts"][0])
-def test_artifact_without_a_key(bundle_copy: Path, key: str) -> None:
-    change(bundle_copy, lambda facts: facts["artifacts"][1].pop(key))
-    assert f"artifacts[1].{key} is missing" in refused(bundle_copy)
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "..", "", "a\\b", "a\0b", "x ", "x" * 101])
@@ -158,6 +123,12 @@ def test_artifact_by_name(asked: str, found: str) -> None:
 def test_artifact_by_an_unknown_name(asked: str, message: str) -> None:
     with pytest.raises(BundleError, match=f"{message} '{asked}'; choose one of float32.tflite, int8.tflite, "):
         Bundle().artifact(asked)
+
+
+@pytest.mark.parametrize("index", [-1, 5000])
+def test_row_out_of_range(index: int) -> None:
+    with pytest.raises(InputError, match=f"--index {index}: the bundle holds images 0 to 4999"):
+        Bundle().input_row(index)
 
 
 def npz(**arrays: Any) -> bytes:
@@ -204,12 +175,6 @@ class TestUntrusted:
         bundle_copy.with_name("link").symlink_to(bundle_copy)
         Bundle(bundle_copy.with_name("link")).verify()
 
-    @pytest.mark.parametrize("name", [MANIFEST, "int8.tflite", INPUTS])
-    def test_a_pipe_is_not_waited_for(self, bundle_copy: Path, name: str) -> None:
-        (bundle_copy / name).unlink()
-        os.mkfifo(bundle_copy / name)
-        assert f"{name} is damaged (it is a pipe or a device, not a file)" in refused(bundle_copy)
-
     @pytest.mark.parametrize("kind", ["pipe", "link"])
     def test_one_row_is_not_read_from_elsewhere(self, bundle_copy: Path, kind: str) -> None:
         (bundle_copy / INPUTS).rename(bundle_copy.parent / INPUTS)
@@ -224,49 +189,21 @@ class TestUntrusted:
         os.mkfifo(tmp_path / "bundle.zip")
         assert "neither a directory nor a valid .zip (it is a pipe" in refused(tmp_path / "bundle.zip")
 
-    def test_another_size(self, bundle_copy: Path, tmp_path: Path) -> None:
-        (bundle_copy / "int8.tflite").write_bytes(bytes(14457))
-        for path in (bundle_copy, zipped(bundle_copy, tmp_path)):
-            assert "int8.tflite is damaged (it has 14,457 bytes, not 14,456)" in refused(path)
-
-    def test_huge_files_take_no_memory(self, bundle_copy: Path) -> None:
-        for name in (INPUTS, MANIFEST):
-            os.truncate(bundle_copy / name, 10**11)
-            tracemalloc.start()
-            try:
-                assert f"{name} is damaged (it has 100,000,000,000 bytes, more than" in refused(bundle_copy)
-                assert tracemalloc.get_traced_memory()[1] < 10_000_000
-            finally:
-                tracemalloc.stop()
-
     @pytest.mark.parametrize(
         ("at", "value", "message"),
         [
             ("name", "\x1b]0;owned\x07", r"name is '\\x1b\]0;owned\\x07', not plain text"),
             ("training.a\x1b", 1, r"a key of training is .*, not plain text"),
             ("artifacts.0.facts.ops", ["\u202e"], r"artifacts\[0\]\.facts\.ops\[0\] is .*, not plain text"),
-            ("artifacts.0.input.dtype", "\x1b" * 5000, r"artifacts\[0\]\.input\.dtype is .*, not plain text"),
             ("artifacts.0.input.dtype", "int4", r"artifacts\[0\]\.input: tensor .* has dtype int4"),
             ("schema", 2, r"schema is 2, expected 1"),
-            ("schema", "x" * 5000, r"schema is 'xxx.*\.\.\., expected 1"),
             ("schema", True, r"schema is True, expected 1"),
-            ("artifacts.0.sha256", "0" * 63, r"artifacts\[0\]\.sha256 is '000.*, not a SHA-256"),
-            ("files.other", "Z" * 64, r"files\.other is 'ZZZ.*, not a SHA-256"),
             ("files.INT8-tflite", "0" * 64, "it lists a file twice"),
-            ("files.manifest-json", "0" * 64, "it lists a file twice"),
             ("artifacts.0.bytes", -1, r"artifacts\[0\]\.bytes is -1, expected 0 to 128,000,000"),
-            ("artifacts.0.bytes", 10**12, r"artifacts\[0\]\.bytes is 1000000000000, expected"),
-            ("artifacts.0.bytes", 44152.0, r"artifacts\[0\]\.bytes is a number, not a whole number"),
             ("artifacts.0.input.shape", [2**20, 2**20], r"input\.shape is \[1048576, 1048576\], expected"),
-            ("artifacts.1.output.scale", 0, r"output\.scale is 0, expected"),
             ("artifacts.1.output.zero_point", 128, r"zero_point is 128, expected -128 to 127"),
-            ("images", True, "images is true or false, not a whole number"),
             ("artifacts", [], "artifacts has 0 items, expected 1 to 64"),
-            ("artifacts", [{}] * 90, "artifacts has 90 items, expected 1 to 64"),
-            ("versions.numpy", 2, "versions.numpy is a number, not a string"),
             ("calibration.temperature", 0, "calibration has the temperature 0, expected 0.01 to 100"),
-            ("calibration.temperature", "hot", "calibration has the temperature hot"),
-            ("calibration.temperature", float("nan"), "NaN is not a number in JSON"),
         ],
     )
     def test_invalid_values(self, bundle_copy: Path, at: str, value: Any, message: str) -> None:
@@ -279,11 +216,6 @@ class TestUntrusted:
         change(bundle_copy, put)
         assert re.search(message, refused(bundle_copy))
 
-    def test_a_duplicate_key(self, bundle_copy: Path) -> None:
-        text = (bundle_copy / MANIFEST).read_text()
-        (bundle_copy / MANIFEST).write_text(text.replace('"images": 5000', '"images": 10, "images": 5000'))
-        assert "images appears twice in one object" in refused(bundle_copy)
-
     def test_a_zip_with_a_harmful_member(self, bundle_copy: Path) -> None:
         whole = [Entry(path.name.encode(), path.read_bytes()) for path in sorted(bundle_copy.iterdir())]
         path = bundle_copy.with_name("bundle.zip")
@@ -291,10 +223,6 @@ class TestUntrusted:
         Bundle(path).verify()
         path.write_bytes(packed([*whole, Entry(b"../escaped", b"x")]))
         assert refused(path).startswith("neither a directory nor a valid .zip (")
-
-    def test_a_bomb_for_a_manifest(self, tmp_path: Path) -> None:
-        (tmp_path / "bomb.zip").write_bytes(packed([Entry(b"manifest.json", bytes(30_000_000))]))
-        assert "manifest.json is damaged (it has 30,000,000 bytes unpacked, more" in refused(tmp_path / "bomb.zip")
 
 
 def test_temperature(bundle_copy: Path) -> None:
@@ -313,9 +241,6 @@ class TestPackaged:
         bundle.verify()
         monkeypatch.chdir(MODELS)
         Bundle(Path("../models", name)).verify()
-
-    def test_no_name_is_the_reference(self) -> None:
-        assert Bundle().path == Bundle("notebook").path
 
     def test_a_path_of_that_name_comes_first(self, bundle_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         bundle_copy.rename(bundle_copy.with_name("robust"))

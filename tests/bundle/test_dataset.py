@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgedigits.bundle.dataset import load_28x28, load_xy, read_npy, to_image, to_row
+from edgedigits.bundle.dataset import load_28x28, load_xy, to_image, to_row
 from edgedigits.errors import InputError
 
 ROWS = 12
@@ -118,7 +118,7 @@ def test_bad_y(data: Path, stored: Any, said: str) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\x93NUMPY\x01\x00", pickle.dumps([1, 2]), b"\x93NUMPY\x01\x00\x10\x00{'descr': 1/0, }  ", b"PK\x03\x04"],
+    [b"", pickle.dumps([1, 2]), b"PK\x03\x04"],
 )
 def test_not_an_array(data: Path, content: bytes) -> None:
     (data / "y.npy").write_bytes(content)
@@ -127,23 +127,11 @@ def test_not_an_array(data: Path, content: bytes) -> None:
     assert message.endswith("); write it with numpy.save")
 
 
-def test_another_length(data: Path) -> None:
-    content = (data / "X.npy").read_bytes()
-    for changed, message in ((content[:-1], "takes 38,528 bytes, it has 38,527"), (content + b"\0", "bytes follow")):
-        (data / "X.npy").write_bytes(changed)
-        assert message in refused(read_npy, data / "X.npy")
-
-
 def test_missing(data: Path) -> None:
     (data / "X.npy").unlink()
     assert refused(load_xy, data).startswith(f"{data / 'X.npy'}: no such file; expected a NumPy .npy array there")
     (data / "X.npy").mkdir()
     assert "no such file" in refused(load_xy, data)
-
-
-def test_objects_are_never_unpickled(data: Path) -> None:
-    np.save(data / "X.npy", np.array([{}, {}]), allow_pickle=True)
-    assert "it holds pickled objects, which are never loaded" in refused(load_xy, data)
 
 
 def test_column_major_there_and_back() -> None:

@@ -83,7 +83,7 @@ def test_a_manifest_that_is_wrong_in_places(bundle_copy: Path) -> None:
     assert [file for file, _ in found[4:]] == [GOLDEN]
 
 
-@pytest.mark.parametrize("value", [[], {"a": {}}, 3, [7], [{}]], ids=str)
+@pytest.mark.parametrize("value", [{"a": {}}, 3, [7]], ids=str)
 @pytest.mark.parametrize("key", ["artifacts", "files"])
 def test_a_manifest_without_files(bundle_copy: Path, key: str, value: Any) -> None:
     change(bundle_copy, lambda facts: facts.update({key: value}))
