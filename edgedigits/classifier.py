@@ -9,7 +9,7 @@ from typing import NoReturn
 import numpy as np
 
 from edgedigits.bundle.bundle import Artifact, Bundle, reading_bundle
-from edgedigits.bundle.dataset import SIDE, Labels, to_row
+from edgedigits.bundle.dataset import SIDE, Labels
 from edgedigits.errors import ModelError, RuntimeUnavailableError, SharingError
 from edgedigits.runtimes.session import Session, not_copyable
 from edgedigits.runtimes.table import CHOSEN_ONLY_BY_NAME, RUNTIMES, runtime_info
@@ -68,9 +68,9 @@ class Classifier:
 
 def _flatten(x: AnyArray) -> AnyArray:
     """Upright images (20, 20) or (m, 20, 20) to rows (400,) or (m, 400); other arrays unchanged."""
-    if x.ndim not in (2, 3) or x.shape[-2:] != (SIDE, SIDE):
+    if x.ndim > 3 or x.shape[-2:] != (SIDE, SIDE):
         return x
-    return to_row(x) if x.ndim == 2 else x.transpose(0, 2, 1).reshape(len(x), SIDE * SIDE)
+    return x.swapaxes(-2, -1).reshape(*x.shape[:-2], SIDE * SIDE)
 
 
 def softmax(logits: FloatArray) -> FloatArray:

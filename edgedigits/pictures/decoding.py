@@ -30,7 +30,7 @@ def load_gray(source: Path | BinaryIO) -> Image.Image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as picture:
                 if picture.format not in FORMATS:
-                    raise InputError(f"the format {picture.format} is not supported; save it as PNG")
+                    raise UnidentifiedImageError
                 longest = max(picture.size)
                 if longest >= 2 * LARGE:
                     picture.draft(None, (picture.width * LARGE // longest, picture.height * LARGE // longest))
@@ -42,8 +42,6 @@ def load_gray(source: Path | BinaryIO) -> Image.Image:
                 from PIL import ImageOps
 
                 return to_gray(ImageOps.exif_transpose(picture))
-    except InputError:  # which is a ValueError
-        raise
     except FileNotFoundError:
         raise InputError("no such file; give the path of a picture") from None
     except PermissionError:

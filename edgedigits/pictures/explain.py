@@ -53,9 +53,7 @@ def _draw_card(page: Image.Image, top: int, steps: Preprocessed | None, row: Flo
     panels = [*(_step_panels(steps) if steps else [None] * 3), _scaled(np.clip(to_image(row), 0, 1))]
     for place, picture in enumerate(panels):
         left = MARGIN + place * (PANEL + GAP)
-        if picture is None:
-            pen.text((left + PANEL // 2, top + HEAD + PANEL // 2), "-", FAINT, _font(15), anchor="mm")
-        else:
+        if picture:
             page.paste(picture, (left + (PANEL - picture.width) // 2, top + HEAD + (PANEL - picture.height) // 2))
         pen.rectangle((left - 1, top + HEAD - 1, left + PANEL, top + HEAD + PANEL), outline=LINE)
         pen.text((left, top + HEAD + PANEL + 8), CAPTIONS[place], FAINT, _font(13))

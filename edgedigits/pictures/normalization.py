@@ -110,8 +110,7 @@ def shrink(images: AnyArray) -> AnyArray:
 
 def to_rows(images: AnyArray) -> FloatArray:
     """MNIST images (m, 28, 28) uint8 -> the model's inputs (m, 400) float32, each image column-major."""
-    small = shrink(images / 255.0)
-    return np.ascontiguousarray(small.transpose(0, 2, 1)).reshape(len(small), -1).astype(np.float32)
+    return shrink(images / 255.0).transpose(0, 2, 1).reshape(len(images), -1).astype(np.float32)
 
 
 @functools.cache

@@ -55,7 +55,7 @@ def _erase_line(page: FloatArray, drawn: Mask, line: Integers) -> None:
     """Erase a line from the page where no stroke crosses it, and from ``drawn`` everywhere, both in place."""
     start, end = _ink_spans(drawn, line)
     thickness = end - start
-    usual = int(np.median(thickness[thickness > 0])) if thickness.any() else 1
+    usual = int(np.median(thickness[thickness > 0]))
     rows = np.arange(len(page))[:, None]
     span = (rows >= start - 1) & (rows <= end)  # one more pixel on each side, where the line fades out
     if usual <= max(2, MAX_THICKNESS * len(page)):

@@ -76,7 +76,7 @@ class TestRefusedPictures:
         path = tmp_path / f"digit.{kind.lower()}"
         Image.new("L", (40, 40), "white").save(path, kind)
         for source in (path, BytesIO(path.read_bytes())):
-            with pytest.raises(InputError, match=f"^it: (the format {kind} is not supported|not a supported picture)"):
+            with pytest.raises(InputError, match=r"^it: not a supported picture"):
                 preprocess(source, "it")
         assert not (tmp_path / "ran").exists()
 
