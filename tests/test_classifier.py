@@ -32,10 +32,10 @@ class TestPredictions:
         expected = classifier.logits(rows)
         for one in (rows, images, images.astype(np.float64), np.asfortranarray(images)):
             np.testing.assert_array_equal(classifier.logits(one), expected)
-        for row, image, answer in zip(rows, images, expected, strict=True):
+        for row, image, logits in zip(rows, images, expected, strict=True):
             # A single image may go through other matrix kernels than a batch: tests/runtimes/suite.py.
-            np.testing.assert_allclose(classifier.logits(row), answer, rtol=0, atol=1e-4)
-            np.testing.assert_allclose(classifier.logits(image), answer, rtol=0, atol=1e-4)
+            np.testing.assert_allclose(classifier.logits(row), logits, rtol=0, atol=1e-4)
+            np.testing.assert_allclose(classifier.logits(image), logits, rtol=0, atol=1e-4)
 
     def test_types_and_shapes(self, classifier: Classifier, x: FloatArray) -> None:
         one, many = classifier.predict(x[0]), classifier.predict(x[:20])  # twenty rows are not one 20x20 image
@@ -111,9 +111,7 @@ class TestChoosing:
             ("int8.tflite", "numpy", ("int8.tflite", "numpy")),
         ],
     )
-    def test_what_is_left_open_is_chosen(
-        self, artifact: str | None, runtime: str | None, expected: tuple[str, str]
-    ) -> None:
+    def test_defaults(self, artifact: str | None, runtime: str | None, expected: tuple[str, str]) -> None:
         chosen, name = choose_model(Bundle(), artifact, runtime)
         assert (chosen.file, name) == expected
 
@@ -125,7 +123,7 @@ class TestChoosing:
             ("int4", None, BundleError, "no artifact 'int4'"),
         ],
     )
-    def test_what_cannot_be_chosen(
+    def test_invalid_choices(
         self, artifact: str | None, runtime: str | None, error: type[Exception], message: str
     ) -> None:
         with pytest.raises(error, match=message):

@@ -40,7 +40,7 @@ def expand(arguments: Iterable[Path]) -> Iterator[Path | InputError]:
 
 
 def read_stdin() -> BinaryIO:
-    """All of standard input as a seekable stream; InputError if it cannot be read or is too long."""
+    """All of standard input as a seekable stream; InputError if it is empty, unreadable or too long."""
     content = b""
     with contextlib.suppress(AttributeError, OSError):  # closed, or open only for writing
         content = sys.stdin.buffer.read(MAX_BYTES + 1)

@@ -21,7 +21,7 @@ from PIL import Image
 from edgedigits.runtimes.tensors import AnyArray
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-DIGITS = {"a.png": 12, "b.jpg": 30, "c.BMP": 70}  # a 1, a 3 and a 7 that no training saw
+DIGITS = {"a.png": 12, "b.jpg": 30, "c.BMP": 70}  # a held-out 1, 3 and 7
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ class TestSources:
         done = edgedigits("predict", folder / "[a-b].*", "--json", "-")
         assert [row["digit"] for row in json.loads(done.stdout)] == [1, 3]
         (folder / "[x].png").write_bytes((folder / "a.png").read_bytes())
-        done = edgedigits("predict", folder / "[x].png", "--json", "-")  # a file of that very name comes first
+        done = edgedigits("predict", folder / "[x].png", "--json", "-")  # a file with this name wins
         assert [row["source"] for row in json.loads(done.stdout)] == [str(folder / "[x].png")]
 
     @pytest.mark.skipif(sys.platform == "win32", reason="descriptors are redirected otherwise there")

@@ -25,7 +25,7 @@ def sheet(height: int = 100, width: int = 100) -> FloatArray:
 
 
 def with_bar(gray: FloatArray, top: int = 20, left: int = 45, high: int = 60, wide: int = 8) -> FloatArray:
-    """A copy with a dark upright bar on it."""
+    """A copy with a dark vertical bar."""
     drawn = gray.copy()
     drawn[top : top + high, left : left + wide] *= 0.2
     return drawn
@@ -167,7 +167,7 @@ class TestDigit:
 
     def test_a_part_of_the_digit_is_kept(self) -> None:
         gray = with_bar(sheet())
-        gray[20:26, 56:75] = 0.18  # as the bar of a 5 that was set down anew
+        gray[20:26, 56:75] = 0.18  # like the bar of a 5, drawn as a separate stroke
         found = find_digit(gray)
         assert (found.box, found.count) == ((20, 45, 80, 75), 1)
 
