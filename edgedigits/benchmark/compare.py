@@ -16,7 +16,6 @@ SIGNIFICANT = 0.05
 # The facts that identify a machine, and those whose difference is only noted.
 IDENTITY = ("model", "cpu", "architecture", "cores", "cpu_features")
 ENVIRONMENT = ("governor", "on_battery", "container", "os", "kernel", "python")
-FAILED = ("error", "crashed", "timeout", "memory")
 
 
 @dataclass(frozen=True)
@@ -87,37 +86,26 @@ def compare(
         )
     before, after = ({(r.artifact, r.runtime, r.threads): r for r in report.rows} for report in (old, new))
     rows: list[ComparedRow] = []
-    notes: list[str] = []
-    for key in dict.fromkeys([*before, *after]):
-        row, note = _compare_rows(before.get(key), after.get(key), max_regress, new.cut_short)
-        rows += [row] if row else []
-        notes += [note] if note else []
+    notes = [f"only in OLD: {_name(row)}" for key, row in before.items() if key not in after]
+    notes += [f"only in NEW: {_name(row)}" for key, row in after.items() if key not in before]
+    for a, b in [(row, after[key]) for key, row in before.items() if key in after]:
+        if a.status == b.status == "ok":
+            rows.append(_compare_latency(a, b, max_regress))
+            notes += _file_changes(a, b)
+            continue
+        if a.status == "ok" and b.status != "missing" and not new.cut_short:
+            rows.append(ComparedRow(a.artifact, a.runtime, a.threads, "broken"))
+        failed = [(row, name) for row, name in ((a, "OLD"), (b, "NEW")) if row.status != "ok"]
+        failures = [": ".join(filter(None, (f"{row.status} in {name}", row.message))) for row, name in failed]
+        notes.append(f"{_name(a)}: {', '.join(failures)}")
     if not rows:
         why = "; ".join(notes) or "they have no rows"
         raise InputError(f"nothing to compare: {why}; benchmark the same artifacts and runtimes in both")
     return Comparison(max_regress, tuple(rows), (*notes, *_notes(old, new, different)))
 
 
-def _compare_rows(
-    old: LatencyRow | None, new: LatencyRow | None, max_regress: float, cut_short: bool
-) -> tuple[ComparedRow | None, str]:
-    """The compared row, if it can be compared, and a note if there is anything to say about it."""
-    present = old or new
-    assert present is not None
-    threads = "" if present.threads == 1 else f" on {present.threads} threads"
-    where = f"{present.artifact} in {present.runtime}{threads}"
-    if old is None or new is None:
-        return None, f"only in {'OLD' if new is None else 'NEW'}: {where}"
-    if old.status == new.status == "ok":
-        return _compare_latency(old, new, max_regress), _file_change(old, new, where)
-    failures = [
-        f"{row.status} in {name}{': ' * bool(row.message)}{row.message}"
-        for name, row in (("OLD", old), ("NEW", new))
-        if row.status != "ok"
-    ]
-    broken = old.status == "ok" and new.status in FAILED and not cut_short
-    row = ComparedRow(old.artifact, old.runtime, old.threads, "broken") if broken else None
-    return row, f"{where}: {', '.join(failures)}"
+def _name(row: LatencyRow) -> str:
+    return f"{row.artifact} in {row.runtime}" + (f" on {row.threads} threads" if row.threads > 1 else "")
 
 
 def _compare_latency(old: LatencyRow, new: LatencyRow, max_regress: float) -> ComparedRow:
@@ -137,12 +125,12 @@ def _compare_latency(old: LatencyRow, new: LatencyRow, max_regress: float) -> Co
     )
 
 
-def _file_change(old: LatencyRow, new: LatencyRow, where: str) -> str:
-    """A note if the artifact's file changed, else an empty string."""
+def _file_changes(old: LatencyRow, new: LatencyRow) -> list[str]:
+    """A note if the artifact's file changed."""
     if old.bytes != new.bytes:
-        return f"{where}: the file changed from {old.bytes:,} to {new.bytes:,} bytes"
+        return [f"{_name(old)}: the file changed from {old.bytes:,} to {new.bytes:,} bytes"]
     same = old.sha256 == new.sha256 or None in (old.sha256, new.sha256)
-    return "" if same else f"{where}: the file changed, its size did not"
+    return [] if same else [f"{_name(old)}: the file changed, its size did not"]
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], names: Sequence[str]) -> list[str]:

@@ -122,7 +122,6 @@ def measure(
         except KeyboardInterrupt:
             cut_short = True
         on_progress(total, total)
-    rows = [latency_row(a, name, threads, results.get(("window", a.file, name), []), cut_short) for a, name in plan]
     return BenchmarkReport(
         bundle=str(bundle.path),
         machine=described,
@@ -131,7 +130,7 @@ def measure(
         invalid=machine.why_invalid(readings),
         cut_short=cut_short,
         method={"windows": windows, "min_seconds": min_seconds, "seed": seed, "threads": threads},
-        rows=tuple(rows),
+        rows=tuple(latency_row(a, name, threads, results.get(("window", a.file, name), [])) for a, name in plan),
         starts=tuple(
             start_row(file, name, [outcome for outcome, _ in found])
             for (task, file, name), found in results.items()

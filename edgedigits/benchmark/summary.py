@@ -15,7 +15,7 @@ from edgedigits.system.isolation import Outcome
 
 
 def latency_row(
-    artifact: Artifact, runtime: str, threads: int, windows: list[tuple[Outcome, Distribution | None]], cut_short: bool
+    artifact: Artifact, runtime: str, threads: int, windows: list[tuple[Outcome, Distribution | None]]
 ) -> LatencyRow:
     """Summarize the windows of a row, each with its process's outcome and its samples; one failure fails the row."""
     info = RUNTIMES[runtime]
@@ -27,7 +27,7 @@ def latency_row(
         if outcome.status != "ok":
             return LatencyRow(**facts, status=outcome.status, signal=outcome.signal, message=outcome.message)
     if not windows:
-        return LatencyRow(**facts, status="error", message="interrupted before its first window" if cut_short else "")
+        return LatencyRow(**facts, status="error", message="interrupted before its first window")
     parts = [distribution for _, distribution in windows if distribution is not None]
     answers = [outcome.answer for outcome, _ in windows]
     whole = Distribution.merge(parts)

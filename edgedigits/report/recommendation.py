@@ -94,32 +94,17 @@ def _parity_rows(row: LatencyRow, parity: ParityReport) -> list[ParityRow]:
     return [p for p in parity.rows if (p.artifact, p.runtime) == (row.artifact, row.runtime) and p.status != "missing"]
 
 
-@dataclass(frozen=True)
 class _Candidate:
-    row: LatencyRow
-    median: float
-    int8: bool
-    flips: int  # the most predictions that any kernel set changes
-    problem: str
+    """A row that may be recommended, and the facts that decide about it."""
 
-    @property
-    def name(self) -> str:
-        return row_name(self.row)
-
-    @property
-    def time(self) -> str:
-        return duration(self.median)
-
-    @property
-    def preference(self) -> tuple[int, bool, int, float]:
-        """Smaller is better, in the order of :data:`PREFERENCES`."""
-        return self.flips, self.int8, self.row.bytes, self.median
-
-
-def _candidate(row: LatencyRow, parity: ParityReport | None) -> _Candidate:
-    found = _parity_rows(row, parity) if parity and not parity.unseen else []
-    flips = max((p.mismatches or 0 for p in found), default=0)
-    return _Candidate(row, median_ns(row), is_int8(row, parity), flips, parity_problem(row, parity))
+    def __init__(self, row: LatencyRow, parity: ParityReport | None) -> None:
+        found = _parity_rows(row, parity) if parity and not parity.unseen else []
+        self.row, self.name, self.median, self.int8 = row, row_name(row), median_ns(row), is_int8(row, parity)
+        self.time = duration(self.median)
+        self.flips = max((p.mismatches or 0 for p in found), default=0)  # with the kernel set that changes the most
+        self.problem = parity_problem(row, parity)
+        # Smaller is better, in the order of PREFERENCES.
+        self.preference = (self.flips, self.int8, row.bytes, self.median)
 
 
 def recommend(bench: BenchmarkReport, parity: ParityReport | None = None) -> Recommendation:
@@ -134,7 +119,7 @@ def recommend(bench: BenchmarkReport, parity: ParityReport | None = None) -> Rec
     if not rows:
         reasons = [sentence(failure) for failure in failures(bench)[:6]]
         return Recommendation("No row that a device could run was measured.", tuple(reasons))
-    candidates = sorted((_candidate(row, parity) for row in rows), key=lambda c: c.median)
+    candidates = sorted((_Candidate(row, parity) for row in rows), key=lambda c: c.median)
     compared = parity is not None and not parity.unseen
     eligible = [c for c in candidates if not (c.problem and compared)]
     if not eligible:

@@ -1,4 +1,4 @@
-"""Millions of calls: the same answers, no memory and no file descriptor more."""
+"""Millions of calls give the same results and leave no memory or file descriptor behind."""
 
 from __future__ import annotations
 

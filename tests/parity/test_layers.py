@@ -163,7 +163,6 @@ def test_convolutional_model(cnn: bytes, x: FloatArray) -> None:
 @pytest.mark.parametrize(
     ("code", "index", "name"),
     [
-        (s.BuiltinOperator.DEPTHWISE_CONV_2D, 0, "deep_1 DEPTHWISE_CONV_2D"),
         (s.BuiltinOperator.CONV_2D, 1, "point_1 CONV_2D"),
         (s.BuiltinOperator.ADD, 0, "sum_1 ADD"),
         (s.BuiltinOperator.FULLY_CONNECTED, 0, "output FULLY_CONNECTED"),

@@ -14,7 +14,6 @@ from edgedigits.benchmark import machine
 from edgedigits.benchmark.result import MACHINE
 from edgedigits.errors import InputError
 from edgedigits.report.loading import load_benchmark, load_parity
-from edgedigits.system.limits import MOST_JSON_BYTES
 from edgedigits.system.text import to_json
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -80,10 +79,6 @@ def test_what_a_windows_shell_redirects_is_read(tmp_path: Path, bench_file: Path
     ("content", "said"),
     [
         (b"", "it is not JSON"),
-        (b'{"schema": NaN}', "NaN is not a number"),
-        (b"[" * 100_000, "nested too deeply"),
-        (b" " * (MOST_JSON_BYTES + 1), "more than 16,000,000 bytes"),
-        (b'{"schema": ' + b"9" * 6000 + b"}", "a number of 6,000 digits"),
         (b"[]", "it holds a list, not an object"),
         (b"{}", "it has no schema, expected schema 1"),
         (b'{"schema": 2}', "it has schema 2"),
@@ -109,7 +104,6 @@ def test_what_cannot_be_opened(tmp_path: Path, name: str) -> None:
     ("at", "value", "said"),
     [
         (("rows",), {}, "rows is an object, not a list"),
-        (("rows", 0, "p50_ns"), "9", "rows[0].p50_ns is a string, not a whole number"),
         (("rows", 0, "p50_ns"), -1, "rows[0].p50_ns is -1, expected "),
         (("rows", 0, "window_p50_ns"), [0], "rows[0].window_p50_ns[0] is 0, expected 1 to "),
         (("rows", 0, "window_p50_ns"), [], "has no samples or windows"),
@@ -118,8 +112,6 @@ def test_what_cannot_be_opened(tmp_path: Path, name: str) -> None:
         (("rows", 0, "batch_ns"), {"ten": 1}, "a batch size or thread count that is not a number"),
         (("rows", 0, "threads_p50_ns"), {"²": 1}, "a batch size or thread count that is not a number"),
         (("machine", "cores"), "2", "machine.cores is a string, not a whole number"),
-        (("machine", "packages"), {"numpy": 1}, "machine.packages.numpy is a number, not a string"),
-        (("threats",), ["hot"], "threats[0] is a string, not an object"),
     ],
     ids=str,
 )
@@ -127,11 +119,6 @@ def test_a_wrong_value_is_named(
     refusal: Callable[..., str], bench: Any, at: tuple[Any, ...], value: Any, said: str
 ) -> None:
     assert said in refusal(put(bench, at, value))
-
-
-def test_a_number_too_large_for_a_float(refusal: Callable[..., str], bench_file: Path) -> None:
-    text = bench_file.read_text(encoding="utf-8").replace('"min_seconds": 0.1', '"min_seconds": 1e999')
-    assert "method.min_seconds is inf, expected " in refusal(text)
 
 
 def test_one_kind_given_for_the_other(refusal: Callable[..., str], bench_file: Path, parity_file: Path) -> None:
