@@ -43,6 +43,11 @@ class ComparedRow:
     smallest_p: float | None = None
     invoke_ratio: float | None = None
 
+    @property
+    def failed(self) -> bool:
+        """Whether the row regressed or broke."""
+        return self.verdict in ("regressed", "broken")
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -55,7 +60,7 @@ class Comparison:
     @property
     def passed(self) -> bool:
         """Whether no row regressed or broke."""
-        return not any(row.verdict in ("regressed", "broken") for row in self.rows)
+        return not any(row.failed for row in self.rows)
 
     @property
     def decided(self) -> bool:

@@ -89,9 +89,8 @@ def measure(
     cut_short = False
     with TemporaryDirectory() as name:
         folder = Path(name)
-        inputs = folder / "X.npy"
-        np.save(inputs, x)
-        common = {**bundle.request, "inputs": str(inputs), "threads": threads, "seed": seed}
+        np.save(folder / "X.npy", x)
+        common = {**bundle.request, "inputs": str(folder / "X.npy"), "threads": threads, "seed": seed}
         steps = _steps(installed, common, windows, min_seconds, starts, with_tensorflow=not runtimes)
         random.Random(seed).shuffle(steps)
         lengths = [60.0] * int(sustained_minutes) + [60.0 * (sustained_minutes % 1)] * (sustained_minutes % 1 > 0)

@@ -51,10 +51,10 @@ class Distribution:
         return self.at_rank(max(1, math.ceil(self.samples * percent / 100)))
 
 
-def upper_rank(n: int, percent: float, confidence: float = CONFIDENCE) -> int:
-    """The smallest rank (from 1, at most n) whose sample is, with that confidence, at least the true percentile.
+def upper_rank(n: int, percent: float) -> int:
+    """The smallest rank (from 1, at most n) whose sample is, with 99 % confidence, at least the true percentile.
 
-    This is the smallest k with P(X < k) >= confidence for a binomial X of n trials, X being the number of samples below
+    This is the smallest k with P(X < k) >= 0.99 for a binomial X of n trials, X being the number of samples below
     the percentile. Source: distribution-free confidence intervals for quantiles, H. A. David and H. N. Nagaraja,
     "Order Statistics" (2003), sec. 7.1.
     """
@@ -68,7 +68,7 @@ def upper_rank(n: int, percent: float, confidence: float = CONFIDENCE) -> int:
     start += first * math.log(p) + (n - first) * math.log1p(-p)
     steps = np.log((n - k[:-1]) / (k[:-1] + 1.0)) + math.log(p / (1 - p))
     cumulative = np.cumsum(np.exp(start + np.concatenate([[0.0], np.cumsum(steps)])))
-    return min(n, first + int(np.searchsorted(cumulative, confidence)) + 1)
+    return min(n, first + int(np.searchsorted(cumulative, CONFIDENCE)) + 1)
 
 
 def percentiles(distribution: Distribution) -> dict[str, int]:

@@ -10,6 +10,7 @@ from edgedigits.system.schema import ANY_SIGN, LARGEST, Keys, count, within
 
 SCHEMA = 1
 NOISY = 0.10
+BIN_RATIO = 1.02  # of the edges of a histogram's bins
 Positive = Annotated[int, within(1, LARGEST)]
 # What the dictionaries in a report's JSON must contain.
 MACHINE = Keys(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgedigits.benchmark.percentiles import Distribution, percentiles
-from edgedigits.benchmark.result import NOISY, LatencyRow, StartRow
+from edgedigits.benchmark.result import BIN_RATIO, NOISY, LatencyRow, StartRow
 from edgedigits.bundle.bundle import Artifact
 from edgedigits.runtimes.table import RUNTIMES
 from edgedigits.system.isolation import Outcome
@@ -85,8 +85,8 @@ def _first(answers: list[dict[str, Any]], key: str) -> dict[str, int]:
 
 def _histogram(whole: Distribution) -> tuple[tuple[int, int], ...]:
     """All samples in logarithmic bins of 2 %: a few hundred pairs."""
-    bins = np.floor(np.log(np.maximum(whole.values, 1)) / math.log(1.02))
-    binned = Distribution.merge([Distribution(np.ceil(1.02**bins).astype(np.int64), whole.counts)])
+    bins = np.floor(np.log(np.maximum(whole.values, 1)) / math.log(BIN_RATIO))
+    binned = Distribution.merge([Distribution(np.ceil(BIN_RATIO**bins).astype(np.int64), whole.counts)])
     return tuple(zip(binned.values.tolist(), binned.counts.tolist(), strict=True))
 
 

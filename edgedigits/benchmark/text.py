@@ -36,12 +36,10 @@ def benchmark_text(report: BenchmarkReport) -> str:
 
 
 def _latency_cells(row: LatencyRow) -> tuple[str, ...]:
-    names = (row.artifact, row.runtime, f"{row.bytes:,}")
-    if row.status != "ok":
-        return (*names, row.status, *("-",) * 6)
+    samples = number(row.samples) if row.status == "ok" else row.status
     times = map(number, (row.p50_ns, row.p90_ns, row.p99_ns, row.p999_ns))
-    spread = "-" if row.spread is None else f"{row.spread:.1%}{' NOISY' if row.noisy else ''}"
-    return (*names, f"{row.samples:,}", *times, spread, number(row.invoke_p50_ns))
+    spread = number(row.spread, ".1%") + " NOISY" * row.noisy
+    return (row.artifact, row.runtime, number(row.bytes), samples, *times, spread, number(row.invoke_p50_ns))
 
 
 def _batches_text(rows: Sequence[LatencyRow]) -> list[str]:
@@ -107,7 +105,7 @@ def comparison_text(comparison: Comparison) -> str:
     verdicts = [row.verdict for row in comparison.rows]
     limit, of = f"{comparison.max_regress * 100:.4g} %", f"of {len(verdicts)} rows"
     if not comparison.passed:
-        bad = verdicts.count("regressed") + verdicts.count("broken")
+        bad = sum(row.failed for row in comparison.rows)
         lines.append(f"REGRESSION: {bad} {of} slower by more than {limit}, or broken")
     elif not comparison.decided:
         few = verdicts.count("too few windows")
@@ -118,16 +116,15 @@ def comparison_text(comparison: Comparison) -> str:
 
 
 def _comparison_cells(row: ComparedRow) -> tuple[str, ...]:
-    names = (row.artifact, row.runtime, str(row.threads))
-    if row.ratio is None:
-        return (*names, *("-",) * 6, row.verdict.upper())
     return (
-        *names,
-        f"{row.old_ns:,.0f}",
-        f"{row.new_ns:,.0f}",
-        f"{row.ratio:.3f}",
-        f"{row.ratio_low:.3f} to {row.ratio_high:.3f}",
-        f"{row.p:.2g}",
+        row.artifact,
+        row.runtime,
+        str(row.threads),
+        number(row.old_ns, ",.0f"),
+        number(row.new_ns, ",.0f"),
+        number(row.ratio, ".3f"),
+        "-" if row.ratio is None else f"{row.ratio_low:.3f} to {row.ratio_high:.3f}",
+        number(row.p, ".2g"),
         number(row.invoke_ratio, ".3f"),
-        row.verdict.upper() if row.verdict == "regressed" else row.verdict,
+        row.verdict.upper() if row.failed else row.verdict,
     )

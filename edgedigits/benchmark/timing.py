@@ -51,11 +51,7 @@ def time_window(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def time_start(request: dict[str, Any]) -> dict[str, Any]:
-    """Time a cold start: imports, loading and the first inference in nanoseconds; peak memory in bytes.
-
-    ``started_ns`` is when this process's first code ran, on a clock that all processes share; from it the parent
-    computes the time that the interpreter took.
-    """
+    """Time a cold start; from ``started_ns``, on a clock of all processes, the parent computes the interpreter's part."""
     from edgedigits.runtimes.table import RUNTIMES
 
     started = request["child_started_ns"]

@@ -59,7 +59,12 @@ def check_parity(
     for name in runtimes:
         runtime_info(name).require()
     chosen = [bundle.artifact(name) for name in artifacts] or list(bundle.manifest.artifacts)
-    x, labels = inputs if unseen is None else _unseen(bundle, unseen)
+    x, labels = inputs
+    if unseen is not None:
+        from edgedigits.pictures.normalization import to_rows
+
+        images, labels = bundle.unseen(unseen)
+        x = to_rows(images)
     golden = bundle.golden(unseen is not None)
     rows = list(_plan(chosen, runtimes, kernels, len(golden), allow_mismatches if unseen is None else len(golden)))
     if not rows:
@@ -100,13 +105,6 @@ def check_parity(
         for artifact in chosen:
             _identify_rounding(artifact, rows, logits, partial(compute, artifact.file))
     return ParityReport(str(bundle.path), len(golden), unseen is not None, tuple(rows))
-
-
-def _unseen(bundle: Bundle, folder: Path) -> tuple[FloatArray, Labels]:
-    from edgedigits.pictures.normalization import to_rows
-
-    images, labels = bundle.unseen(folder)
-    return to_rows(images), labels
 
 
 def _plan(

@@ -75,19 +75,17 @@ def _int8_text(rows: Sequence[ParityRow], most_listed: int) -> list[str]:
 
 
 def _parity_cells(row: ParityRow) -> tuple[str, ...]:
-    if row.status != "ok":
-        return (row.artifact, row.runtime, row.kernels, row.status, *("-",) * 6)
     return (
         row.artifact,
         row.runtime,
         row.kernels,
-        f"{row.mismatches} of {row.images}",
-        str(row.ties),
+        f"{row.mismatches} of {row.images}" if row.status == "ok" else row.status,
+        number(row.ties),
         number(row.max_abs_diff, ".2g"),
         number(row.mean_abs_diff, ".2g"),
         "-" if row.min_lead_quanta is None else f"{row.min_lead_quanta} quanta",
-        str(row.errors),
-        f"{row.seconds:.1f}",
+        number(row.errors),
+        number(row.seconds, ".1f"),
     )
 
 

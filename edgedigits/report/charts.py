@@ -10,12 +10,11 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from edgedigits.benchmark.result import NOISY, LatencyRow, StartRow, SustainedPoint
+from edgedigits.benchmark.result import BIN_RATIO, NOISY, LatencyRow, StartRow, SustainedPoint
 from edgedigits.report.recommendation import median_ns
 from edgedigits.report.units import duration, rate
 
 STRIP_HEIGHT, CHART_HEIGHT, MAX_BINS = 50, 150, 260
-BIN_RATIO = 1.02  # the histogram's bins, as in edgedigits.benchmark.result
 START_PARTS = ("interpreter", "imports", "load", "first inference")
 Scale = Callable[[float], float]
 

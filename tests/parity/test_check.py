@@ -57,23 +57,22 @@ class TestPassing:
             *(("float32.onnx", "onnxruntime", kernels) for kernels in ("default", "unoptimized")),
         ]
 
-    def test_float_answers_are_the_trained_models(self, report: ParityReport) -> None:
+    def test_float_rows_predict_as_the_trained_model(self, report: ParityReport) -> None:
         assert report.passed
         for row in report.rows:
             assert row.status == "ok"
             if row.artifact != "int8.tflite":
                 assert (row.mismatches, row.mismatched, row.ties, row.min_lead_quanta) == (0, (), 0, None)
-                assert row.max_abs_diff is not None
                 assert row.mean_abs_diff is not None
+                assert row.max_abs_diff is not None
                 assert 0 < row.mean_abs_diff < row.max_abs_diff < 1e-4
                 assert row.errors == Bundle().manifest.training["errors"]
 
-    def test_int8_rows_tell_more(self, report: ParityReport) -> None:
+    def test_int8_rows(self, report: ParityReport) -> None:
         for row in report.rows:
             if row.artifact == "int8.tflite":
                 assert row.mismatches == len(row.mismatched)
-                assert isinstance(row.min_lead_quanta, int)
-                assert isinstance(row.errors, int)
+                assert row.min_lead_quanta is not None
                 assert row.arithmetic is not None
                 assert {flip.image for flip in row.ledger} >= set(row.mismatched)
                 assert (row.min_lead_quanta <= 0) == (row.mismatches > 0 or row.ties is None or row.ties > 0)
@@ -91,9 +90,8 @@ class TestPassing:
         assert text.endswith("parity holds: 8 of 8 rows pass, 5000 images each")
         assert text.count("0 of 5000") >= 5
 
-    @pytest.mark.parametrize("batch", [7, 5000])
-    def test_batches_answer_alike(self, batch: int) -> None:
-        found = check_parity(Bundle(), artifacts=["float32.onnx"], kernels=["default"], batch=batch)
+    def test_batches(self) -> None:
+        found = check_parity(Bundle(), artifacts=["float32.onnx"], kernels=["default"], batch=7)
         assert [(row.status, row.mismatches) for row in found.rows] == [("ok", 0)]
 
 
@@ -144,7 +142,7 @@ class TestFailing:
         assert "cannot open this .onnx file" in found.rows[0].message
         assert not found.passed
 
-    def test_a_runtime_that_dies_is_a_row(self, kill_next_child: Callable[[], None]) -> None:
+    def test_a_runtime_that_crashes_is_a_row(self, kill_next_child: Callable[[], None]) -> None:
         kill_next_child()
         seen: list[ParityRow] = []
         found = check_parity(Bundle(), artifacts=["float32.onnx"], on_row=seen.append)
@@ -168,8 +166,8 @@ class TestRefused:
         bundle = Bundle(bundle_copy)
         report = check_parity(bundle, runtimes=["litert"], kernels=["default", "reference"], on_row=change)
         assert [row.status for row in report.rows] == ["ok", "error", "error", "error"]
-        said = {row.message.partition(": ")[2] for row in report.rows[1:]}
-        assert said == {"manifest.json has changed since the command began; run it again"}
+        expected = {row.message.partition(": ")[2] for row in report.rows[1:]}
+        assert expected == {"manifest.json has changed since the command began; run it again"}
         assert not report.passed
 
     def test_damaged_bundle(self, bundle_copy: Path) -> None:
@@ -178,28 +176,22 @@ class TestRefused:
             check_parity(Bundle(bundle_copy), artifacts=["float32.onnx"])
 
     @pytest.mark.parametrize(
-        ("options", "said"),
+        ("options", "expected"),
         [
             ({"runtimes": ["torch"]}, "no runtime is called 'torch'"),
             ({"kernels": ["fast"]}, "nothing to run: none of the runtimes with kernels fast opens float32.tflite"),
-            (
-                {"artifacts": ["float32.onnx"], "runtimes": ["litert"]},
-                "none of litert with kernels any opens",
-            ),
         ],
-        ids=["runtime", "kernels", "combination"],
     )
-    def test_nothing_to_run(self, options: dict[str, Any], said: str) -> None:
-        with pytest.raises(RuntimeUnavailableError, match=said):
+    def test_nothing_to_run(self, options: dict[str, Any], expected: str) -> None:
+        with pytest.raises(RuntimeUnavailableError, match=expected):
             check_parity(Bundle(), **options)
 
-    @pytest.mark.parametrize("batch", [0, -1])
-    def test_batch(self, batch: int) -> None:
-        with pytest.raises(InputError, match=f"batch is {batch}; expected 1 or more"):
-            check_parity(Bundle(), batch=batch)
+    def test_batch(self) -> None:
+        with pytest.raises(InputError, match="batch is 0; expected 1 or more"):
+            check_parity(Bundle(), batch=0)
 
 
-def test_unseen_digits_are_reported_and_gate_nothing() -> None:
+def test_unseen_digits_are_reported_and_fail_nothing() -> None:
     bundle = Bundle()
     images, labels = bundle.unseen(ROOT / "data")
     x = to_rows(images)
@@ -208,13 +200,9 @@ def test_unseen_digits_are_reported_and_gate_nothing() -> None:
     assert report.images == len(x) == len(bundle.golden(unseen=True)) == 5000
     float32, int8 = report.rows
     assert (float32.mismatches, float32.passed) == (0, True)
-    assert int8.passed  # whatever it flips: nothing was tuned on these, and nothing is gated by them
-    assert int8.errors == metrics.errors(int8_logits(bundle, x), labels)
-
-
-def int8_logits(bundle: Bundle, x: Any) -> Any:
+    assert int8.passed  # whatever it changes
     with Classifier(bundle, "int8.tflite", "numpy", kernels="reference") as classifier:
-        return classifier.logits(x)
+        assert int8.errors == metrics.errors(classifier.logits(x), labels)
 
 
 def test_other_unseen_digits_are_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A model that kills, stalls or fills the process that runs it is one row or one line; whatever else was asked goes on.
+"""A model that crashes, stalls or exhausts its process is one row or one line; everything else goes on.
 
 Nothing is simulated: the models are small real ones (hostile_models.py), in a bundle whose checksums fit.
 """
@@ -30,7 +30,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 Replace = Callable[[str, bytes], Path]
 MAKE = Path(__file__).parents[1] / "runtimes" / "hostile_models.py"
 HOSTILE = {"recursive": "crashed", "endless": "timeout", "large": "memory"}
-SAID = {
+MESSAGES = {
     "recursive": "the runtime crashed (SIGSEGV): the model is damaged, malicious or not for this runtime; use ",
     "endless": "stopped after 5 s without a result; raise the limit with --timeout",
     "large": "stopped for using more than 300 MB of memory; if you trust the model, raise --memory-limit",
@@ -66,7 +66,7 @@ def test_parity_has_a_row_of_it_and_goes_on(name: str, bundle: Path) -> None:
     hostile, other = found.rows
     assert (hostile.status, other.status, other.mismatches) == (HOSTILE[name], "ok", 0)
     assert not found.passed
-    assert f"float32.tflite in litert (no-delegates): {HOSTILE[name]}: {SAID[name]}" in parity_text(found)
+    assert f"float32.tflite in litert (no-delegates): {HOSTILE[name]}: {MESSAGES[name]}" in parity_text(found)
     assert "PARITY FAILS" in parity_text(found)
     json.dumps(found.to_json(), allow_nan=False)
 
@@ -77,7 +77,7 @@ def test_benchmark_has_a_row_of_it_and_goes_on(name: str, bundle: Path) -> None:
     hostile, other = found.rows
     assert (hostile.status, other.status) == (HOSTILE[name], "ok")
     assert not found.passed
-    assert SAID[name] in benchmark_text(found)
+    assert MESSAGES[name] in benchmark_text(found)
 
 
 def test_inspect_says_it_in_one_line(models: Path, replace_in_bundle: Replace) -> None:
@@ -85,7 +85,7 @@ def test_inspect_says_it_in_one_line(models: Path, replace_in_bundle: Replace) -
     with pytest.raises(ModelError) as caught:
         inspect_layers(bundle, bundle.artifact("int8.tflite"), timeout=60.0)
     assert "\n" not in str(caught.value)
-    assert f"litert: {SAID['recursive']}" in str(caught.value)
+    assert f"litert: {MESSAGES['recursive']}" in str(caught.value)
 
 
 def test_int8_whose_arithmetic_cannot_be_recomputed(models: Path, replace_in_bundle: Replace) -> None:
@@ -106,7 +106,7 @@ class TestPredict:
         done = edgedigits("predict", "--index", "3", "--bundle", bundle, *limits)
         assert (done.returncode, done.stdout) == (2, "")
         (line,) = done.stderr.splitlines()
-        assert line.startswith(f"edgedigits: {SAID[name].replace('5 s', '1 s')}")
+        assert line.startswith(f"edgedigits: {MESSAGES[name].replace('5 s', '1 s')}")
 
     @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=lambda sent: str(sent.name))
     def test_a_loop_is_interrupted(self, sent: int, models: Path, replace_in_bundle: Replace) -> None:
@@ -117,13 +117,13 @@ class TestPredict:
             copy = copy_of(process.pid)
             try:
                 process.send_signal(sent)
-                _, said = process.communicate(timeout=30)
+                _, errors = process.communicate(timeout=30)
                 gone = not Path(f"/proc/{copy}").exists()
             finally:
                 process.kill()
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(copy, signal.SIGKILL)
-        assert (process.returncode, said.strip()) == (130, "edgedigits: interrupted; nothing was left half-written")
+        assert (process.returncode, errors.strip()) == (130, "edgedigits: interrupted; nothing was left half-written")
         assert gone
 
     @pytest.mark.parametrize("wanted", [("--index", "3", "--index", "1015"), ("none.png",)], ids=["digits", "missing"])

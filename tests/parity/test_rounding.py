@@ -52,7 +52,7 @@ def test_a_set_that_is_known_is_not_computed_again(images: FloatArray) -> None:
     assert oracle.asked == []
 
 
-def test_a_row_that_equals_none_is_told_in_quanta(images: FloatArray) -> None:
+def test_a_row_that_equals_none_shows_the_difference_in_quanta(images: FloatArray) -> None:
     broken = Oracle(images).logits("exact")
     broken[3, 4] -= 3 * np.float32(SCALE)
     expected = "unknown: 1 logits differ from exact, by up to 3 quanta"

@@ -1,4 +1,4 @@
-"""Results read back: what was written is read, and nothing else brings more than one clear line."""
+"""Loading results: what was written is read, and anything else is refused in one line."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_what_a_windows_shell_redirects_is_read(tmp_path: Path, bench_file: Path
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "expected"),
     [
         (b"", "it is not JSON"),
         (b"[]", "it holds a list, not an object"),
@@ -87,9 +87,9 @@ def test_what_a_windows_shell_redirects_is_read(tmp_path: Path, bench_file: Path
     ],
     ids=lambda value: str(value)[:24],
 )
-def test_what_is_no_benchmark_is_refused(refusal: Callable[..., str], content: bytes, said: str) -> None:
+def test_what_is_no_benchmark_is_refused(refusal: Callable[..., str], content: bytes, expected: str) -> None:
     message = refusal(content)
-    assert said in message
+    assert expected in message
     assert message.endswith("expected the output of `edgedigits benchmark --json FILE`")
 
 
@@ -101,7 +101,7 @@ def test_what_cannot_be_opened(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("at", "value", "said"),
+    ("at", "value", "expected"),
     [
         (("rows",), {}, "rows is an object, not a list"),
         (("rows", 0, "p50_ns"), -1, "rows[0].p50_ns is -1, expected "),
@@ -116,9 +116,9 @@ def test_what_cannot_be_opened(tmp_path: Path, name: str) -> None:
     ids=str,
 )
 def test_a_wrong_value_is_named(
-    refusal: Callable[..., str], bench: Any, at: tuple[Any, ...], value: Any, said: str
+    refusal: Callable[..., str], bench: Any, at: tuple[Any, ...], value: Any, expected: str
 ) -> None:
-    assert said in refusal(put(bench, at, value))
+    assert expected in refusal(put(bench, at, value))
 
 
 def test_one_kind_given_for_the_other(refusal: Callable[..., str], bench_file: Path, parity_file: Path) -> None:
