@@ -51,7 +51,7 @@ def time_window(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def time_start(request: dict[str, Any]) -> dict[str, Any]:
-    """Time a cold start; from ``started_ns``, on a clock of all processes, the parent computes the interpreter's part."""
+    """Time a cold start up to the first inference. The parent computes the interpreter's time from ``started_ns``."""
     from edgedigits.runtimes.table import RUNTIMES
 
     started = request["child_started_ns"]
