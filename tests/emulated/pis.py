@@ -1,16 +1,14 @@
-"""Raspberry Pis made from nothing: Debian's packages for their processors, run by QEMU's user mode, without being root.
+"""Emulated Raspberry Pis: Debian's packages for their processors in QEMU's user mode; needs no root.
 
-    python tests/emulated/pis.py pi4      # set one up in build/pis/pi4, with our wheel, and say how to use it
+    python tests/emulated/pis.py pi4      # set one up in build/pis/pi4, with our wheel, and print how to use it
 
-A Pi is a folder that QEMU lays over ``/``. Its ``bin/python3`` is a script of this machine that starts QEMU with the
-guest's Python, under the script's own path, so that the guest takes the script for its interpreter: child processes,
-virtual environments and the programs that pip installs work, without binfmt_misc. Everything but our wheel comes from a
-cache, by a hash of what it was made from.
+A Pi is a folder that QEMU lays over ``/``. Its ``bin/python3`` is a script for this machine, which starts QEMU with the
+guest's Python under the script's own path. So the guest takes the script for its interpreter: child processes, virtual
+environments and the programs that pip installs work without binfmt_misc. Everything but our wheel comes from a cache.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
 import shutil
@@ -18,21 +16,20 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from pi_cache import CACHE, cached, copy_tree
 from pi_debian import System, UnavailableError
 
 PROJECT = Path(__file__).parents[2]
-# "required": where a Pi cannot be had the tests fail instead of being skipped. "all": so they do, and there are more.
+# "required": tests fail instead of being skipped if a Pi cannot be emulated. "all": so they do, and there are more.
 ASKED = os.environ.get("EDGEDIGITS_EMULATED", "")
 BASE = ("base-files", "python3", "python3-pip", "libstdc++6")
 ARM64 = ("arm64", "aarch64-linux-gnu", "qemu-aarch64")
-BOOKWORM = System("bookworm", *ARM64, python="3.11", packages=BASE, extra="runtimes")
-TRIXIE = System("trixie", *ARM64, python="3.13", packages=BASE, extra="runtimes", pins=("numpy==2.3.5",))
+ALL_RUNTIMES = ("litert", "tflite-runtime", "onnxruntime")
+BOOKWORM = System("bookworm", *ARM64, "3.11", BASE, "runtimes", ALL_RUNTIMES)
+TRIXIE = System("trixie", *ARM64, "3.13", BASE, "runtimes", ("litert", "onnxruntime"), pins=("numpy==2.3.5",))
 BOOKWORM_32 = System(
     "bookworm",
     "armhf",
@@ -41,6 +38,7 @@ BOOKWORM_32 = System(
     python="3.11",
     packages=(*BASE, "python3-numpy", "python3-pil", "python3-click"),
     extra="tflite-runtime",
+    runtimes=("tflite-runtime",),
     from_debian=("numpy", "pillow", "click"),
 )
 
@@ -50,10 +48,9 @@ class Pi:
     """A model of Pi: a system on a processor.
 
     Attributes:
-        cpu: QEMU's name of the processor. Never its default: that has SVE, which no Pi has, and under it LiteRT's int8
-            answers are silently wrong.
-        part: the processor's number in /proc/cpuinfo, by which XNNPACK and onnxruntime choose their kernels.
-        features: its features there.
+        cpu: QEMU's name of the processor. Never its default: that has SVE, which no Pi has, and with which LiteRT's
+            int8 results are silently wrong.
+        part, features: in /proc/cpuinfo, by which XNNPACK and onnxruntime choose their kernels.
     """
 
     name: str
@@ -64,7 +61,7 @@ class Pi:
     features: str
 
     def cpuinfo(self) -> str:
-        """What /proc/cpuinfo says on it; QEMU 7 would show that of this machine, and the runtimes crash on it."""
+        """Its /proc/cpuinfo; QEMU 7 would show that of this machine, on which the runtimes crash."""
         generation = "7" if self.system.architecture == "armhf" else "8"
         block = f"BogoMIPS\t: 108.00\nFeatures\t: {self.features}\nCPU implementer\t: 0x41\n"
         block += f"CPU architecture: {generation}\nCPU variant\t: 0x0\nCPU part\t: {self.part}\nCPU revision\t: 3\n\n"
@@ -88,14 +85,14 @@ PIS = {
 
 @dataclass(frozen=True)
 class Machine:
-    """A Pi that is set up in a folder, which is its ``/``."""
+    """A Pi set up in a folder, which is its ``/``."""
 
     pi: Pi
     folder: Path
 
     @property
     def python(self) -> Path:
-        """The system's interpreter, a script of this machine."""
+        """The script that runs the guest's interpreter."""
         return self.folder / "bin" / "python3"
 
     @property
@@ -109,42 +106,29 @@ class Machine:
         return self.folder / "venv"
 
     def qemu(self, *options: str, called: str) -> list[str]:
-        """The command line that runs the guest's Python, called by that name; its arguments follow."""
+        """The command line that runs the guest's Python as ``called``, without its arguments."""
         qemu = shutil.which(self.pi.system.qemu) or self.pi.system.qemu
         return [qemu, *options, "-cpu", self.pi.cpu, "-L", str(self.folder), "-0", called, str(self.elf)]
 
-    def script(self) -> str:
-        """What stands in :attr:`python`."""
+    def write_script(self) -> None:
+        """Write :attr:`python`."""
         command = shlex.join(self.qemu(called="CALLED")).replace("CALLED", '"$0"')
-        return f'#!/bin/sh\nexec {command} "$@"\n'
+        self.python.write_text(f'#!/bin/sh\nexec {command} "$@"\n', encoding="utf-8")
+        self.python.chmod(0o755)
 
-    @contextmanager
-    def on(self, cpu: str) -> Iterator[Machine]:
-        """The same with another of QEMU's processors, for a while; /proc/cpuinfo stays as it is."""
-        other = replace(self, pi=replace(self.pi, cpu=cpu))
-        self.python.write_text(other.script(), encoding="utf-8")
-        try:
-            yield other
-        finally:
-            self.python.write_text(self.script(), encoding="utf-8")
-
-    def run(self, *command: str, timeout: float = 300.0) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a program of the virtual environment, or else of the system, in the Pi's folder."""
         program = next(p for folder in (self.venv, self.folder) if (p := folder / "bin" / command[0]).exists())
         line = [str(program), *command[1:]]
-        environment = guest_environment()
         return subprocess.run(
-            line, capture_output=True, text=True, cwd=self.folder, env=environment, timeout=timeout, check=False
+            line, capture_output=True, text=True, cwd=self.folder, env=guest_environment(), timeout=300, check=False
         )
 
     def install(self, wheel: Path) -> None:
-        """Install our wheel with its extra as a user does: a virtual environment, and the Pi's own pip.
+        """Install our wheel with its extra as a user does: in a virtual environment, with the Pi's own pip.
 
-        What it depends on comes from the cache, where the same pip put it for a wheel of the same requirements;
-        to resolve those again would take most of the time.
-
-        Raises:
-            UnavailableError: pip could not have a package.
+        The dependencies come from the cache, where the same pip put them for a wheel with the same requirements, since
+        resolving them takes most of the time. UnavailableError if pip could not download a package.
         """
         _make_venv(self)
         parts = (*_requirements(wheel), *self.pi.system.packages, self.pi.system.extra, self.pi.system.constraints())
@@ -153,17 +137,15 @@ class Machine:
 
 
 def set_up(pi: Pi, folder: Path) -> Machine:
-    """A bare Pi in an empty folder: Python and pip as Debian has them, and nothing installed.
+    """A Pi in an empty folder, with nothing but Debian's Python and pip.
 
-    Raises:
-        UnavailableError: there is no QEMU, or Debian's packages cannot be had.
+    UnavailableError if QEMU is missing or Debian's packages cannot be downloaded.
     """
     if shutil.which(pi.system.qemu) is None:
         raise UnavailableError(f"no {pi.system.qemu}; Debian: apt-get install --no-install-recommends qemu-user")
     root = pi.system.root()
     machine = Machine(pi, folder.absolute())
     for name, text in {
-        "bin/python3": machine.script(),
         "proc/cpuinfo": pi.cpuinfo(),
         "proc/device-tree/model": pi.model + "\0",
         "etc/os-release": (root / "usr/lib/os-release").read_text(encoding="utf-8"),
@@ -171,7 +153,8 @@ def set_up(pi: Pi, folder: Path) -> Machine:
         path = machine.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    machine.python.chmod(0o755)
+    (machine.folder / "bin").mkdir()
+    machine.write_script()
     (machine.folder / "usr").symlink_to(root / "usr")
     (machine.folder / "lib").symlink_to("usr/lib")
     return machine
@@ -195,7 +178,7 @@ def draw_digit(path: Path) -> None:
 
 
 def guest_environment() -> dict[str, str]:
-    """This process's environment, without what is meant for its own Python, libraries and emulator."""
+    """Our environment without the variables for Python, the dynamic linker and QEMU."""
     return {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "LD_", "QEMU_"))}
 
 
@@ -212,8 +195,8 @@ def _site(machine: Machine) -> Path:
 def _pip(machine: Machine, wheel: Path, *options: str) -> None:
     """``pip install WHEEL[EXTRA]`` in the virtual environment.
 
-    pip reads from its interpreter's file which wheels a 32-bit ARM takes, so while it runs that is the guest's own
-    and not the script: pip starts no child processes here.
+    pip finds out from its interpreter's file which wheels a 32-bit ARM takes, so while it runs that file is the guest's
+    own and not the script: pip starts no child processes here.
     """
     interpreter = machine.venv / "bin" / "python3"
     script = interpreter.readlink()
@@ -224,11 +207,9 @@ def _pip(machine: Machine, wheel: Path, *options: str) -> None:
     command += ["--constraint", str(constraints), *options, f"{wheel}[{machine.pi.system.extra}]"]
     interpreter.unlink()
     interpreter.symlink_to(machine.elf)
-    try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=machine.folder, check=False)
-    finally:
-        interpreter.unlink()
-        interpreter.symlink_to(script)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=machine.folder, check=False)
+    interpreter.unlink()
+    interpreter.symlink_to(script)
     if done.returncode:
         raise UnavailableError(f"{machine.pi.name}: pip: {' '.join((done.stderr or done.stdout).split())}")
 
@@ -241,12 +222,12 @@ def _requirements(wheel: Path) -> list[str]:
 
 
 def _fill(machine: Machine, wheel: Path, at: Path) -> None:
-    """What pip installs beside our wheel, in a folder of its own; ours is taken out again.
+    """Write what pip installs next to our wheel to the folder ``at``.
 
-    Compiled is only what a prediction imports: the rest, tests above all, would take as long as all else here.
+    Only what a prediction imports is compiled: the rest, mostly tests, would take longer than everything else here.
     """
     _pip(machine, wheel, "--no-compile")
-    for runtime in ("litert", "tflite-runtime", "onnxruntime", "numpy"):  # one that is not there says so, no more
+    for runtime in (*machine.pi.system.runtimes, "numpy"):
         machine.run("edgedigits", "predict", "--index", "0", "--runtime", runtime)
     site = _site(machine)
     for ours in site.glob("edgedigits*"):
@@ -256,21 +237,11 @@ def _fill(machine: Machine, wheel: Path, at: Path) -> None:
     _make_venv(machine)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Set up one Pi with our wheel, in build/pis."""
-    parser = argparse.ArgumentParser(description="Set up an emulated Raspberry Pi with our wheel, in build/pis.")
-    parser.add_argument("pi", choices=PIS)
-    name = parser.parse_args(arguments).pi
-    folder = PROJECT / "build" / "pis" / name
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        machine = set_up(PIS[name], folder)
-        with tempfile.TemporaryDirectory() as wheels:
-            machine.install(build_wheel(Path(wheels)))
-    except UnavailableError as why:
-        raise SystemExit(str(why)) from why
-    print(f"{folder.relative_to(PROJECT)}/venv/bin/edgedigits predict --index 1015")
-
-
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] not in [[name] for name in PIS]:
+        raise SystemExit(f"expected one of {', '.join(PIS)}")
+    place = PROJECT / "build" / "pis" / sys.argv[1]
+    shutil.rmtree(place, ignore_errors=True)
+    with tempfile.TemporaryDirectory() as wheels:
+        set_up(PIS[sys.argv[1]], place).install(build_wheel(Path(wheels)))
+    print(f"{place.relative_to(PROJECT)}/venv/bin/edgedigits predict --index 1015")
