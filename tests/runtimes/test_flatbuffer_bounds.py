@@ -9,7 +9,7 @@ from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
+import flatbuffers
 import pytest
 
 from edgedigits.bundle.bundle import Bundle
@@ -70,22 +70,22 @@ def test_a_model_without_a_graph(small: bytes) -> None:
 
 def test_shared_parts_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """3000 graphs that share one list of 3000 operators: nine million reads if each graph's list were followed."""
-    count = 3000
-    graphs, table = 48, 48 + 4 * count  # where the list of graphs has its elements, and the first graph is
-    shared = table + 8 * count
-    words = np.zeros((shared + 4 + 4 * count + 4) // 4, "<u4")
-    words[[0, 9, 10, 11]] = 36, 36 - 8, 4, count  # the Model is at 36; fields at 8, 18 and 30
-    each = np.arange(count)
-    words[graphs // 4 : table // 4] = table + 8 * each - (graphs + 4 * each)
-    words[table // 4 : shared // 4 : 2] = table + 8 * each - 18
-    words[table // 4 + 1 : shared // 4 : 2] = shared - (table + 8 * each + 4)
-    words[shared // 4] = count
-    operator = shared + 4 + 4 * count
-    words[shared // 4 + 1 : operator // 4] = operator - (shared + 4 + 4 * each)
-    words[-1] = operator - 30
-    content = bytearray(words.tobytes())
-    content[4:8] = b"TFL3"
-    content[8:34] = struct.pack("<5H6H2H", 10, 8, 0, 0, 4, 12, 8, 0, 0, 0, 4, 4, 4)
+    count, builder = 3000, flatbuffers.Builder()
+
+    def table(**slots: int) -> int:
+        builder.StartObject(4)
+        for slot, offset in slots.items():
+            builder.PrependUOffsetTRelativeSlot(int(slot[1:]), offset, 0)
+        return int(builder.EndObject())
+
+    def vector(offsets: list[int]) -> int:
+        builder.StartVector(4, len(offsets), 4)
+        for offset in offsets:
+            builder.PrependUOffsetTRelative(offset)
+        return int(builder.EndVector())
+
+    operators = vector([table()] * count)
+    builder.Finish(table(_2=vector([table(_3=operators) for _ in range(count)])), b"TFL3")
     reads, references = Counter[str](), flatbuffer_bounds._references
 
     def counted(data: bytes, at: int, kind: str) -> list[tuple[int, str]]:
@@ -93,7 +93,7 @@ def test_shared_parts_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return references(data, at, kind)
 
     monkeypatch.setattr(flatbuffer_bounds, "_references", counted)
-    check_bounds(bytes(content))
+    check_bounds(bytes(builder.Output()))
     assert reads == {"Model": 1, "[SubGraph]": 1, "SubGraph": count, "[Operator]": 1, "Operator": 1}
 
 
