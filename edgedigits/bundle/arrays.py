@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 # The dtypes that an array may have, and its shape, where None is any length.
 Wanted: TypeAlias = "tuple[Sequence[str], tuple[int | None, ...]]"
 MOST_HEADER = 1024  # bytes; NumPy writes 118, and parsing takes a stack that grows with it
-MOST_AXES = 8
 WHOLE = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 
 
@@ -103,8 +102,8 @@ def _check_header(shape: tuple[int, ...], dtype: np.dtype[Any], start: int, size
         raise RefusedError("it holds pickled objects, which are never loaded")
     if dtype.kind not in "biufcSU" or not dtype.itemsize or dtype.subdtype:
         raise RefusedError(f"its dtype is {short(str(dtype))}, expected plain numbers")
-    if len(shape) > MOST_AXES or any(not 0 <= n <= MOST_ARRAY_BYTES for n in shape):
-        raise RefusedError(f"its shape is {short(repr(shape))}, expected at most {MOST_AXES} lengths that fit memory")
+    if any(not 0 <= n <= MOST_ARRAY_BYTES for n in shape):
+        raise RefusedError(f"its shape is {short(repr(shape))}, expected lengths that fit memory")
     needed = start + math.prod(shape) * dtype.itemsize
     if needed > size:
         raise RefusedError(f"{dtype} {shape} takes {needed:,} bytes, it has {size:,}")

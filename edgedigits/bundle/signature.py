@@ -141,8 +141,6 @@ def load_private(path: Path | str, ask: Callable[[], str]) -> Ed25519PrivateKey:
     Raises InputError for anything else, a wrong password, or an unencrypted key that others may read.
     """
     modules, content = _cryptography(), _read_pem(path)
-    if b"PUBLIC KEY" in content:
-        raise InputError(f"{path}: a public key; sign with the private one, such as NAME.key")
     password = ask().encode() if b"ENCRYPTED" in content else None
     if os.name == "posix" and password is None and Path(path).stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise InputError(f"{path}: other users may read this private key; chmod 600 {path}, or make a new one")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,13 +70,9 @@ class BundleFiles:
         own = self.path / name
         if not own.exists() and name not in (MANIFEST, SIGNATURE) and self.path.resolve().parent == MODELS.resolve():
             own = DEFAULT_BUNDLE / name
-        if own.is_symlink():
-            try:
-                inside = own.resolve().is_relative_to(own.parent.resolve())
-            except (OSError, RuntimeError):  # a link to itself
-                inside = False
-            if not inside:
-                raise RefusedError("it is a link that leads out of the bundle")
+        # Unlike Path.resolve, realpath accepts a link to itself, which cannot be opened then.
+        if own.is_symlink() and not Path(os.path.realpath(own)).is_relative_to(os.path.realpath(own.parent)):
+            raise RefusedError("it is a link that leads out of the bundle")
         return own
 
     @contextlib.contextmanager

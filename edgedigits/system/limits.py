@@ -118,8 +118,6 @@ def kind_of(value: Any) -> str:
 
 def short(value: Any) -> str:
     """A value from JSON for an error: on one line, and shortened."""
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 2**53:
-        return f"about 1e{int(value.bit_length() * 0.30103)}"  # its digits could be hundreds
     text = printable(value if isinstance(value, str) else repr(value) if not isinstance(value, dict | list) else "...")
     return text if len(text) <= 60 else text[:57] + "..."
 

@@ -21,10 +21,7 @@ _SMALLEST_SHARE = 256_000_000  # bytes; every runtime but TensorFlow starts in t
 def crash_signal(returncode: int) -> str | None:
     """Name the signal, or on Windows the exception, that ended a process; None if it ended by itself."""
     if -128 < returncode < 0:
-        try:
-            return signal.Signals(-returncode).name
-        except ValueError:  # a real-time signal, which has no name
-            return f"signal {-returncode}"
+        return signal.Signals(-returncode).name
     code = returncode & 0xFFFFFFFF
     return _NTSTATUS.get(code, f"status 0x{code:08X}") if code >= 0xC0000000 else None
 

@@ -72,7 +72,7 @@ def test_other_spellings_of_the_header(tmp_path: Path, content: bytes) -> None:
         ({"shape": "(0, 1000000000000000000)"}, "its shape is"),
         ({"shape": "(-6, -4)"}, "its shape is"),
         ({"shape": "[6, 4]"}, "NumPy cannot read it"),
-        ({"shape": "(1, 1, 1, 1, 1, 1, 1, 6, 4)"}, "its shape is"),
+        ({"shape": "(" + "1, " * 98 + "24)"}, "NumPy cannot read it"),
         ({"shape": "(4, 6)"}, "X is float32 (4, 6), expected float32 (m, 4)"),
         ({"fortran": "1"}, "NumPy cannot read it"),
     ],

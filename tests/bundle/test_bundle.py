@@ -102,7 +102,7 @@ def test_manifest_that_is_not_one(bundle_copy: Path, text: str) -> None:
     assert message.endswith(f"); {AGAIN}")
 
 
-@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "..", "", "a\\b", "a\0b", "x ", "x" * 101])
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "..", "", "a\\b", "a\0b", "x "])
 def test_names_cannot_leave_the_bundle(bundle_copy: Path, name: str) -> None:
     (bundle_copy.parent / "secret").write_bytes(b"secret")
     change(bundle_copy, lambda facts: facts["artifacts"][0].update(file=name))

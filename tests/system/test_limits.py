@@ -113,7 +113,6 @@ def test_json_that_is_read(value: Any) -> None:
 
 
 def test_what_is_shown() -> None:
-    assert short(10**300) == "about 1e300"
     assert short("x" * 100) == "x" * 57 + "..."
     assert short({"a": 1}) == "..."
     assert printable("a\x1b[31m\nb") == "a\ufffd[31m b"

@@ -13,7 +13,6 @@ from edgedigits.system.resources import crash_signal
         (120, None),
         (-11, "SIGSEGV"),
         (-4, "SIGILL"),
-        (-45, "signal 45"),
         (0xC000001D, "STATUS_ILLEGAL_INSTRUCTION"),
         (0xC0000005 - (1 << 32), "STATUS_ACCESS_VIOLATION"),
         (0xC0000135, "status 0xC0000135"),

@@ -61,7 +61,7 @@ def test_a_valid_value() -> None:
         ({"digests": dict.fromkeys("abc", "0" * 64)}, "digests has 3 items, expected 0 to 2"),
         ({"part": {"b": "x"}}, "part.a is missing"),
         ({"flag": 1}, "flag is a number, not true or false"),
-        ({"change": 10**300}, "change is about 1e300, expected -9,007"),
+        ({"change": 10**300}, "change is 10{56}\\.\\.\\., expected -9,007"),
     ],
     ids=str,
 )
