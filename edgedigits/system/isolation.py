@@ -167,8 +167,7 @@ def _start_python(task: str, request: dict[str, Any], answer: IO[bytes]) -> subp
     import subprocess
     import tempfile
 
-    path = [entry for entry in sys.path if isinstance(entry, str)]
-    code = f"import sys; sys.path[:] = {path!r}; from edgedigits.system.worker import main; main()"
+    code = f"import sys; sys.path[:] = {sys.path!r}; from edgedigits.system.worker import main; main()"
     command = [sys.executable, *(["-I"] if sys.flags.isolated else []), "-c", code, task, str(os.getpid())]
     with tempfile.TemporaryFile() as asked:
         asked.write(json.dumps(request).encode())
