@@ -38,12 +38,7 @@ def why_unavailable() -> str | None:
 def download(packages: Sequence[str], architecture: str, suite: str, folder: Path) -> None:
     """Download the packages, and their dependencies beyond a system with Python, into ``folder``.
 
-    Args:
-        architecture: such as ``"armhf"``.
-        suite: the code name of a Debian release, such as ``"bookworm"``; it can differ from this machine's.
-
-    Raises:
-        EdgeDigitsError: apt failed; includes its first message.
+    The architecture is such as ``"armhf"``; the suite, such as ``"bookworm"``, can differ from this machine's.
     """
     with TemporaryDirectory() as scratch:
         options = _private_state(Path(scratch), architecture, suite)
@@ -121,11 +116,10 @@ def _apt(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess[
 
 
 def _explain(packages: Sequence[str], errors: str) -> EdgeDigitsError:
-    lines = [line for line in errors.splitlines() if line.startswith(("W: ", "E: "))] or ["no reason given"]
+    found = re.search(r"^[WE]: (.{1,300})", errors, flags=re.MULTILINE)
+    why = found[1] if found else "no reason given"
     if "No space left on device" in errors:
-        return EdgeDigitsError(
-            f"apt-get ran out of disk space ({lines[0]}); free some, or set TMPDIR to a larger folder"
-        )
+        return EdgeDigitsError(f"apt-get ran out of disk space ({why}); free some, or set TMPDIR to a larger folder")
     return EdgeDigitsError(
-        f"apt-get could not download {', '.join(packages)} ({lines[0][3:303]}); check the network and the apt sources"
+        f"apt-get could not download {', '.join(packages)} ({why}); check the network and the apt sources"
     )

@@ -72,15 +72,12 @@ def make_kit(
 
     Args:
         target: one of :data:`edgedigits.kit.targets.TARGETS`.
-        python: the device's, such as ``"3.11"``.
-        runtime: its name; None for the first .tflite runtime with a wheel for the device, else numpy.
+        runtime: None for the first .tflite runtime with a wheel for the device, else numpy.
         bundle: None for the packaged ones; any other replaces them all.
-        on_progress: called with each step.
 
     Raises:
         InputError: an unknown target or Python, or a runtime that has no wheel there or opens nothing in the bundle.
-        BundleError: the bundle is damaged.
-        EdgeDigitsError: the wheels cannot be downloaded, or the kit cannot be written.
+        EdgeDigitsError: the bundle is damaged, the wheels cannot be downloaded, or the kit cannot be written.
     """
     device, version = parse_target(target), parse_python(python)
     name, wheel = choose_runtime(device, version, runtime)
@@ -136,9 +133,8 @@ def kit_text(kit: Kit) -> str:
     rows = [(file.name, f"{file.bytes:,}", file.sha256[:16]) for file in kit.files]
     lines = [table(("file", "bytes", "sha256"), rows), ""]
     if kit.needs:
-        lines.append(
-            f"the kit lacks some packages, since {kit.note}; on the device run: sudo apt install {' '.join(kit.needs)}"
-        )
+        packages = " ".join(kit.needs)
+        lines.append(f"the kit lacks some packages, since {kit.note}; on the device run: sudo apt install {packages}")
     what = f"for {kit.target} with Python {kit.python}, runtime {kit.runtime}, bundle {kit.bundle}"
     unpack = f"python3 -m zipfile -e {shlex.quote(Path(kit.path).name)} kit"
     lines += [f"{kit.path}: {kit.bytes / 1e6:.1f} MB {what}", f"sha256 {kit.sha256}"]

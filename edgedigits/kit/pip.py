@@ -23,13 +23,8 @@ class NoWheelError(EdgeDigitsError):
 def download(requirements: Sequence[str], where: Platform, folder: Path, *, dependencies: bool = True) -> None:
     """Download the wheels of these requirements, and of their dependencies, into ``folder``.
 
-    Args:
-        requirements: such as ``["numpy<2", "click>=8.1"]``.
-        where: the device. pip evaluates environment markers for the Python that runs it.
-
-    Raises:
-        NoWheelError: a requirement has no wheel for that device.
-        EdgeDigitsError: pip is missing or failed; includes its last line.
+    Raises NoWheelError if one has no wheel for that device, EdgeDigitsError if pip is missing or fails. pip evaluates
+    environment markers for the Python that runs it, not for the device's.
     """
     if find_spec("pip") is None:
         raise EdgeDigitsError("making a kit needs pip, which this Python lacks; run `python -m ensurepip`")
@@ -74,11 +69,8 @@ def glibc_needed(wheels: Sequence[Path]) -> tuple[int, int]:
     """The oldest glibc that all these wheels run on, by their file names; (2, 5) if none needs one."""
     needed = [(2, 5)]
     for wheel in wheels:
-        releases = [_glibc(tag) for tag in wheel.stem.rpartition("-")[2].split(".")]
-        needed.append(min((release for release in releases if release), default=(2, 5)))
+        tags = wheel.stem.rpartition("-")[2]
+        releases = [release for name, release in _LEGACY_TAGS.items() if f"{name}_" in tags]
+        releases += [(int(major), int(minor)) for major, minor in re.findall(r"manylinux_(\d+)_(\d+)_", tags)]
+        needed.append(min(releases, default=(2, 5)))
     return max(needed)
-
-
-def _glibc(tag: str) -> tuple[int, int] | None:
-    found = re.match(r"manylinux_(\d+)_(\d+)_", tag)
-    return (int(found[1]), int(found[2])) if found else _LEGACY_TAGS.get(tag.partition("_")[0])

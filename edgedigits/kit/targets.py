@@ -39,7 +39,7 @@ class Target:
         return Platform(python, self.machine, release=self.glibc or RELEASES.get(python, RELEASES[3, 11])[1])
 
     def settings(self, python: tuple[int, int]) -> dict[str, str]:
-        """What install.sh checks the device by."""
+        """The settings by which install.sh checks the device."""
         return {
             "target": self.name,
             "description": self.description,
@@ -74,19 +74,15 @@ def parse_python(text: str) -> tuple[int, int]:
     if not found:
         raise InputError(f"--python {text}: not a Python version; expected one such as 3.11")
     version = int(found[1]), int(found[2])
-    if version[0] != 3 or version < (3, 10):
+    if version < (3, 10):
         raise InputError(f"--python {text}: edgedigits needs Python 3.10 or newer")
     return version
 
 
 def choose_runtime(target: Target, python: tuple[int, int], wanted: str | None) -> tuple[str, Wheel | None]:
-    """The runtime for the kit and its wheel; the numpy runtime has none.
+    """The name and wheel of the runtime for the kit; the numpy runtime has no wheel.
 
-    Args:
-        wanted: its name; None for the first .tflite runtime with a wheel for the device, else numpy.
-
-    Raises:
-        InputError: there is no such runtime, or no wheel of it for that device and Python.
+    ``wanted`` is as for :func:`edgedigits.kit.make.make_kit`. InputError if that runtime has no wheel for the device.
     """
     where = target.platform(python)
     names = tuple(dict.fromkeys(wheel.runtime for wheel in WHEELS))

@@ -23,7 +23,6 @@ from edgedigits.errors import (
 from edgedigits.runtimes.table import RUNTIMES, Adapter, runtime_info, runtimes_for
 from edgedigits.runtimes.tensors import AnyArray, FloatArray, TensorSpec
 
-_FLOAT32 = np.dtype(np.float32)
 # They export TFLite's C++ symbols under the same names; the second one to load crashes.
 _TFLITE_PACKAGES = ("tensorflow", "ai_edge_litert", "tflite_runtime")
 
@@ -153,7 +152,7 @@ def _fast_path(
     the runtime's memory. The dot product with zeros is zero for finite values and NaN otherwise, in a third of the time
     of isfinite().all().
     """
-    array, float32, shape = np.ndarray, _FLOAT32, adapter.inputs.shape
+    array, float32, shape = np.ndarray, np.dtype(np.float32), adapter.inputs.shape
     quantized = adapter.inputs.scale is not None
     if len(shape) != 1 or quantized != (adapter.outputs.scale is not None):
         return slow, lambda: None

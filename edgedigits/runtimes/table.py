@@ -45,13 +45,11 @@ class RuntimeInfo:
     """One runtime.
 
     Attributes:
-        name: as the user writes it.
-        module: the adapter's module, relative to this package.
+        module: the adapter's, relative to this package.
         package: the import name.
-        distribution: the name on the package index.
         formats: the file name extensions of the models that it opens.
         kernels: its kernel sets, the default first.
-        command: the command that installs it, where that is not ``pip install DISTRIBUTION``.
+        command: the install command, if it is not ``pip install DISTRIBUTION``.
         kernels_round_only: whether its kernel sets differ only in int8 rounding.
     """
 
@@ -91,14 +89,13 @@ class RuntimeInfo:
 
 _TFLITE_KERNELS = ("default", "no-delegates", "reference")
 _NUMPY_KERNELS = ("reference", "ruy", "xnnpack", "exact")
-_INSTALL_TFLITE_RUNTIME = "pip install tflite-runtime 'numpy<2' (Python 3.11 or older)"
-_CLASSIC = ("tflite-runtime", "tflite_runtime", "tflite_runtime", "tflite-runtime")
-_NUMPY = ("numpy", "oracle.arithmetic", "flatbuffers", "numpy")
+_CLASSIC = ("tflite-runtime", "tflite_runtime", "tflite_runtime", "tflite-runtime", ("tflite",), _TFLITE_KERNELS)
+_NUMPY = ("numpy", "oracle.arithmetic", "flatbuffers", "numpy", ("tflite",), _NUMPY_KERNELS)
 _TABLE = (
     RuntimeInfo("litert", "litert", "ai_edge_litert", "ai-edge-litert", ("tflite",), _TFLITE_KERNELS),
-    RuntimeInfo(*_CLASSIC, ("tflite",), _TFLITE_KERNELS, command=_INSTALL_TFLITE_RUNTIME),
+    RuntimeInfo(*_CLASSIC, command="pip install tflite-runtime 'numpy<2' (Python 3.11 or older)"),
     RuntimeInfo("onnxruntime", "onnxruntime", "onnxruntime", "onnxruntime", ("onnx",), ("default", "unoptimized")),
-    RuntimeInfo(*_NUMPY, ("tflite",), _NUMPY_KERNELS, command="pip install flatbuffers", kernels_round_only=True),
+    RuntimeInfo(*_NUMPY, command="pip install flatbuffers", kernels_round_only=True),
     RuntimeInfo("tensorflow", "tensorflow", "tensorflow", "tensorflow", ("tflite", "keras"), _TFLITE_KERNELS),
 )
 #: In order of preference.

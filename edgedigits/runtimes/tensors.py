@@ -33,7 +33,6 @@ class TensorSpec:
     """One input or output of an artifact.
 
     Attributes:
-        name: as in the artifact.
         shape: without the batch axis, such as ``(400,)``.
         dtype: ``"float32"`` or ``"int8"``.
         scale, zero_point: of an int8 tensor, ``real = scale * (q - zero_point)``; None for float32.

@@ -50,9 +50,6 @@ class TFLiteAdapter:
 
     The first one is never resized, so its tensors keep their addresses: one image is written and read in place, in half
     the time of ``set_tensor`` and ``get_tensor``. (Signature runners take several times as long as those.)
-
-    Args:
-        interpreter, resolvers: the package's ``Interpreter`` and ``OpResolverType``.
     """
 
     def __init__(self, interpreter: Any, resolvers: Any, model: bytes, threads: int, kernels: str) -> None:
