@@ -105,11 +105,9 @@ def _check_dependency(distribution: str, run_task: _Run) -> Check:
         return Check(distribution, None, "not installed")
     installed = distribution_version(distribution)
     outcome = run_task(f"{__name__}:try_import", {"module": module})
-    return (
-        Check(distribution, installed, "works")
-        if outcome.status == "ok"
-        else _failure(distribution, installed, outcome)
-    )
+    if outcome.status == "ok":
+        return Check(distribution, installed, "works")
+    return _failure(distribution, installed, outcome)
 
 
 def _failure(name: str, installed: str | None, outcome: Outcome) -> Check:
@@ -125,13 +123,12 @@ def dependency_remedy(check: Check, where: Platform) -> Check:
     """Add the install or repair command to the check of a dependency."""
     if check.status in ("works", "timeout", "memory"):
         return check
-    line: str | None = dependency_install(check.name, where)
-    if check.signal in ILLEGAL_INSTRUCTION:  # reinstalling would not help
-        line = None
-    elif line is not None and check.failed:
+    line = dependency_install(check.name, where)
+    if check.failed:
         line = line.replace("pip install ", "pip install --force-reinstall ").replace("apt install ", "apt reinstall ")
     without = {"numpy": "nothing runs without it", "Pillow": "`predict` cannot read pictures without it"}[check.name]
-    return replace(check, line=line, message="; ".join(filter(None, (check.message, without))))
+    useful = check.signal not in ILLEGAL_INSTRUCTION  # otherwise reinstalling would not help
+    return replace(check, line=line if useful else None, message="; ".join(filter(None, (check.message, without))))
 
 
 def runtime_remedy(check: Check, works: list[str], numpy: Check, where: Platform) -> Check:

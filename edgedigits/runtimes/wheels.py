@@ -29,7 +29,7 @@ class Platform:
     Attributes:
         machine: the processor as wheels name it, such as ``"aarch64"``; ``"arm64"`` on macOS, ``"amd64"`` on Windows.
         release: of glibc or macOS, such as ``(2, 36)``; None if unknown, which counts as new enough.
-        libc: ``"glibc"``, ``"musl"`` or another; only used on Linux.
+        libc: such as ``"glibc"`` or ``"musl"``; only used on Linux.
         implementation: ``"CPython"``, ``"PyPy"`` or ``"free-threaded CPython"``.
     """
 

@@ -33,7 +33,6 @@ def test_the_glibc_that_wheels_need() -> None:
         return glibc_needed([Path(f"x-1.0-cp311-cp311-{tag}.whl") for tag in tags])
 
     assert needed("any") == (2, 5)
-    assert needed("manylinux_2_34_armv7l") == (2, 34)
     assert needed("manylinux_2_27_aarch64.manylinux_2_28_aarch64") == (2, 27)
     assert needed("manylinux2014_x86_64", "any") == (2, 17)
     assert needed("manylinux_2_5_x86_64.manylinux1_x86_64", "manylinux2010_x86_64") == (2, 12)
