@@ -28,7 +28,7 @@ from edgedigits.system.text import to_json
 
 ROOT = Path(__file__).parents[1]
 RUNTIMES = ["litert", "onnxruntime"]
-# Whoever starts the tests in the background of a shell has Ctrl-C ignored, and so would all that the tests start.
+# A shell starts background jobs with SIGINT ignored, and everything that the tests start would inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 # Put first on PYTHONPATH as sitecustomize.py: Python then finds the named packages no more than if they were not there.

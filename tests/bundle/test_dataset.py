@@ -77,7 +77,7 @@ def nan_at(row: int, value: float) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("stored", "said"),
+    ("stored", "expected"),
     [
         (np.zeros((ROWS, 399)), "shape (12, 399); expected (m, 400)"),
         (np.zeros((ROWS, 20, 20)), "shape (12, 20, 20); expected (m, 400)"),
@@ -91,13 +91,15 @@ def nan_at(row: int, value: float) -> Any:
         (nan_at(5, 1e300), "NaN or infinity in 1 rows, the first is row 5; remove or repair them"),
     ],
 )
-def test_bad_x(data: Path, stored: Any, said: str) -> None:
+def test_bad_x(data: Path, stored: Any, expected: str) -> None:
     np.save(data / "X.npy", stored)
-    assert refused(load_xy, data) == f"{data / 'X.npy'}: {said}" + (", one row per image" if "(m, 400)" in said else "")
+    assert refused(load_xy, data) == f"{data / 'X.npy'}: {expected}" + (
+        ", one row per image" if "(m, 400)" in expected else ""
+    )
 
 
 @pytest.mark.parametrize(
-    ("stored", "said"),
+    ("stored", "expected"),
     [
         (np.zeros((ROWS, 2)), "shape (12, 2); expected (m, 1) or (m,), one label per image"),
         (np.zeros(()), "shape (); expected (m, 1) or (m,)"),
@@ -111,9 +113,9 @@ def test_bad_x(data: Path, stored: Any, said: str) -> None:
         (np.zeros(0), "X.npy has 12 rows and y.npy has 0; they must have the same length"),
     ],
 )
-def test_bad_y(data: Path, stored: Any, said: str) -> None:
+def test_bad_y(data: Path, stored: Any, expected: str) -> None:
     np.save(data / "y.npy", stored)
-    assert said in refused(load_xy, data)
+    assert expected in refused(load_xy, data)
 
 
 @pytest.mark.parametrize(

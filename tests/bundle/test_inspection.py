@@ -91,7 +91,7 @@ def test_a_manifest_without_files(bundle_copy: Path, key: str, value: Any) -> No
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "not JSON"),
         ("[]", "it is a list, not an object"),
@@ -99,15 +99,15 @@ def test_a_manifest_without_files(bundle_copy: Path, key: str, value: Any) -> No
         ('{"schema": 9}', "schema is 9"),
     ],
 )
-def test_where_nothing_can_be_said(bundle_copy: Path, text: str, said: str) -> None:
+def test_a_manifest_that_cannot_be_read_is_refused(bundle_copy: Path, text: str, message: str) -> None:
     (bundle_copy / MANIFEST).write_text(text)
-    with pytest.raises(BundleError, match=said):
+    with pytest.raises(BundleError, match=message):
         examine(bundle_copy)
 
 
 def test_no_bundle_at_all(tmp_path: Path) -> None:
-    for path, said in ((tmp_path / "none", "no such bundle"), (tmp_path, "manifest.json is missing")):
-        with pytest.raises(BundleError, match=said):
+    for path, message in ((tmp_path / "none", "no such bundle"), (tmp_path, "manifest.json is missing")):
+        with pytest.raises(BundleError, match=message):
             examine(path)
     (tmp_path / "bad.zip").write_bytes(b"no zip")
     with pytest.raises(BundleError, match=r"neither a directory nor a valid \.zip"):

@@ -320,13 +320,13 @@ class TestCommands:
 
     def test_verify_tells_what_does_not_hold(self, edgedigits: Run, keys: Path, originals: dict[str, Path]) -> None:
         path = originals["zip"]
-        for bundle, key, said in (
+        for bundle, key, expected in (
             (path, OTHER, "signed by another key"),
             (Bundle().path, MINE, "not signed"),
         ):
             done = edgedigits("verify", bundle, "--key", keys / f"{key}.pub")
             assert (done.returncode, done.stderr) == (1, "")
-            assert done.stdout.startswith(f"NOT VERIFIED: {bundle}: {said}")
+            assert done.stdout.startswith(f"NOT VERIFIED: {bundle}: {expected}")
         trouble = edgedigits("verify", "nothing", "--key", keys / f"{MINE}.pub")
         assert (trouble.returncode, trouble.stdout) == (2, "")
 

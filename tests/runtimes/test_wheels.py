@@ -144,9 +144,9 @@ def test_the_versions_are_those_that_the_tests_run(root: Path) -> None:
 
 def test_the_readme_says_where_each_has_wheels(root: Path) -> None:
     table = re.findall(r"^\| `([\w-]+)` \| [\w-]+ \| (.+) \|$", (root / "README.md").read_text(), re.MULTILINE)
-    said = {extra: text for extra, text in table if extra in {wheel.runtime for wheel in WHEELS}}
-    assert len(said) == 3
-    for runtime, text in said.items():
+    message = {extra: text for extra, text in table if extra in {wheel.runtime for wheel in WHEELS}}
+    assert len(message) == 3
+    for runtime, text in message.items():
         rows = [wheel for wheel in WHEELS if wheel.runtime == runtime]
         for system, name in {"Linux": "Linux", "Darwin": "macOS", "Windows": "Windows"}.items():
             assert (name in text) == any(wheel.system == system for wheel in rows), (runtime, name)

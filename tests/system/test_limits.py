@@ -85,7 +85,7 @@ def nested(depth: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('{"a": 1, "a": 2}', "a appears twice in one object"),
         ('{"b": {"\\u001b[2J": 1, "\\u001b[2J": 1}}', "\ufffd[2J appears twice in one object"),
@@ -99,11 +99,11 @@ def nested(depth: int) -> str:
     ],
     ids=lambda text: str(text)[:20],
 )
-def test_json_that_is_refused(text: str, said: str) -> None:
+def test_json_that_is_refused(text: str, message: str) -> None:
     for content in (text, text.encode()):
         with pytest.raises(RefusedError) as caught:
             parse_json(content)
-        assert said in str(caught.value)
+        assert message in str(caught.value)
         assert str(caught.value).isprintable()
 
 
