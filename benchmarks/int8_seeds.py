@@ -19,12 +19,13 @@ def child(request: Row) -> Row:
     """Quantize one training both ways: size, mismatches, leads, flips on unseen digits, accuracy, seconds."""
     import numpy as np
 
-    from edgedigits.bundle.dataset import load_28x28, load_xy
+    from edgedigits.bundle.dataset import load_28x28
     from edgedigits.parity import metrics
     from edgedigits.pictures.normalization import to_rows
     from edgedigits.runtimes.session import Session
     from edgedigits.runtimes.table import RUNTIMES
     from edgedigits_export.int8.quantize import quantize
+    from edgedigits_export.training.data import load_xy
     from edgedigits_export.training.model import logits_of
     from edgedigits_export.training.notebook import train
 

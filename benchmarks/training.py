@@ -21,8 +21,8 @@ def child(request: Row) -> Row:
     """Train once; seconds, loss of the last epoch, errors on the 5000."""
     import keras
 
-    from edgedigits.bundle.dataset import load_xy
     from edgedigits.parity.metrics import errors
+    from edgedigits_export.training.data import load_xy
     from edgedigits_export.training.notebook import train
 
     x, y = load_xy(DATA)

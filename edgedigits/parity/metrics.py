@@ -9,7 +9,6 @@ from edgedigits.runtimes.tensors import FloatArray
 from edgedigits.system.statistics import binomial_cdf
 
 Indices = npt.NDArray[np.int64]
-BINS = 15  # as in Guo et al. (2017)
 
 
 def mismatched(logits: FloatArray, golden: FloatArray) -> Indices:
@@ -42,19 +41,6 @@ def lead_quanta(logits: FloatArray, golden: FloatArray, scale: float) -> Indices
 def errors(logits: FloatArray, labels: Indices) -> int:
     """The number of images whose argmax is not their label."""
     return int((logits.argmax(axis=1) != labels).sum())
-
-
-def expected_calibration_error(probabilities: FloatArray, labels: Indices) -> float:
-    """The mean difference, 0 to 1, between the probability of a prediction and the accuracy of such predictions.
-
-    The predictions are sorted by probability into 15 bins of equal width. The error is the mean over the bins, weighted
-    by their sizes, of |mean probability - accuracy|. probabilities (images, classes), labels (images,). Source: C. Guo
-    et al., "On calibration of modern neural networks" (2017).
-    """
-    confidence, correct = probabilities.max(axis=1).astype(np.float64), probabilities.argmax(axis=1) == labels
-    bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)  # bin k holds k / 15 < p <= (k + 1) / 15
-    gaps = np.bincount(bins, weights=confidence - correct, minlength=BINS)
-    return float(np.abs(gaps).sum() / len(labels))
 
 
 def mcnemar(first_correct: npt.NDArray[np.bool_], second_correct: npt.NDArray[np.bool_]) -> float:

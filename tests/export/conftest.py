@@ -20,8 +20,9 @@ def data() -> Path:
 @pytest.fixture(scope="session")
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     """The notebook's model at seed 1234, trained once: its Training, and the folder with model.keras."""
-    from edgedigits.bundle.dataset import load_28x28, load_xy
+    from edgedigits.bundle.dataset import load_28x28
     from edgedigits.pictures.normalization import to_rows
+    from edgedigits_export.training.data import load_xy
     from edgedigits_export.training.notebook import save, train
 
     images, labels = load_28x28(data / "unseen.npz")

@@ -62,16 +62,3 @@ def test_mcnemar_sums_all_outcomes_at_least_as_extreme(first: Any, second: Any) 
     n = lost + won
     extreme = [k for k in range(n + 1) if abs(2 * k - n) >= abs(lost - won)]
     assert metrics.mcnemar(first, second) == pytest.approx(sum(math.comb(n, k) for k in extreme) / 2**n, abs=1e-12)
-
-
-class TestExpectedCalibrationError:
-    def test_gaps_cancel_within_a_bin_only(self) -> None:
-        one_bin, two_bins = np.array([[0.62, 0.38], [0.64, 0.36]]), np.array([[0.62, 0.38], [0.74, 0.26]])
-        labels = np.array([0, 1])
-        assert metrics.expected_calibration_error(one_bin, labels) == pytest.approx(abs(0.38 - 0.64) / 2)
-        assert metrics.expected_calibration_error(two_bins, labels) == pytest.approx((0.38 + 0.74) / 2)
-
-    def test_bounds(self) -> None:
-        certain = np.eye(4, dtype=np.float32)
-        assert metrics.expected_calibration_error(certain, np.arange(4)) == 0.0
-        assert metrics.expected_calibration_error(certain, (np.arange(4) + 1) % 4) == 1.0

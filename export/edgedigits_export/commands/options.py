@@ -56,7 +56,7 @@ def needs(*packages: str) -> Callable[[Function], Function]:
 def load_data(given: Path | None, features: int = 400, classes: int = 10) -> tuple[FloatArray, Labels]:
     """Inputs and labels from ``--data``, else ./data, else the bundle in the package."""
     from edgedigits.bundle.bundle import Bundle
-    from edgedigits.bundle.dataset import load_xy
+    from edgedigits_export.training.data import load_xy
 
     if given is None and not (DATA / "X.npy").is_file():
         return Bundle().inputs()

@@ -12,13 +12,13 @@ import numpy as np
 
 from edgedigits.bundle.dataset import Labels
 from edgedigits.classifier import softmax
-from edgedigits.parity.metrics import BINS, expected_calibration_error
 from edgedigits.runtimes.tensors import FloatArray
 from edgedigits_export.training.model import logits_of
 
 FOLDS = 5
 MIN_HELD_BACK = 100  # fewer hold too few errors to fit to
 COLDEST, HOTTEST = 0.05, 20.0
+BINS = 15  # as in Guo et al. (2017)
 
 
 def folds(y: Labels) -> Labels:
@@ -61,6 +61,18 @@ def temperature_for(training: dict[str, Any], x: FloatArray, y: Labels) -> float
 
     other = train(x[~held_back], y[~held_back], seed=training["seed"], epochs=training["epochs"])
     return fit_temperature(logits_of(other.model, x[held_back]), y[held_back])
+
+
+def expected_calibration_error(probabilities: FloatArray, labels: Labels) -> float:
+    """The mean difference, 0 to 1, between the probability of a prediction and the accuracy of such predictions.
+
+    The predictions are sorted by probability into 15 bins of equal width. The error is the mean over the bins, weighted
+    by their sizes, of |mean probability - accuracy|. probabilities (images, classes), labels (images,).
+    """
+    confidence, correct = probabilities.max(axis=1).astype(np.float64), probabilities.argmax(axis=1) == labels
+    bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)  # bin k holds k / 15 < p <= (k + 1) / 15
+    gaps = np.bincount(bins, weights=confidence - correct, minlength=BINS)
+    return float(np.abs(gaps).sum() / len(labels))
 
 
 def facts(temperature: float, unseen: tuple[FloatArray, Labels] | None) -> dict[str, Any]:

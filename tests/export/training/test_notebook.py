@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgedigits.bundle.dataset import load_xy
 from edgedigits.system.files import sha256
+from edgedigits_export.training.data import load_xy
 from edgedigits_export.training.notebook import history_of, shapes, train
 
 

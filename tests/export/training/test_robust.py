@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 
 from edgedigits.bundle.bundle import INPUTS, READER, REFERENCE, Bundle
-from edgedigits.bundle.dataset import load_xy
 from edgedigits.classifier import softmax
 from edgedigits.errors import InputError
 from edgedigits.parity.check import check_parity
-from edgedigits.parity.metrics import errors, expected_calibration_error
+from edgedigits.parity.metrics import errors
 from edgedigits_export import packaged
 from edgedigits_export.converting.bundle import export_bundle
 from edgedigits_export.training import calibration, robust
+from edgedigits_export.training.calibration import expected_calibration_error
+from edgedigits_export.training.data import load_xy
 from edgedigits_export.training.model import build, logits_of
 
 Digits = tuple[Any, Any, Any]
