@@ -151,7 +151,7 @@ def test_inspect(edgedigits: Run) -> None:
         for fact in (artifact.file, f"{artifact.bytes:,}", artifact.sha256[:16], str(artifact.input)):
             assert fact in text
     facts = json.loads(edgedigits("inspect", "--json", "-").stdout)
-    assert facts == {**json.loads(Bundle().manifest.to_json()), "signature": None, "problems": []}
+    assert facts == {**json.loads(Bundle().manifest_bytes), "signature": None, "problems": []}
 
 
 class TestMissingPackages:

@@ -5,7 +5,9 @@ Every file is checked against the manifest's SHA-256 as it is read, and the runt
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,20 +15,24 @@ import numpy as np
 
 from edgedigits.bundle.dataset import Labels
 from edgedigits.bundle.manifest import MANIFEST, SIGNATURE, Artifact, Manifest
-from edgedigits.bundle.storage import DEFAULT_BUNDLE, MODELS, READER, REFERENCE, BundleFiles
 from edgedigits.errors import BundleError, InputError
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
+from edgedigits.system import limits
 from edgedigits.system.files import sha256
-from edgedigits.system.limits import MOST_ARCHIVE_BYTES, MOST_MANIFEST_BYTES, MOST_SIGNATURE_BYTES, RefusedError
+from edgedigits.system.limits import RefusedError, plain_file, read_file
 
 if TYPE_CHECKING:
     from edgedigits.bundle.arrays import Wanted
+    from edgedigits.bundle.zip_reader import ZipReader
 
 __all__ = [
     "DEFAULT_BUNDLE", "GOLDEN", "INPUTS", "MANIFEST", "MODELS", "READER", "REFERENCE", "SIGNATURE", "Artifact",
-    "Bundle", "Manifest", "reading_bundle",
+    "Bundle", "BundleFiles", "Manifest", "reading_bundle",
 ]  # fmt: skip
 
+MODELS = Path(__file__).parents[1] / "models"
+REFERENCE, READER = "notebook", "robust"  # the packaged bundles: what parity stands on, and what reads pictures best
+DEFAULT_BUNDLE = MODELS / REFERENCE
 INPUTS = "inputs.npz"
 GOLDEN = "golden.npz"
 
@@ -35,6 +41,79 @@ def reading_bundle() -> Path:
     """The packaged bundle that reads pictures best: ``robust``, or the only one in a kit made with another."""
     reader = MODELS / READER
     return reader if reader.is_dir() else DEFAULT_BUNDLE
+
+
+class BundleFiles:
+    """The files of a bundle, given by its path or its name inside the package; BundleError if there is none."""
+
+    def __init__(self, path: Path | str | None) -> None:
+        self.path = DEFAULT_BUNDLE if path is None else Path(path)
+        if not self.path.exists() and str(path) in (REFERENCE, READER):
+            self.path = MODELS / str(path)
+        if not self.path.exists():
+            raise BundleError(f"{self.path}: no such bundle; expected a directory or .zip made by `edgedigits export`")
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all files, whether the manifest lists them or not; raises as :meth:`read_raw`."""
+        if self.path.is_dir():
+            return tuple(sorted(path.name for path in self.path.iterdir()))
+        with self._open_zip() as archive:
+            return archive.names
+
+    def read(self, name: str, most: int, exactly: int | None = None, digest: str | None = None) -> bytes:
+        """A file's bytes, at most ``most`` and, if given, ``exactly`` so many and of that SHA-256; else BundleError."""
+        try:
+            return self.read_raw(name, most, exactly, digest)
+        except (OSError, RefusedError) as cause:
+            raise self.unreadable(name, cause) from cause
+
+    def read_raw(self, name: str, most: int, exactly: int | None = None, digest: str | None = None) -> bytes:
+        """As :meth:`read`, but raises FileNotFoundError for a missing file, OSError or RefusedError for a bad one.
+
+        BundleError if the bundle is neither a directory nor a .zip.
+        """
+        if self.path.is_dir():
+            content = read_file(self.locate(name), most, exactly)
+        else:
+            with self._open_zip() as archive:
+                content = archive.read(name, most, exactly)
+        if digest is not None and sha256(content) != digest:
+            raise RefusedError(f"its SHA-256 is {sha256(content)}, the manifest's is {digest}")
+        return content
+
+    def unreadable(self, name: str, cause: OSError | ValueError) -> BundleError:
+        """The error for a file that is missing, that the system refuses, or whose content is wrong."""
+        if isinstance(cause, OSError):
+            problem = "is missing" if isinstance(cause, FileNotFoundError) else f"cannot be read ({cause})"
+        else:
+            problem = f"is {'invalid' if name == MANIFEST else 'damaged'} ({cause})"
+        return BundleError(f"{self.path}: {name} {problem}; copy the bundle again, or export it again")
+
+    def locate(self, name: str) -> Path:
+        """Where a directory's file is; the packaged bundles store what they share once, in the reference.
+
+        RefusedError for a link out of the bundle, so that no message reveals anything about other files.
+        """
+        own = self.path / name
+        if not own.exists() and name not in (MANIFEST, SIGNATURE) and self.path.resolve().parent == MODELS.resolve():
+            own = DEFAULT_BUNDLE / name
+        # Unlike Path.resolve, realpath accepts a link to itself, which cannot be opened then.
+        if own.is_symlink() and not Path(os.path.realpath(own)).is_relative_to(os.path.realpath(own.parent)):
+            raise RefusedError("it is a link that leads out of the bundle")
+        return own
+
+    @contextlib.contextmanager
+    def _open_zip(self) -> Iterator[ZipReader]:
+        from edgedigits.bundle.zip_reader import ZipReader  # a directory does not pay for zipfile
+
+        with contextlib.ExitStack() as stack:
+            try:
+                archive = ZipReader(*stack.enter_context(plain_file(self.path, limits.MOST_ARCHIVE_BYTES)))
+            except RefusedError as cause:
+                raise BundleError(
+                    f"{self.path}: neither a directory nor a valid .zip ({cause}); copy the bundle again"
+                ) from cause
+            yield archive
 
 
 class Bundle:
@@ -53,7 +132,8 @@ class Bundle:
     def __init__(self, path: Path | str | None = None, *, signed_by: Sequence[Path | str] | None = None) -> None:
         self.files = BundleFiles(path)
         self.path = self.files.path
-        self.manifest_bytes = self.files.read(MANIFEST, MOST_MANIFEST_BYTES)  # once: what is verified is what is used
+        # Read once: what is verified is what is used.
+        self.manifest_bytes = self.files.read(MANIFEST, limits.MOST_MANIFEST_BYTES)
         self.signer: str | None = None  # the fingerprint of the key whose signature was verified
         if signed_by is not None:
             from edgedigits.bundle.signature import verify_signature
@@ -62,9 +142,7 @@ class Bundle:
         try:
             self.manifest = Manifest.from_json(self.manifest_bytes.decode("utf-8"))
         except ValueError as cause:
-            raise BundleError(
-                f"{self.path}: {MANIFEST} is invalid ({cause}); copy the bundle again, or export it again"
-            ) from cause
+            raise self.files.unreadable(MANIFEST, cause) from cause
 
     @property
     def request(self) -> dict[str, str]:
@@ -82,7 +160,7 @@ class Bundle:
     def signature(self) -> bytes | None:
         """The bytes of manifest.sig, empty if they cannot be read; None for an unsigned bundle."""
         try:
-            return self.files.read_raw(SIGNATURE, MOST_SIGNATURE_BYTES)
+            return self.files.read_raw(SIGNATURE, limits.MOST_SIGNATURE_BYTES)
         except FileNotFoundError:
             return None
         except (OSError, RefusedError):
@@ -93,13 +171,7 @@ class Bundle:
         expected = self.manifest.hashes.get(name)
         if expected is None:
             raise BundleError(f"{self.path}: {name} is not part of the bundle, which holds {', '.join(self.names)}")
-        content = self.files.read(name, MOST_ARCHIVE_BYTES, self.manifest.sizes.get(name))
-        if sha256(content) != expected:
-            raise BundleError(
-                f"{self.path}: {name} is damaged (it does not match the manifest's SHA-256); "
-                "copy the bundle again, or export it again"
-            )
-        return content
+        return self.files.read(name, limits.MOST_ARCHIVE_BYTES, self.manifest.sizes.get(name), expected)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -126,9 +198,9 @@ class Bundle:
                 self.read(name)
         if INPUTS not in self.manifest.files:
             return None
-        inputs = self.read(INPUTS)
-        x, y = self._inputs(inputs)
-        if self.manifest.rows and not self.manifest.rows.matches(inputs, x):
+        content = self.read(INPUTS)
+        x, y = self.inputs(content)
+        if self.manifest.rows and not self.manifest.rows.matches(content, x):
             raise BundleError(
                 f"{self.path}: the rows of {INPUTS} are not where {MANIFEST} says; export the bundle again"
             )
@@ -144,15 +216,12 @@ class Bundle:
                 f"{self.path}: {name} does not hold {', '.join(wanted)} ({cause}); export the bundle again"
             ) from cause
 
-    def inputs(self) -> tuple[FloatArray, Labels]:
-        """The inputs X (m, n) float32 and their labels y (m,) int64."""
-        return self._inputs(self.read(INPUTS))
-
-    def _inputs(self, content: bytes) -> tuple[FloatArray, Labels]:
+    def inputs(self, content: bytes | None = None) -> tuple[FloatArray, Labels]:
+        """The inputs X (m, n) float32 and their labels y (m,) int64; ``content`` saves reading the file again."""
         from edgedigits.bundle.arrays import WHOLE
 
         m = self.manifest.images
-        x, y = self._arrays(INPUTS, content, X=(["float32"], (m, None)), y=(WHOLE, (m,)))
+        x, y = self._arrays(INPUTS, content or self.read(INPUTS), X=(["float32"], (m, None)), y=(WHOLE, (m,)))
         return x, y.astype(np.int64)
 
     def golden(self, unseen: bool = False) -> FloatArray:

@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgedigits.bundle.bundle import GOLDEN, INPUTS, MANIFEST, SIGNATURE, Bundle
-from edgedigits.bundle.manifest import MOST_FILES, Artifact, Manifest, check_file_name, examine_manifest, parse_manifest
-from edgedigits.bundle.storage import BundleFiles
-from edgedigits.errors import BundleError, EdgeDigitsError
+from edgedigits.bundle.bundle import GOLDEN, INPUTS, MANIFEST, SIGNATURE, Artifact, Bundle, BundleFiles, Manifest
+from edgedigits.bundle.manifest import MOST_FILES, check_file_name, examine_manifest, parse_manifest
+from edgedigits.bundle.signature import signature_status
+from edgedigits.errors import EdgeDigitsError
 from edgedigits.system.files import sha256
 from edgedigits.system.limits import MOST_ARCHIVE_BYTES, MOST_MANIFEST_BYTES, RefusedError, printable, short
 from edgedigits.system.schema import check_sha256, validate
+from edgedigits.system.text import table
 
 REMEDY = "Copy the bundle again from an intact one, or make it again with `edgedigits export`."
 
@@ -62,9 +63,7 @@ def examine(path: Path | str | None) -> Examination:
         text = content.decode("utf-8")
         facts = parse_manifest(text)
     except ValueError as cause:
-        raise BundleError(
-            f"{files.path}: {MANIFEST} is invalid ({cause}); copy the bundle again, or export it again"
-        ) from cause
+        raise files.unreadable(MANIFEST, cause) from cause
     manifest, wrong = examine_manifest(facts, text)
     found = [Problem(MANIFEST, problem) for problem in wrong]
     hashes, sizes = (manifest.hashes, manifest.sizes) if manifest else _list_valid(facts)
@@ -99,18 +98,13 @@ def _items(facts: dict[str, Any], key: str, kind: type[list[Any] | dict[str, Any
 def _check_file(files: BundleFiles, name: str, expected: str, size: int | None, found: list[Problem]) -> bytes | None:
     """A file's content if its size and SHA-256 are the expected ones; otherwise None, and a problem joins ``found``."""
     try:
-        content = files.read_raw(name, MOST_ARCHIVE_BYTES, size)
+        return files.read_raw(name, MOST_ARCHIVE_BYTES, size, expected)
     except FileNotFoundError:
         problem = "it is missing"
     except RefusedError as cause:
         problem = str(cause)
     except OSError as cause:
         problem = f"it cannot be read, {cause.strerror or cause}"
-    else:
-        digest = sha256(content)
-        if digest == expected:
-            return content
-        problem = f"its SHA-256 is {digest}, the manifest's is {expected}"
     found.append(Problem(name, problem))
     return None
 
@@ -139,7 +133,7 @@ def _contradictions(bundle: Bundle, contents: dict[str, bytes | None]) -> list[P
 def _check_inputs(bundle: Bundle, content: bytes) -> None:
     """X and y have the shapes that the images and the tensors need, and the checksums of the data."""
     manifest = bundle.manifest
-    x, y = bundle.inputs()
+    x, y = bundle.inputs(content)
     for spec in (a.input for a in manifest.artifacts):
         if x[:1].size != (spec.elements if len(x) else 0):
             raise RefusedError(f"its X has rows of {x.shape[1]}, the manifest has the tensor {spec}")
@@ -172,3 +166,32 @@ def _check_tensors(artifact: Artifact, content: bytes) -> None:
     for expected, actual in ((artifact.input, adapter.inputs), (artifact.output, adapter.outputs)):
         if not expected.matches(actual):
             raise RefusedError(f"the manifest says {expected}, the file has {actual}")
+
+
+def inspect_text(bundle: Bundle) -> str:
+    """The text of `edgedigits inspect`: tensors, sizes, provenance, and whose signature it has."""
+    manifest, signature = bundle.manifest, signature_status(bundle)
+    head = ("artifact", "bytes", "opened by", "sha256")
+    rows = [(a.file, f"{a.bytes:,}", ", ".join(a.runtimes), a.sha256[:16]) for a in manifest.artifacts]
+    rows += [(name, f"{len(bundle.read(name)):,}", "", digest[:16]) for name, digest in manifest.files.items()]
+    lines = [f"{manifest.name} ({bundle.path}): {manifest.images} images, labels {' '.join(manifest.labels)}"]
+    if signature is not None:
+        checked = "verified" if signature["verified"] else "not verified; use `edgedigits verify`"
+        lines.append(f"signed by {signature['key']}, {checked}")
+    elif bundle.signature() is not None:
+        lines.append("manifest.sig is damaged")
+    lines.append("")
+    padded = [(name, size.rjust(9), runtimes, digest) for name, size, runtimes, digest in rows]
+    lines += [table(head, padded, left=4), ""]
+    for a in manifest.artifacts:
+        lines += [f"{a.file}", f"  input   {a.input}", f"  output  {a.output}"]
+        lines += [f"  {key}  {_plain(value)}" for key, value in a.facts.items()]
+    for title in ("preprocessing", "training", "calibration", "versions", "data"):
+        lines += ["", title, *(f"  {key}  {_plain(value)}" for key, value in getattr(manifest, title).items())]
+    return "\n".join(lines)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        value = [f"{key} {_plain(item)}" for key, item in value.items()]
+    return ", ".join(map(_plain, value)) if isinstance(value, list | tuple) else str(value)

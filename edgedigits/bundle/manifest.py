@@ -6,20 +6,25 @@ against the manifest when it is read or opened.
 
 # Without `from __future__ import annotations`: the schema reads them, and parsing them again costs at every start.
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Annotated, Any
 
-from edgedigits.bundle.input_rows import InputRows
+import numpy as np
+
+from edgedigits.errors import BundleError
 from edgedigits.runtimes.table import runtimes_for
-from edgedigits.runtimes.tensors import TensorSpec
-from edgedigits.system.limits import MOST_MODEL_BYTES, RefusedError, kind_of, parse_json, short
+from edgedigits.runtimes.tensors import FloatArray, TensorSpec
+from edgedigits.system import limits
+from edgedigits.system.files import sha256
+from edgedigits.system.limits import RefusedError, kind_of, parse_json, plain_file, short
 from edgedigits.system.schema import MOST_PROBLEMS, Sha256, Text, check_text, count, examine, within
 
 SCHEMA = 1
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
+ROWS_PER_BLOCK = 100  # 160 kB of the digits: neither much to check for one row nor many lines in the manifest
 MOST_FILES = 64  # of each kind; a bundle has three artifacts and two files of arrays
 
 
@@ -37,6 +42,7 @@ def _check_temperature(calibration: dict[str, Any]) -> None:
 
 
 FileName = Annotated[str, check_file_name]
+Size = Annotated[int, within(1, 2**32 - 1)]  # an offset too: no file begins with an array
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class Artifact:
     format: Text
     runtimes: tuple[str, ...]
     sha256: Sha256
-    bytes: Annotated[int, within(0, MOST_MODEL_BYTES)]
+    bytes: Annotated[int, within(0, limits.MOST_MODEL_BYTES)]
     input: TensorSpec
     output: TensorSpec
     facts: dict[str, Any]
@@ -65,6 +71,53 @@ class Artifact:
     def quantized(self) -> bool:
         """Whether the output is int8."""
         return self.output.scale is not None
+
+
+@dataclass(frozen=True)
+class InputRows:
+    """Where the rows of X (m, n) float32 are in inputs.npz, which holds X as it is in memory, not compressed.
+
+    A row is read with its block alone, a hundredth of the reading and hashing; a small device takes longer to read the
+    whole file than to predict.
+    """
+
+    offset: Size
+    bytes_per_row: Size
+    rows_per_block: Size
+    sha256: tuple[Sha256, ...]  # one per block; the last block may be shorter
+
+    @classmethod
+    def of(cls, x: FloatArray, offset: int, rows_per_block: int = ROWS_PER_BLOCK) -> "InputRows":
+        """Describe the rows of x (m, n) float32, whose little-endian bytes begin at ``offset``."""
+        width, content = x.shape[1] * 4, x.tobytes()
+        step = rows_per_block * width
+        blocks = tuple(sha256(content[start : start + step]) for start in range(0, len(content), step))
+        return cls(offset, width, rows_per_block, blocks)
+
+    def matches(self, content: bytes, x: FloatArray) -> bool:
+        """Whether the file's content has x where this says."""
+        there = memoryview(content)[self.offset : self.offset + x.nbytes] == x.tobytes()
+        return there and self == InputRows.of(x, self.offset, self.rows_per_block)
+
+    def read(self, path: Path, index: int, rows: int) -> FloatArray:
+        """Row ``index`` of ``rows``, (n,) float32, from the file at ``path``.
+
+        Raises:
+            BundleError: its block is incomplete, or its SHA-256 is not the manifest's.
+            OSError, RefusedError: the file cannot be read.
+        """
+        width, per_block = self.bytes_per_row, self.rows_per_block
+        block, row = divmod(index, per_block)
+        length = min(per_block, rows - block * per_block) * width
+        with plain_file(path, limits.MOST_ARCHIVE_BYTES) as (stream, size):
+            left = size - stream.seek(self.offset + block * per_block * width)
+            content = stream.read(length) if length <= left else b""
+        if sha256(content) != self.sha256[block]:
+            raise BundleError(
+                f"{path.parent}: {path.name} is damaged (the block of row {index} does not match the manifest's "
+                "SHA-256); copy or export the bundle again"
+            )
+        return np.frombuffer(content, "<f4", width // 4, row * width)
 
 
 @dataclass(frozen=True)
@@ -114,10 +167,6 @@ class Manifest:
     def to_dict(self) -> dict[str, Any]:
         """The manifest in plain types."""
         return {"schema": SCHEMA, **asdict(self), "rows": asdict(self.rows) if self.rows else {}}
-
-    def to_json(self) -> str:
-        """The text of manifest.json."""
-        return json.dumps(self.to_dict(), indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":

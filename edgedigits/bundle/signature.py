@@ -16,9 +16,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from edgedigits.bundle.bundle import MODELS, Bundle
 from edgedigits.bundle.manifest import MANIFEST, SIGNATURE
 from edgedigits.errors import EdgeDigitsError, InputError, RuntimeUnavailableError, SignatureError
-from edgedigits.system.files import atomic_files, locked, sha256
+from edgedigits.system.files import atomic_directory, atomic_file, atomic_files, sha256
+from edgedigits.system.limits import MOST_ARCHIVE_BYTES
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -83,6 +85,49 @@ def verify_signature(manifest: bytes, signature: bytes | None, keys: Sequence[Pa
     return found.key
 
 
+def sign_bundle(bundle: Bundle, key: Ed25519PrivateKey, output: Path | None = None) -> Signature:
+    """Verify every file of the bundle, sign its manifest, and add manifest.sig or replace it.
+
+    With ``output``, a directory or a name ending in .zip that must not exist, write a signed copy there instead.
+    Raises BundleError if a file is damaged, InputError for an output that exists or a bundle inside the package.
+    """
+    contents = {MANIFEST: bundle.manifest_bytes} | {name: bundle.read(name) for name in bundle.manifest.hashes}
+    signature = Signature(fingerprint(key.public_key()), key.sign(CONTEXT + bundle.manifest_bytes))
+    contents[SIGNATURE] = signature.to_bytes()
+    if output is None and bundle.path.resolve().is_relative_to(MODELS.resolve()):
+        raise InputError(f"{bundle.path} is inside the package; sign a copy of it, with --output NAME.zip")
+    if output is not None and output.exists():
+        raise InputError(f"{output} exists; choose another name")
+    from edgedigits.system.archive import write_zip  # verifying does not pay for zipfile
+
+    target = output or bundle.path
+    if output is None and target.is_dir():
+        with atomic_file(target / SIGNATURE) as temporary:
+            temporary.write_bytes(contents[SIGNATURE])
+    elif output is None or output.suffix == ".zip":
+        names = () if output else bundle.files.names()  # what nothing reads is not lost either
+        others = {name: bundle.files.read(name, MOST_ARCHIVE_BYTES) for name in names if name not in contents}
+        with atomic_file(target) as temporary:
+            write_zip(temporary, {**others, **contents})
+    else:
+        with atomic_directory(target) as folder:
+            for name, content in contents.items():
+                (folder / name).write_bytes(content)
+    return signature
+
+
+def signature_status(bundle: Bundle) -> dict[str, Any] | None:
+    """The fingerprint ``key`` in a bundle's signature, and whether it was ``verified`` on opening; None without one.
+
+    It does not need the package cryptography.
+    """
+    try:
+        key = Signature.from_bytes(bundle.signature() or b"").key
+    except ValueError:
+        return None
+    return {"key": key, "verified": bool(bundle.signer)}
+
+
 def trusted_keys() -> list[Path]:
     """The public keys that this machine trusts, the files *.pub of one folder sorted by name; InputError for none.
 
@@ -108,15 +153,12 @@ def make_keys(name: Path, password: str | None = None) -> tuple[Path, Path, str]
     secret = key.private_bytes(formats.Encoding.PEM, formats.PrivateFormat.PKCS8, encryption)
     public = key.public_key().public_bytes(formats.Encoding.PEM, formats.PublicFormat.SubjectPublicKeyInfo)
     files = name.with_name(f"{name.name}.key"), name.with_name(f"{name.name}.pub")
-    with locked(*files):
+    with atomic_files(*files) as temporary:
         for path in filter(os.path.lexists, files):
-            raise EdgeDigitsError(
-                f"cannot write {path}: it exists, and a key is never overwritten; choose another name"
-            )
-        with atomic_files(*files) as temporary:
-            for path, content, mode in zip(temporary, (secret, public), (0o600, 0o644), strict=True):
-                with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY, mode), "wb") as stream:
-                    stream.write(content)
+            raise EdgeDigitsError(f"cannot write {path}: it exists, and no key is overwritten; choose another name")
+        for path, content, mode in zip(temporary, (secret, public), (0o600, 0o644), strict=True):
+            with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY, mode), "wb") as stream:
+                stream.write(content)
     return *files, fingerprint(key.public_key())
 
 
@@ -128,10 +170,10 @@ def fingerprint(key: Ed25519PublicKey) -> str:
 
 def load_public(path: Path | str) -> Ed25519PublicKey:
     """Read a public key; InputError for anything else."""
-    modules, content = _cryptography(), _read_pem(path)
+    content = _read_pem(path)
     if b"PRIVATE KEY" in content:
         raise InputError(f"{path}: a private key, which must stay secret; give the public one, such as NAME.pub")
-    key: Ed25519PublicKey = _parse(path, modules.serialization.load_pem_public_key, content)
+    key: Ed25519PublicKey = _parse(path, "load_pem_public_key", content)
     return key
 
 
@@ -140,11 +182,11 @@ def load_private(path: Path | str, ask: Callable[[], str]) -> Ed25519PrivateKey:
 
     Raises InputError for anything else, a wrong password, or an unencrypted key that others may read.
     """
-    modules, content = _cryptography(), _read_pem(path)
+    content = _read_pem(path)
     password = ask().encode() if b"ENCRYPTED" in content else None
     if os.name == "posix" and password is None and Path(path).stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise InputError(f"{path}: other users may read this private key; chmod 600 {path}, or make a new one")
-    key: Ed25519PrivateKey = _parse(path, modules.serialization.load_pem_private_key, content, password)
+    key: Ed25519PrivateKey = _parse(path, "load_pem_private_key", content, password)
     return key
 
 
@@ -156,20 +198,20 @@ def _read_pem(path: Path | str) -> bytes:
         raise InputError(f"{path}: {cause.strerror or cause}; expected the PEM file of a key") from cause
 
 
-def _parse(path: Path | str, load: Callable[..., Any], *arguments: Any) -> Any:
-    """The ed25519 key that cryptography loads; InputError for another key or a wrong password."""
+def _parse(path: Path | str, loader: str, *arguments: Any) -> Any:
+    """The ed25519 key that a function of cryptography loads; InputError for another key or a wrong password."""
+    modules = _cryptography()
     from cryptography.exceptions import UnsupportedAlgorithm
 
-    ed25519 = _cryptography().ed25519
     try:
-        key = load(*arguments)
+        key = getattr(modules.serialization, loader)(*arguments)
+        if not isinstance(key, modules.ed25519.Ed25519PublicKey | modules.ed25519.Ed25519PrivateKey):
+            raise ValueError("it is another kind of key")
     except (ValueError, TypeError, UnsupportedAlgorithm) as cause:
         why = " ".join(str(cause).split())[:100]
         raise InputError(
             f"{path}: not an ed25519 key in PEM, or the password is wrong ({why}); `edgedigits keygen NAME` makes one"
         ) from cause
-    if not isinstance(key, ed25519.Ed25519PublicKey | ed25519.Ed25519PrivateKey):
-        raise InputError(f"{path}: not an ed25519 key; `edgedigits keygen NAME` makes one")
     return key
 
 

@@ -35,8 +35,7 @@ def inspect(
     With --key, a bundle that the key did not sign is refused. Without it, a signature is shown but not verified.
     """
     from edgedigits.bundle.bundle import Bundle
-    from edgedigits.bundle.inspection import examine
-    from edgedigits.bundle.text import inspect_text
+    from edgedigits.bundle.inspection import examine, inspect_text
 
     if keys:  # check the signature before anything else is read
         Bundle(bundle, signed_by=keys)
@@ -46,7 +45,7 @@ def inspect(
         raise SystemExit(FAILED)
     opened = Bundle(bundle, signed_by=keys or None)
     if not int8:
-        from edgedigits.bundle.signing import signature_status
+        from edgedigits.bundle.signature import signature_status
 
         emit(examined.to_json() | {"signature": signature_status(opened)}, inspect_text(opened), json_file)
         return

@@ -180,7 +180,7 @@ class TestCommand:
         assert lines[1:5] == [f"  {file}: {problem}" for file, problem in expected(bundle_copy)]
         facts = json.loads(edgedigits("inspect", bundle_copy, "--json", "-").stdout)
         assert [(each["file"], each["problem"]) for each in facts.pop("problems")] == expected(bundle_copy)
-        assert facts == json.loads(Bundle().manifest.to_json())
+        assert facts == json.loads(Bundle().manifest_bytes)
 
     def test_a_name_that_would_steer_the_terminal(self, edgedigits: Run, bundle_copy: Path) -> None:
         (bundle_copy / "a\x1b]0;owned\x07\nb").write_bytes(b"")

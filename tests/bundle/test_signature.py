@@ -23,9 +23,10 @@ from edgedigits.bundle.signature import (
     load_private,
     load_public,
     make_keys,
+    sign_bundle,
+    signature_status,
     trusted_keys,
 )
-from edgedigits.bundle.signing import sign_bundle, signature_status
 from edgedigits.classifier import Classifier
 from edgedigits.errors import BundleError, EdgeDigitsError, InputError, SignatureError
 from edgedigits.system.files import sha256
@@ -197,8 +198,8 @@ class TestRefused:
         """In a kit's installation ``notebook`` may be signed; what ``robust`` shares with it is the data alone."""
         shutil.copytree(originals["directory"], tmp_path / "notebook")
         shutil.copytree(Bundle("robust").path, tmp_path / "robust")
-        monkeypatch.setattr("edgedigits.bundle.storage.MODELS", tmp_path)
-        monkeypatch.setattr("edgedigits.bundle.storage.DEFAULT_BUNDLE", tmp_path / "notebook")
+        monkeypatch.setattr("edgedigits.bundle.bundle.MODELS", tmp_path)
+        monkeypatch.setattr("edgedigits.bundle.bundle.DEFAULT_BUNDLE", tmp_path / "notebook")
         robust = Bundle(tmp_path / "robust")
         robust.verify()
         assert Bundle(tmp_path / "notebook").signature() is not None
@@ -222,7 +223,7 @@ class TestKeys:
     @pytest.mark.parametrize("there", ["new.key", "new.pub"])
     def test_nothing_is_overwritten_and_nothing_is_left(self, tmp_path: Path, there: str) -> None:
         (tmp_path / there).write_text("mine")
-        with pytest.raises(EdgeDigitsError, match=f"{there}: it exists, and a key is never overwritten"):
+        with pytest.raises(EdgeDigitsError, match=f"{there}: it exists, and no key is overwritten"):
             make_keys(tmp_path / "new")
         assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {there: "mine"}
 

@@ -14,9 +14,10 @@ import numpy as np
 from PIL import Image, ImageDraw, features
 
 from edgedigits.bundle.bundle import GOLDEN, INPUTS, MANIFEST, Bundle, Manifest
-from edgedigits.bundle.input_rows import InputRows
+from edgedigits.bundle.manifest import InputRows
 from edgedigits.runtimes.tensors import AnyArray
 from edgedigits.system.files import sha256
+from edgedigits.system.text import to_json
 
 IMAGES = 12
 
@@ -61,12 +62,12 @@ def bundle_files() -> dict[str, bytes]:
         "images": IMAGES,
         "files": {name: sha256(files[name]) for name in (INPUTS, GOLDEN)},
         "data": data,
-        "rows": asdict(InputRows.of(files[INPUTS], found["X"], 5)),
+        "rows": asdict(InputRows.of(found["X"], files[INPUTS].index(found["X"].tobytes()), 5)),
     }
     whole = shipped.manifest.to_dict()
     facts["artifacts"] = [a for a in whole["artifacts"] if a["file"] in chosen]
     manifest = Manifest.from_json(json.dumps({**whole, **facts}))
-    return {**files, MANIFEST: manifest.to_json().encode()}
+    return {**files, MANIFEST: to_json(manifest.to_dict()).encode()}
 
 
 @functools.cache

@@ -16,7 +16,7 @@ import numpy as np
 from edgedigits import __version__
 from edgedigits.bundle.bundle import GOLDEN, INPUTS, MANIFEST, Artifact, Bundle, Manifest
 from edgedigits.bundle.dataset import Labels
-from edgedigits.bundle.input_rows import InputRows
+from edgedigits.bundle.manifest import InputRows
 from edgedigits.errors import EdgeDigitsError, ExportError, ModelError
 from edgedigits.parity.check import check_parity
 from edgedigits.parity.metrics import mismatched
@@ -26,6 +26,7 @@ from edgedigits.runtimes.table import RUNTIMES, runtimes_for
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
 from edgedigits.system.archive import write_zip
 from edgedigits.system.files import atomic_directory, atomic_file, locked, sha256
+from edgedigits.system.text import to_json
 from edgedigits_export.converting import onnx, tflite
 from edgedigits_export.int8.quantize import quantize
 from edgedigits_export.interrupts import interrupts_deferred
@@ -123,12 +124,12 @@ def export_bundle(
         versions={"edgedigits": __version__, **{tool: version(tool) for tool in TOOLS}},
         data=data,
         calibration={} if divisor is None else calibration.facts(divisor, judged),
-        rows=InputRows.of(arrays[INPUTS], x),
+        rows=InputRows.of(x, arrays[INPUTS].index(x.tobytes())),
     )
     on_step("parity of every artifact")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        for file, content in {**artifacts, **arrays, MANIFEST: manifest.to_json().encode()}.items():
+        for file, content in {**artifacts, **arrays, MANIFEST: to_json(manifest.to_dict()).encode()}.items():
             (folder / file).write_bytes(content)
         report = _check(Bundle(folder))
         with interrupts_deferred():
