@@ -13,7 +13,7 @@ from typing import Any
 
 from edgedigits.bundle.bundle import GOLDEN, INPUTS, MANIFEST, SIGNATURE, Artifact, Bundle, BundleFiles, Manifest
 from edgedigits.bundle.manifest import MOST_FILES, check_file_name, examine_manifest, parse_manifest
-from edgedigits.bundle.signature import signature_status
+from edgedigits.bundle.signing import signature_status
 from edgedigits.errors import EdgeDigitsError
 from edgedigits.system.files import sha256
 from edgedigits.system.limits import MOST_ARCHIVE_BYTES, MOST_MANIFEST_BYTES, RefusedError, printable, short

@@ -16,11 +16,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from edgedigits.bundle.bundle import MODELS, Bundle
 from edgedigits.bundle.manifest import MANIFEST, SIGNATURE
 from edgedigits.errors import EdgeDigitsError, InputError, RuntimeUnavailableError, SignatureError
-from edgedigits.system.files import atomic_directory, atomic_file, atomic_files, sha256
-from edgedigits.system.limits import MOST_ARCHIVE_BYTES
+from edgedigits.system.files import atomic_files, sha256
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -83,49 +81,6 @@ def verify_signature(manifest: bytes, signature: bytes | None, keys: Sequence[Pa
             f"{where}: {MANIFEST} was changed since {found.key} signed it; copy the bundle again from its source"
         ) from cause
     return found.key
-
-
-def sign_bundle(bundle: Bundle, key: Ed25519PrivateKey, output: Path | None = None) -> Signature:
-    """Verify every file of the bundle, sign its manifest, and add manifest.sig or replace it.
-
-    With ``output``, a directory or a name ending in .zip that must not exist, write a signed copy there instead.
-    Raises BundleError if a file is damaged, InputError for an output that exists or a bundle inside the package.
-    """
-    contents = {MANIFEST: bundle.manifest_bytes} | {name: bundle.read(name) for name in bundle.manifest.hashes}
-    signature = Signature(fingerprint(key.public_key()), key.sign(CONTEXT + bundle.manifest_bytes))
-    contents[SIGNATURE] = signature.to_bytes()
-    if output is None and bundle.path.resolve().is_relative_to(MODELS.resolve()):
-        raise InputError(f"{bundle.path} is inside the package; sign a copy of it, with --output NAME.zip")
-    if output is not None and output.exists():
-        raise InputError(f"{output} exists; choose another name")
-    from edgedigits.system.archive import write_zip  # verifying does not pay for zipfile
-
-    target = output or bundle.path
-    if output is None and target.is_dir():
-        with atomic_file(target / SIGNATURE) as temporary:
-            temporary.write_bytes(contents[SIGNATURE])
-    elif output is None or output.suffix == ".zip":
-        names = () if output else bundle.files.names()  # what nothing reads is not lost either
-        others = {name: bundle.files.read(name, MOST_ARCHIVE_BYTES) for name in names if name not in contents}
-        with atomic_file(target) as temporary:
-            write_zip(temporary, {**others, **contents})
-    else:
-        with atomic_directory(target) as folder:
-            for name, content in contents.items():
-                (folder / name).write_bytes(content)
-    return signature
-
-
-def signature_status(bundle: Bundle) -> dict[str, Any] | None:
-    """The fingerprint ``key`` in a bundle's signature, and whether it was ``verified`` on opening; None without one.
-
-    It does not need the package cryptography.
-    """
-    try:
-        key = Signature.from_bytes(bundle.signature() or b"").key
-    except ValueError:
-        return None
-    return {"key": key, "verified": bool(bundle.signer)}
 
 
 def trusted_keys() -> list[Path]:

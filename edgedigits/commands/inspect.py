@@ -45,7 +45,7 @@ def inspect(
         raise SystemExit(FAILED)
     opened = Bundle(bundle, signed_by=keys or None)
     if not int8:
-        from edgedigits.bundle.signature import signature_status
+        from edgedigits.bundle.signing import signature_status
 
         emit(examined.to_json() | {"signature": signature_status(opened)}, inspect_text(opened), json_file)
         return

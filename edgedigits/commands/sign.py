@@ -23,7 +23,8 @@ def sign(bundle: Path, key: str, output: Path | None, json_file: str | None) -> 
     must be signed again. The password of an encrypted key is prompted for, or taken from EDGEDIGITS_PASSWORD.
     """
     from edgedigits.bundle.bundle import Bundle
-    from edgedigits.bundle.signature import load_private, sign_bundle
+    from edgedigits.bundle.signature import load_private
+    from edgedigits.bundle.signing import sign_bundle
 
     def password() -> str:
         return os.environ.get("EDGEDIGITS_PASSWORD") or click.prompt(f"password of {key}", hide_input=True, err=True)

@@ -18,8 +18,7 @@ from edgedigits.kit import debian, pip
 from edgedigits.kit.own_wheel import own_distribution, write_own_wheel
 from edgedigits.kit.targets import RELEASES, Target, choose_runtime, parse_python, parse_target
 from edgedigits.runtimes.wheels import DEBIAN_ARM32, Wheel
-from edgedigits.system.archive import write_zip
-from edgedigits.system.files import atomic_file, sha256
+from edgedigits.system.files import atomic_file, sha256, write_zip
 
 INSTALL = "install.sh"
 TEST_INDEX = 1015  # the image that install.sh classifies to test the installation

@@ -13,7 +13,7 @@ from pathlib import Path
 import edgedigits
 from edgedigits.bundle.bundle import DEFAULT_BUNDLE, MODELS
 from edgedigits.errors import EdgeDigitsError
-from edgedigits.system.archive import write_zip
+from edgedigits.system.files import write_zip
 
 NAME = "edgedigits"
 

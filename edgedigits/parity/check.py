@@ -17,11 +17,12 @@ from edgedigits.classifier import open_artifact
 from edgedigits.errors import InputError, RuntimeUnavailableError
 from edgedigits.parity import metrics
 from edgedigits.parity.result import Flip, ParityReport, ParityRow
-from edgedigits.parity.rounding import identify_rounding
 from edgedigits.runtimes.table import RUNTIMES, runtime_info
 from edgedigits.runtimes.tensors import FloatArray
 from edgedigits.system.isolation import Outcome, run_all
-from edgedigits.system.statistics import rate_upper_bound
+
+# The default kernels of LiteRT and of tflite-runtime first, so that a device computes no more sets than it needs.
+KERNELS = ("exact", "ruy", "reference", "xnnpack")
 
 
 def check_parity(
@@ -181,6 +182,42 @@ def _identify_rounding(
             rows[n] = replace(rows[n], arithmetic=name)
 
 
+def identify_rounding(
+    found: Sequence[FloatArray],
+    scale: float,
+    computed: dict[str, FloatArray | None],
+    compute: Callable[[str], FloatArray | None],
+) -> list[str | None]:
+    """For each runtime's logits, the kernel set that gives them bit for bit, or by how much they differ from ``exact``.
+
+    ``exact`` sums every layer without error and rounds once, so it shows which of two disagreeing runtimes is wrong.
+    ``found`` holds logits (m, classes) float32, ``scale`` is the size of one output quantum. The numpy runtime's logits
+    are taken from ``computed`` or, for as few kernel sets as possible, from ``compute``; None if it cannot run the
+    model, and then every name is None.
+    """
+    names: list[str | None] = [None] * len(found)
+    for kernels in KERNELS:
+        open_rows = [i for i, name in enumerate(names) if name is None]
+        if not open_rows:
+            return names
+        logits = computed[kernels] if kernels in computed else compute(kernels)
+        if logits is None:
+            if kernels == "exact":
+                return names
+            continue
+        if kernels == "exact":
+            exact = logits
+        for i in open_rows:
+            if np.array_equal(found[i], logits):
+                names[i] = kernels
+    return [name or _difference(found[i], exact, scale) for i, name in enumerate(names)]
+
+
+def _difference(logits: FloatArray, exact: FloatArray, scale: float) -> str:
+    gap = np.rint(np.abs(logits.astype(np.float64) - exact) / scale)
+    return f"unknown: {np.count_nonzero(gap)} logits differ from exact, by up to {gap.max():.0f} quanta"
+
+
 def _compare(row: ParityRow, artifact: Artifact, logits: FloatArray, golden: FloatArray, labels: Labels) -> ParityRow:
     """The row with the metrics of its logits."""
     if logits.shape != golden.shape:
@@ -193,7 +230,7 @@ def _compare(row: ParityRow, artifact: Artifact, logits: FloatArray, golden: Flo
         mismatched=tuple(wrong.tolist()),
         ties=metrics.ties(logits),
         errors=metrics.errors(logits, labels),
-        flip_rate_upper_95=rate_upper_bound(len(wrong), len(golden)),
+        flip_rate_upper_95=metrics.rate_upper_bound(len(wrong), len(golden)),
         accuracy_p=metrics.mcnemar(golden.argmax(axis=1) == labels, logits.argmax(axis=1) == labels),
     )
     if not np.isfinite(logits).all():  # JSON has no NaN, and the largest difference would be one

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from edgedigits.benchmark.result import BIN_RATIO, NOISY, LatencyRow, StartRow, SustainedPoint
 from edgedigits.report.recommendation import median_ns
-from edgedigits.report.units import duration, rate
+from edgedigits.system.text import duration, rate
 
 STRIP_HEIGHT, CHART_HEIGHT, MAX_BINS = 50, 150, 260
 START_PARTS = ("interpreter", "imports", "load", "first inference")

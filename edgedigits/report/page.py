@@ -12,8 +12,7 @@ from edgedigits.benchmark.result import BenchmarkReport, LatencyRow
 from edgedigits.parity.result import ParityReport, ParityRow, group_rows
 from edgedigits.report import charts
 from edgedigits.report.recommendation import failures, median_ns, recommend, sentence
-from edgedigits.report.units import count, duration, rate, significant
-from edgedigits.system.text import number
+from edgedigits.system.text import count, duration, number, rate, significant
 
 MAX_LISTED = 50
 

@@ -7,8 +7,8 @@ from statistics import median
 
 from edgedigits.benchmark.result import BenchmarkReport, LatencyRow, StartRow
 from edgedigits.parity.result import ParityReport, ParityRow
-from edgedigits.report.units import count, duration, significant
 from edgedigits.runtimes.table import CHOSEN_ONLY_BY_NAME
+from edgedigits.system.text import count, duration, significant
 
 # Why the recommended row is preferred to the rows it ties with, in order of priority.
 PREFERENCES = (

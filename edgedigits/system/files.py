@@ -1,4 +1,4 @@
-"""Output that replaces a file or a directory as a whole, and checksums.
+"""Output that replaces a file or a directory as a whole, checksums and zip archives.
 
 Output is written to a work folder beside its target, synced and then renamed, so a reader never sees part of it. The
 work folder is locked with flock while it is in use; a second writer of the same target fails at once.
@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from edgedigits.errors import EdgeDigitsError
@@ -33,6 +33,19 @@ def write_text(target: Path, text: str) -> None:
     """Write a UTF-8 text file atomically."""
     with atomic_file(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_zip(path: Path, members: Mapping[str, bytes | Path]) -> None:
+    """Write a zip archive of members given by name as bytes or files, sorted, without times and owners."""
+    from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo  # slow to import
+
+    with ZipFile(path, "w") as archive:
+        for name, content in sorted(members.items()):
+            member = ZipInfo(name)  # dated 1980-01-01
+            member.create_system = 3  # Unix
+            member.external_attr = (0o100755 if name.endswith(".sh") else 0o100644) << 16
+            member.compress_type = ZIP_STORED if name.endswith((".whl", ".deb", ".zip")) else ZIP_DEFLATED
+            archive.writestr(member, content if isinstance(content, bytes) else content.read_bytes())
 
 
 @contextlib.contextmanager

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgedigits.benchmark.compare import compare
+from edgedigits.benchmark.compare import bootstrap_ratio, compare, mann_whitney, smallest_p
 from edgedigits.benchmark.machine import MachineWarning
 from edgedigits.benchmark.result import BenchmarkReport
-from edgedigits.benchmark.significance import bootstrap_ratio, mann_whitney, smallest_p
 from edgedigits.errors import InputError
 from edgedigits.report.loading import load_benchmark
 

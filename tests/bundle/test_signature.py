@@ -23,10 +23,9 @@ from edgedigits.bundle.signature import (
     load_private,
     load_public,
     make_keys,
-    sign_bundle,
-    signature_status,
     trusted_keys,
 )
+from edgedigits.bundle.signing import sign_bundle, signature_status
 from edgedigits.classifier import Classifier
 from edgedigits.errors import BundleError, EdgeDigitsError, InputError, SignatureError
 from edgedigits.system.files import sha256

@@ -13,7 +13,8 @@ import pytest
 from kits import PYTHON, make, on_linux, read
 
 from edgedigits.bundle.bundle import Bundle
-from edgedigits.bundle.signature import load_private, make_keys, sign_bundle
+from edgedigits.bundle.signature import load_private, make_keys
+from edgedigits.bundle.signing import sign_bundle
 from edgedigits.kit.make import Kit, kit_text
 
 pytestmark = on_linux

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgedigits.bundle.bundle import Bundle
-from edgedigits.parity.rounding import KERNELS, identify_rounding
+from edgedigits.parity.check import KERNELS, identify_rounding
 from edgedigits.runtimes.session import Session
 from edgedigits.runtimes.table import RUNTIMES
 from edgedigits.runtimes.tensors import FloatArray

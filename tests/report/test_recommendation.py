@@ -10,7 +10,7 @@ import pytest
 from edgedigits.benchmark.result import BenchmarkReport
 from edgedigits.parity.result import ParityReport
 from edgedigits.report.recommendation import recommend
-from edgedigits.report.units import duration
+from edgedigits.system.text import duration
 
 FLOAT, INT8, ONNX = "float32.tflite", "int8.tflite", "float32.onnx"
 FAST, TIED = {"window_p50_ns": (4900, 5000, 5100)}, {"window_p50_ns": (9900, 10_050, 10_200)}

@@ -24,8 +24,7 @@ from edgedigits.parity.result import ParityReport
 from edgedigits.runtimes.session import Session
 from edgedigits.runtimes.table import RUNTIMES, runtimes_for
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
-from edgedigits.system.archive import write_zip
-from edgedigits.system.files import atomic_directory, atomic_file, locked, sha256
+from edgedigits.system.files import atomic_directory, atomic_file, locked, sha256, write_zip
 from edgedigits.system.text import to_json
 from edgedigits_export.converting import onnx, tflite
 from edgedigits_export.int8.quantize import quantize

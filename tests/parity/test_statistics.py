@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgedigits.system.statistics import binomial_cdf, rate_upper_bound
+from edgedigits.parity.metrics import binomial_cdf, rate_upper_bound
 
 
 def exact_cdf(k: int, n: int, p: Fraction) -> float:
