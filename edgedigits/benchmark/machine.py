@@ -61,6 +61,7 @@ def describe(root: Path = ROOT) -> dict[str, Any]:
     """The machine as JSON types; keys end in their unit."""
     cpu = _cpu_facts(root)
     board = _text(root / "proc/device-tree/model")
+    versions = {info.distribution: info.version for info in RUNTIMES.values()}  # None if it is not installed
     return {
         "model": board,
         "cpu": cpu.get("model name") or board or platform.processor() or None,
@@ -75,7 +76,7 @@ def describe(root: Path = ROOT) -> dict[str, Any]:
         "container": _container(root),
         "on_battery": _on_battery(root),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "packages": _packages(),
+        "packages": {"edgedigits": __version__, "numpy": versions.pop("numpy"), **versions},
     }
 
 
@@ -172,9 +173,3 @@ def _on_battery(root: Path) -> bool | None:
         return None
     batteries = [path.parent for path in supplies if _text(path) == "Battery"]
     return any(_text(path / "status") == "Discharging" for path in batteries)
-
-
-def _packages() -> dict[str, str | None]:
-    """Package versions; None for a package that is not installed."""
-    versions = {info.distribution: info.version for info in RUNTIMES.values()}
-    return {"edgedigits": __version__, "numpy": versions.pop("numpy"), **versions}

@@ -104,16 +104,9 @@ def measure(
                 samples = Distribution(*np.load(out, allow_pickle=False)) if out.exists() else None
                 if step.task == "sustained" and outcome.status == "ok":
                     now = machine.conditions()
+                    now.pop("load_1min")
                     seconds = 60.0 * len(points) + step.seconds
-                    point = SustainedPoint(
-                        step.artifact.file,
-                        step.runtime,
-                        seconds,
-                        **outcome.answer,
-                        frequency_khz=now["frequency_khz"],
-                        temperature_millicelsius=now["temperature_millicelsius"],
-                    )
-                    points.append(point)
+                    points.append(SustainedPoint(step.artifact.file, step.runtime, seconds, **outcome.answer, **now))
                 results.setdefault((step.task, step.artifact.file, step.runtime), []).append((outcome, samples))
                 readings.append(machine.throttling())
                 done += step.seconds
@@ -231,18 +224,12 @@ def _start_row(file: str, runtime: str, outcomes: list[Outcome]) -> StartRow:
         if outcome.status != "ok":
             return StartRow(file, runtime, outcome.status, message=outcome.message)
     answers = [outcome.answer for outcome in outcomes]
+    medians: dict[str, Any] = {
+        key: _median(answers, key) for key in ("interpreter_ns", "imports_ns", "load_ns", "first_ns")
+    }
     peaks = [answer["peak_rss_bytes"] for answer in answers]
-    return StartRow(
-        artifact=file,
-        runtime=runtime,
-        status="ok",
-        samples=len(outcomes),
-        interpreter_ns=_median(answers, "interpreter_ns"),
-        imports_ns=_median(answers, "imports_ns"),
-        load_ns=_median(answers, "load_ns"),
-        first_ns=_median(answers, "first_ns"),
-        peak_rss_bytes=None if None in peaks else max(peaks),
-    )
+    peak = None if None in peaks else max(peaks)
+    return StartRow(file, runtime, "ok", len(outcomes), **medians, peak_rss_bytes=peak)
 
 
 def _median(answers: list[dict[str, Any]], key: str) -> int:

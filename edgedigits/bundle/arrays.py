@@ -10,16 +10,13 @@ import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.lib import format as npy_format
 
 from edgedigits.runtimes.tensors import AnyArray
-from edgedigits.system.limits import MOST_ARCHIVE_BYTES, MOST_ARRAY_BYTES, RefusedError, plain_file, short
-
-if TYPE_CHECKING:
-    from edgedigits.bundle.zip_reader import ZipReader
+from edgedigits.system.limits import MOST_ARRAY_BYTES, RefusedError, plain_file, short
 
 # The dtypes that an array may have, and its shape, where None is any length.
 Wanted: TypeAlias = "tuple[Sequence[str], tuple[int | None, ...]]"
@@ -33,14 +30,6 @@ def read_npy(path: Path) -> AnyArray:
         return _read(file, size)
 
 
-def read_npz(path: Path, **wanted: Wanted) -> list[AnyArray]:
-    """Arrays of an .npz file as :func:`from_npz` gives them; or OSError."""
-    from edgedigits.bundle.zip_reader import ZipReader
-
-    with plain_file(path, MOST_ARCHIVE_BYTES) as (file, size):
-        return _read_members(ZipReader(file, size), wanted)
-
-
 def from_npz(content: bytes, **wanted: Wanted) -> list[AnyArray]:
     """Arrays of an .npz, each by its name, the dtypes that it may have, and its shape, where None is any length.
 
@@ -50,10 +39,7 @@ def from_npz(content: bytes, **wanted: Wanted) -> list[AnyArray]:
     """
     from edgedigits.bundle.zip_reader import ZipReader
 
-    return _read_members(ZipReader(io.BytesIO(content), len(content)), wanted)
-
-
-def _read_members(archive: ZipReader, wanted: dict[str, Wanted]) -> list[AnyArray]:
+    archive = ZipReader(io.BytesIO(content), len(content))
     arrays = []
     for name, (dtypes, shape) in wanted.items():
         try:

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgedigits.errors import InputError
 from edgedigits.runtimes.tensors import AnyArray
-from edgedigits.system.limits import RefusedError
+from edgedigits.system.limits import MOST_ARCHIVE_BYTES, RefusedError, read_file
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -30,12 +30,13 @@ def to_row(image: AnyArray) -> AnyArray:
 
 def load_28x28(path: Path) -> tuple[AnyArray, Labels]:
     """Read ``images`` (m, 28, 28) uint8 and ``labels`` (m,) from an .npz; InputError if it does not hold them."""
-    from edgedigits.bundle.arrays import WHOLE, read_npz
+    from edgedigits.bundle.arrays import WHOLE, from_npz
 
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected an .npz with images and labels (see data/README.md)")
     try:
-        images, labels = read_npz(path, images=(["uint8"], (None, 28, 28)), labels=(WHOLE, (None,)))
+        content = read_file(path, MOST_ARCHIVE_BYTES)
+        images, labels = from_npz(content, images=(["uint8"], (None, 28, 28)), labels=(WHOLE, (None,)))
     except (OSError, RefusedError) as cause:
         raise InputError(f"{path}: cannot be read ({cause}); expected an .npz with images and labels") from cause
     if len(labels) != len(images) or not len(images):

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from edgedigits.bundle.bundle import GOLDEN, INPUTS, MANIFEST, SIGNATURE, Artifact, Bundle, BundleFiles, Manifest
-from edgedigits.bundle.manifest import MOST_FILES, check_file_name, examine_manifest, parse_manifest
+from edgedigits.bundle.manifest import MOST_FILES, SCHEMA, check_file_name, examine_manifest
 from edgedigits.bundle.signing import signature_status
 from edgedigits.errors import EdgeDigitsError
 from edgedigits.system.files import sha256
-from edgedigits.system.limits import MOST_ARCHIVE_BYTES, MOST_MANIFEST_BYTES, RefusedError, printable, short
-from edgedigits.system.schema import check_sha256, validate
+from edgedigits.system.limits import MOST_ARCHIVE_BYTES, MOST_MANIFEST_BYTES, RefusedError, parse_json, printable, short
+from edgedigits.system.schema import check_sha256, check_version, validate
 from edgedigits.system.text import table
 
 REMEDY = "Copy the bundle again from an intact one, or make it again with `edgedigits export`."
@@ -61,7 +61,7 @@ def examine(path: Path | str | None) -> Examination:
     content = files.read(MANIFEST, MOST_MANIFEST_BYTES)
     try:
         text = content.decode("utf-8")
-        facts = parse_manifest(text)
+        facts = check_version(parse_json(text), SCHEMA)
     except ValueError as cause:
         raise files.unreadable(MANIFEST, cause) from cause
     manifest, wrong = examine_manifest(facts, text)
@@ -123,9 +123,7 @@ def _contradictions(bundle: Bundle, contents: dict[str, bytes | None]) -> list[P
                 _check_golden(bundle)
             elif name in artifacts:
                 _check_tensors(artifacts[name], content)
-        except RefusedError as cause:
-            found.append(Problem(name, str(cause)))
-        except EdgeDigitsError as cause:
+        except (RefusedError, EdgeDigitsError) as cause:
             found.append(Problem(name, str(cause).removeprefix(f"{bundle.path}: {name} ")))
     return found
 

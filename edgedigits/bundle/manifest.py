@@ -19,8 +19,8 @@ from edgedigits.runtimes.table import runtimes_for
 from edgedigits.runtimes.tensors import FloatArray, TensorSpec
 from edgedigits.system import limits
 from edgedigits.system.files import sha256
-from edgedigits.system.limits import RefusedError, kind_of, parse_json, plain_file, short
-from edgedigits.system.schema import MOST_PROBLEMS, Sha256, Text, check_text, count, examine, within
+from edgedigits.system.limits import RefusedError, parse_json, plain_file, short
+from edgedigits.system.schema import MOST_PROBLEMS, Sha256, Text, check_text, check_version, count, examine, within
 
 SCHEMA = 1
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
@@ -171,21 +171,10 @@ class Manifest:
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
         """Parse manifest.json; :class:`edgedigits.system.limits.RefusedError` names the first value that is wrong."""
-        manifest, problems = examine_manifest(parse_manifest(text), text)
+        manifest, problems = examine_manifest(check_version(parse_json(text), SCHEMA), text)
         if manifest is None:
             raise RefusedError(problems[0])
         return manifest
-
-
-def parse_manifest(text: str) -> dict[str, Any]:
-    """The JSON object in manifest.json; RefusedError if it is none, or of a schema that this version does not read."""
-    facts = parse_json(text)
-    if not isinstance(facts, dict):
-        raise RefusedError(f"it is {kind_of(facts)}, not an object")
-    schema = facts.get("schema", "missing")
-    if type(schema) is not int or schema != SCHEMA:
-        raise RefusedError(f"schema is {short(schema)}, expected {SCHEMA}")
-    return facts
 
 
 def examine_manifest(facts: dict[str, Any], text: str) -> tuple[Manifest | None, list[str]]:

@@ -27,8 +27,6 @@ CONTEXT = b"edgedigits bundle manifest, version 1\n"
 FORMAT = "edgedigits signature 1, ed25519"
 _LINES = re.compile(rf"{FORMAT}\nkey ([0-9a-f]{{64}})\nsignature ([A-Za-z0-9+/]{{86}}==)\n")
 _MOST_KEY_BYTES = 1 << 16
-#: Names the folder of the public keys that are trusted by default.
-FOLDER_VARIABLE = "EDGEDIGITS_KEYS"
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ def trusted_keys() -> list[Path]:
     The folder is ``$EDGEDIGITS_KEYS``, or ``edgedigits/trusted`` in ``$XDG_CONFIG_HOME``, by default ``~/.config``.
     """
     config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    folder = Path(os.environ.get(FOLDER_VARIABLE) or config / "edgedigits" / "trusted")
+    folder = Path(os.environ.get("EDGEDIGITS_KEYS") or config / "edgedigits" / "trusted")
     found = sorted(folder.glob("*.pub"))
     if not found:
         raise InputError(f"no public key is trusted: {folder} holds no *.pub; copy one there, or give --key KEY.pub")

@@ -9,8 +9,8 @@ from typing import TypeVar
 from edgedigits.benchmark.result import SCHEMA, BenchmarkReport
 from edgedigits.errors import InputError
 from edgedigits.parity.result import ParityReport
-from edgedigits.system.limits import RefusedError, kind_of, read_json, short
-from edgedigits.system.schema import validate
+from edgedigits.system.limits import RefusedError, read_json
+from edgedigits.system.schema import check_version, validate
 
 Report = TypeVar("Report", BenchmarkReport, ParityReport)
 
@@ -37,14 +37,8 @@ def load_parity(path: Path) -> ParityReport:
 
 def _load(path: Path, kind: type[Report], command: str) -> Report:
     try:
-        facts = read_json(path)
-        if not isinstance(facts, dict):
-            raise RefusedError(f"it holds {kind_of(facts)}, not an object")
-        schema = facts.get("schema") if command == "benchmark" else facts.get("schema", SCHEMA)
-        if type(schema) is not int or schema != SCHEMA:
-            found = "no schema" if schema is None else f"schema {short(schema)}"
-            raise RefusedError(f"it has {found}, expected schema {SCHEMA}")
-        return validate(kind, facts)
+        default = "missing" if command == "benchmark" else SCHEMA
+        return validate(kind, check_version(read_json(path), SCHEMA, default))
     except OSError as cause:
         raise InputError(
             f"cannot read {path}: {cause.strerror or cause}; `edgedigits {command} --json FILE` makes one"

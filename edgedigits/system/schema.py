@@ -68,6 +68,19 @@ Text = Annotated[str, check_text]
 Sha256 = Annotated[str, check_sha256]
 
 
+def check_version(facts: Any, schema: int, default: Any = "missing") -> dict[str, Any]:
+    """The JSON object ``facts``; RefusedError for another value, or for one whose schema is not ``schema``.
+
+    ``default`` stands for a schema that is absent.
+    """
+    if not isinstance(facts, dict):
+        raise RefusedError(f"it is {kind_of(facts)}, not an object")
+    found = facts.get("schema", default)
+    if type(found) is not int or found != schema:
+        raise RefusedError(f"schema is {short(found)}, expected {schema}")
+    return facts
+
+
 def validate(kind: type[T], value: Any) -> T:
     """The value as an instance of a dataclass; RefusedError names the first value that is wrong."""
     found, problems = examine(kind, value)
