@@ -28,10 +28,12 @@ def kit(
     Making a kit needs pip and a network. Its install.sh checks every file and the device before it writes anything, and
     tests the installation with one prediction.
     """
+    from dataclasses import asdict
+
     from edgedigits.bundle.bundle import Bundle
     from edgedigits.kit.make import kit_text, make_kit
 
     made = make_kit(
         target, output, python=python, runtime=runtime, bundle=Bundle(bundle) if bundle else None, on_progress=progress
     )
-    emit(made.to_json(), kit_text(made), json_file)
+    emit(asdict(made), kit_text(made), json_file)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgedigits.benchmark.machine import MachineWarning
-from edgedigits.runtimes.wheels import TABLE_DATE, Platform
+from edgedigits.runtimes.wheels import TABLE_DATE, Platform, version_text
 from edgedigits.system.text import table
 
 
@@ -57,15 +57,7 @@ class Diagnosis:
 
     def to_json(self) -> dict[str, Any]:
         """The diagnosis in plain types."""
-        return {
-            "healthy": self.healthy,
-            "machine": self.machine,
-            "platform": asdict(self.platform),
-            "packages": [asdict(check) for check in self.packages],
-            "runtimes": [asdict(check) for check in self.runtimes],
-            "warnings": [asdict(warning) for warning in self.warnings],
-            "wheels_checked": TABLE_DATE,
-        }
+        return {"healthy": self.healthy, **asdict(self), "wheels_checked": TABLE_DATE}
 
 
 def diagnosis_text(diagnosis: Diagnosis) -> str:
@@ -92,7 +84,7 @@ def diagnosis_text(diagnosis: Diagnosis) -> str:
 def _machine_lines(diagnosis: Diagnosis) -> list[str]:
     m, where = diagnosis.machine, diagnosis.platform
     memory = None if m["memory_bytes"] is None else f"{m['memory_bytes'] / 1e9:.1f} GB"
-    libc = f"{where.libc} {where.release_text}".strip() if where.system == "Linux" else None
+    libc = f"{where.libc} {version_text(where.release)}".strip() if where.system == "Linux" else None
     processor = where.machine
     if m["architecture"] is not None and m["architecture"].lower() != where.machine:
         processor += f" on a kernel for {m['architecture']}"

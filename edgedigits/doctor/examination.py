@@ -9,18 +9,17 @@ import sys
 import sysconfig
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from edgedigits.benchmark import machine
 from edgedigits.benchmark.machine import MachineWarning, Throttling
 from edgedigits.doctor.diagnosis import Check, Diagnosis
 from edgedigits.errors import ModelError, RuntimeUnavailableError
-from edgedigits.runtimes.table import CHOSEN_ONLY_BY_NAME, RUNTIMES, RuntimeInfo, distribution_version
-from edgedigits.runtimes.wheels import Platform, advice_for, dependency_install, this_platform, wheel_for
+from edgedigits.runtimes.table import CHOSEN_ONLY_BY_NAME, RUNTIMES, distribution_version
+from edgedigits.runtimes.wheels import DEBIAN_ARM32, Platform, advice_for, this_platform, wheel_for
 from edgedigits.system.isolation import Outcome, run
 from edgedigits.system.resources import ILLEGAL_INSTRUCTION
 
@@ -28,42 +27,44 @@ from edgedigits.system.resources import ILLEGAL_INSTRUCTION
 IMAGE = 1015
 #: Dependencies with compiled code, which can be broken: distribution -> module.
 DEPENDENCIES = {"numpy": "numpy", "Pillow": "PIL.Image"}
-_Run: TypeAlias = Callable[[str, dict[str, Any]], Outcome]
 
 
 def examine(timeout: float, memory_bytes: int | None, on_check: Callable[[Check], None]) -> Diagnosis:
     """Try every runtime and dependency, each in a process of its own with these limits.
 
-    Calls ``on_check`` with each finished check, before its remedy is known.
+    Calls ``on_check`` with the result of each process, before its remedy is known.
     """
     where, described, throttling = this_platform(), machine.describe(), machine.throttling()
-    run_task = partial(run, timeout=timeout, memory_bytes=memory_bytes)
 
-    def report(check: Check) -> Check:
-        on_check(check)
-        return check
+    def check(name: str, package: str, distribution: str, task: Callable[..., dict[str, Any]]) -> Check:
+        installed = find_spec(package) is not None
+        outcome = run(f"{__name__}:{task.__name__}", {"name": name}, timeout, memory_bytes) if installed else None
+        found = _evaluate(name, distribution, outcome)
+        on_check(found)
+        return found
 
-    checks = {name: report(_check_runtime(info, run_task)) for name, info in RUNTIMES.items()}
-    works = [name for name, check in checks.items() if check.status == "works"]
-    # NumPy works if any runtime does.
-    numpy_version = distribution_version("numpy")
-    numpy = report(Check("numpy", numpy_version, "works") if works else _check_dependency("numpy", run_task))
-    pillow = report(_check_dependency("Pillow", run_task))
-    packages = tuple(dependency_remedy(check, where) for check in (numpy, pillow))
-    runtimes = tuple(runtime_remedy(check, works, numpy, where) for check in checks.values())
+    checks = [check(info.name, info.package, info.distribution, try_runtime) for info in RUNTIMES.values()]
+    works = [found.name for found in checks if found.status == "works"]
+    if works:  # so does NumPy
+        numpy = Check("numpy", distribution_version("numpy"), "works")
+    else:
+        numpy = check("numpy", "numpy", "numpy", try_import)
+    pillow = check("Pillow", "PIL", "Pillow", try_import)
+    packages = tuple(dependency_remedy(found, where) for found in (numpy, pillow))
+    runtimes = tuple(runtime_remedy(found, works, numpy, where) for found in checks)
     to_install = any(check.line for check in (*packages, *runtimes))
     return Diagnosis(described, where, packages, runtimes, tuple(_warnings(described, throttling, to_install)))
 
 
 def try_runtime(request: dict[str, Any]) -> dict[str, Any]:
-    """In the child: run every artifact of the default bundle that ``request["runtime"]`` opens on one image.
+    """In the child: run every artifact of the default bundle that the runtime ``request["name"]`` opens on one image.
 
     Returns the digits by artifact and the ``expected`` one, or the runtime's exception as ``broken``.
     """
     from edgedigits.bundle.bundle import Bundle
     from edgedigits.classifier import open_artifact
 
-    info, bundle = RUNTIMES[request["runtime"]], Bundle()
+    info, bundle = RUNTIMES[request["name"]], Bundle()
     x, digits = bundle.input_row(IMAGE), {}
     try:
         for artifact in bundle.manifest.artifacts:
@@ -79,53 +80,38 @@ def try_runtime(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def try_import(request: dict[str, Any]) -> dict[str, Any]:
-    """In the child: import ``request["module"]``."""
-    import_module(request["module"])
+    """In the child: import the dependency that is called ``request["name"]``."""
+    import_module(DEPENDENCIES[request["name"]])
     return {}
 
 
-def _check_runtime(info: RuntimeInfo, run_task: _Run) -> Check:
-    if not info.installed:
-        return Check(info.name, None, "not installed")
-    outcome = run_task(f"{__name__}:try_runtime", {"runtime": info.name})
-    if outcome.status != "ok" or "broken" in outcome.answer:
-        return _failure(info.name, info.version, outcome)
-    result = outcome.answer
-    installed = info.version or result["version"]  # Debian's packages can lack metadata
-    wrong = [f"{file} says {digit}" for file, digit in result["digits"].items() if digit != result["expected"]]
-    if wrong:
-        message = f"X[{IMAGE}] is a {result['expected']}, but {', '.join(wrong)}"
-        return Check(info.name, installed, "wrong answer", message)
-    return Check(info.name, installed, "works")
-
-
-def _check_dependency(distribution: str, run_task: _Run) -> Check:
-    module = DEPENDENCIES[distribution]
-    if find_spec(module.partition(".")[0]) is None:
-        return Check(distribution, None, "not installed")
-    installed = distribution_version(distribution)
-    outcome = run_task(f"{__name__}:try_import", {"module": module})
-    if outcome.status == "ok":
-        return Check(distribution, installed, "works")
-    return _failure(distribution, installed, outcome)
-
-
-def _failure(name: str, installed: str | None, outcome: Outcome) -> Check:
+def _evaluate(name: str, distribution: str, outcome: Outcome | None) -> Check:
+    """The check of a runtime or a dependency from the outcome of its task; None if it is not installed."""
+    if outcome is None:
+        return Check(name, None, "not installed")
+    installed, answer = distribution_version(distribution), outcome.answer
     if outcome.signal is not None:
         illegal = outcome.signal in ILLEGAL_INSTRUCTION
         why = ": it was built for instructions that this processor lacks" if illegal else ""
         return Check(name, installed, "crashed", f"crashed with {outcome.signal}{why}", outcome.signal)
-    status = outcome.status if outcome.status in ("error", "timeout", "memory") else "broken"
-    return Check(name, installed, status, " ".join(outcome.answer.get("broken", outcome.message).split())[:300])
+    if outcome.status != "ok" or "broken" in answer:
+        status = outcome.status if outcome.status in ("error", "timeout", "memory") else "broken"
+        return Check(name, installed, status, " ".join(answer.get("broken", outcome.message).split())[:300])
+    installed = installed or answer.get("version")  # Debian's packages can lack metadata
+    wrong = [f"{file} says {digit}" for file, digit in answer.get("digits", {}).items() if digit != answer["expected"]]
+    if wrong:
+        return Check(name, installed, "wrong answer", f"X[{IMAGE}] is a {answer['expected']}, but {', '.join(wrong)}")
+    return Check(name, installed, "works")
 
 
 def dependency_remedy(check: Check, where: Platform) -> Check:
     """Add the install or repair command to the check of a dependency."""
     if check.status in ("works", "timeout", "memory"):
         return check
-    line = dependency_install(check.name, where)
-    if check.failed:
-        line = line.replace("pip install ", "pip install --force-reinstall ").replace("apt install ", "apt reinstall ")
+    if where.arm32:
+        line = f"sudo apt {'reinstall' if check.failed else 'install'} {DEBIAN_ARM32[check.name]}"
+    else:
+        line = f"pip install {'--force-reinstall ' if check.failed else ''}{check.name}"
     without = {"numpy": "nothing runs without it", "Pillow": "`predict` cannot read pictures without it"}[check.name]
     useful = check.signal not in ILLEGAL_INSTRUCTION  # otherwise reinstalling would not help
     return replace(check, line=line if useful else None, message="; ".join(filter(None, (check.message, without))))

@@ -6,18 +6,17 @@ import re
 import shlex
 import zipfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from edgedigits.bundle.bundle import MANIFEST, SIGNATURE, Bundle
 from edgedigits.errors import EdgeDigitsError, InputError
 from edgedigits.kit import debian, pip
 from edgedigits.kit.own_wheel import own_distribution, write_own_wheel
-from edgedigits.kit.targets import RELEASES, Target, choose_runtime, parse_python, parse_target
-from edgedigits.runtimes.wheels import DEBIAN_ARM32, Wheel
+from edgedigits.kit.targets import RELEASES, TARGETS, Target, choose_runtime, parse_python
+from edgedigits.runtimes.wheels import DEBIAN_ARM32, Wheel, version_text
 from edgedigits.system.files import atomic_file, sha256, write_zip
 
 INSTALL = "install.sh"
@@ -53,10 +52,6 @@ class Kit:
     needs: tuple[str, ...]
     note: str
 
-    def to_json(self) -> dict[str, Any]:
-        """The kit in plain types."""
-        return asdict(self)
-
 
 def make_kit(
     target: str,
@@ -78,7 +73,9 @@ def make_kit(
         InputError: an unknown target or Python, or a runtime that has no wheel there or opens nothing in the bundle.
         EdgeDigitsError: the bundle is damaged, the wheels cannot be downloaded, or the kit cannot be written.
     """
-    device, version = parse_target(target), parse_python(python)
+    if target not in TARGETS:
+        raise InputError(f"no target is called {target!r}; choose one of {', '.join(TARGETS)}")
+    device, version = TARGETS[target], parse_python(python)
     name, wheel = choose_runtime(device, version, runtime)
     shipped = bundle or Bundle()
     if not any(name in artifact.opened_by for artifact in shipped.manifest.artifacts):
@@ -104,7 +101,7 @@ def make_kit(
         settings = {
             **device.settings(version),
             "runtime": name,
-            "glibc": "{}.{}".format(*pip.glibc_needed(wheels)),
+            "glibc": version_text(pip.glibc_needed(wheels)),
             "need_kb": str(round(unpacked * _DISK_FACTOR / 1024)),
             "modules": "numpy=python3-numpy" if needs else "",
             "wheels": " ".join(path.name for path in wheels),
@@ -165,9 +162,9 @@ def _download(
         pip.download([*compiled, *runtime_needs], where, folder, dependencies=False)
     except pip.NoWheelError as cause:
         if python not in RELEASES:
-            known = " or ".join("{}.{}".format(*version) for version in RELEASES)
+            known = " or ".join(map(version_text, RELEASES))
             raise InputError(
-                f"no NumPy for {device.name} with Python {where.python_text}; make the kit with --python {known}"
+                f"no NumPy for {device.name} with Python {version_text(python)}; make the kit with --python {known}"
             ) from cause
         packages = tuple(DEBIAN_ARM32.values())
         reason = debian.why_unavailable()

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from edgedigits.errors import EdgeDigitsError
-from edgedigits.runtimes.wheels import Platform
+from edgedigits.runtimes.wheels import Platform, version_text
 
 _LEGACY_TAGS = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
 
@@ -30,7 +30,8 @@ def download(requirements: Sequence[str], where: Platform, folder: Path, *, depe
         raise EdgeDigitsError("making a kit needs pip, which this Python lacks; run `python -m ensurepip`")
     command = [sys.executable, "-m", "pip", "download", "--dest", str(folder), "--only-binary=:all:"]
     command += ["--disable-pip-version-check", "--no-input", "--progress-bar=off", "--retries=2"]
-    command += [f"--python-version={where.python_text}", "--implementation=cp", "--abi=cp{}{}".format(*where.python)]
+    python = version_text(where.python)
+    command += [f"--python-version={python}", "--implementation=cp", f"--abi=cp{python.replace('.', '')}"]
     command += [f"--platform={tag}" for tag in _platform_tags(where)]
     command += [*([] if dependencies else ["--no-deps"]), *requirements]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", env={**os.environ, "LC_ALL": "C"})
@@ -59,7 +60,7 @@ def _explain(errors: str, where: Platform) -> EdgeDigitsError:
     missing = re.search(r"No matching distribution found for (.+)", errors)
     if missing:
         return NoWheelError(
-            f"{missing[1].strip()} has no wheel for Python {where.python_text} on {where.machine}; "
+            f"{missing[1].strip()} has no wheel for Python {version_text(where.python)} on {where.machine}; "
             "choose another --python or --runtime"
         )
     return EdgeDigitsError(f"pip could not download the wheels: {last}; fix the cause and try again")

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from edgedigits.errors import InputError
-from edgedigits.runtimes.wheels import WHEELS, Platform, Wheel, advice_for, wheel_for
+from edgedigits.runtimes.wheels import WHEELS, Platform, Wheel, advice_for, version_text, wheel_for
 
 #: The release of Raspberry Pi OS (and Debian) by its Python: code name and glibc.
 RELEASES = {(3, 11): ("bookworm", (2, 36)), (3, 13): ("trixie", (2, 41))}
@@ -43,7 +43,7 @@ class Target:
         return {
             "target": self.name,
             "description": self.description,
-            "python_version": "{}.{}".format(*python),
+            "python_version": version_text(python),
             # The suffix of extension modules identifies processor, word size, libc and version.
             "suffix": f".cpython-{python[0]}{python[1]}-{self.triplet}.so",
             "triplet": self.triplet,
@@ -58,14 +58,6 @@ _TARGETS = (
     Target("linux-64", "64-bit x86 (x86_64)", "x86_64", ("x86_64",), "x86_64-linux-gnu", "amd64", glibc=(2, 28)),
 )
 TARGETS = {target.name: target for target in _TARGETS}
-
-
-def parse_target(name: str) -> Target:
-    """The target of that name; InputError if there is none."""
-    try:
-        return TARGETS[name]
-    except KeyError:
-        raise InputError(f"no target is called {name!r}; choose one of {', '.join(TARGETS)}") from None
 
 
 def parse_python(text: str) -> tuple[int, int]:
@@ -94,6 +86,6 @@ def choose_runtime(target: Target, python: tuple[int, int], wanted: str | None) 
     if wanted not in names:
         raise InputError(f"a kit cannot contain {wanted!r}; choose one of {', '.join((*names, WITHOUT_WHEEL))}")
     raise InputError(
-        f"{wanted} has no wheel for {target.name} with Python {where.python_text}: {advice_for(wanted, where).why}; "
+        f"{wanted} has no wheel for {target.name} with Python {version_text(python)}: {advice_for(wanted, where).why}; "
         f"use --runtime {' or '.join((*available, WITHOUT_WHEEL))}, or another --python"
     )

@@ -41,16 +41,6 @@ class Platform:
     implementation: str = "CPython"
 
     @property
-    def python_text(self) -> str:
-        """Such as ``3.11``."""
-        return _text(self.python)
-
-    @property
-    def release_text(self) -> str:
-        """Such as ``2.36``; empty if unknown."""
-        return _text(self.release) if self.release else ""
-
-    @property
     def arm32(self) -> bool:
         """Whether it is a 32-bit ARM, for which the package index has no wheel of NumPy or Pillow."""
         return self.machine.startswith("armv")
@@ -145,13 +135,6 @@ def advice_for(runtime: str, where: Platform) -> Advice:
     return Advice(None, why, f"use {' or '.join(others or (*packaged, 'the numpy runtime'))}")
 
 
-def dependency_install(distribution: str, where: Platform) -> str:
-    """The command that installs a dependency of edgedigits, such as ``"numpy"`` or ``"Pillow"``."""
-    if where.arm32 and distribution in DEBIAN_ARM32:
-        return f"sudo apt install {DEBIAN_ARM32[distribution]}"
-    return f"pip install {distribution}"
-
-
 def _why_not(runtime: str, where: Platform) -> str:
     if where.implementation != "CPython":
         return f"its wheels are for CPython, not for {where.implementation}"
@@ -163,10 +146,11 @@ def _why_not(runtime: str, where: Platform) -> str:
         return f"no wheel for {where.machine} on {'macOS' if where.system == 'Darwin' else where.system}"
     oldest, newest = min(wheel.oldest for wheel in wheels), max(wheel.newest for wheel in wheels)
     if not oldest <= where.python <= newest:
-        return f"its wheels are for Python {_text(oldest)} to {_text(newest)}, not {where.python_text}"
+        first, last, here = map(version_text, (oldest, newest, where.python))
+        return f"its wheels are for Python {first} to {last}, not {here}"
     needed = min(w.release for w in wheels if w.release and w.oldest <= where.python <= w.newest)
     library = "macOS" if where.system == "Darwin" else "glibc"
-    return f"its wheels need {library} {_text(needed)} or newer, not {where.release_text}"
+    return f"its wheels need {library} {version_text(needed)} or newer, not {version_text(where.release)}"
 
 
 def this_platform() -> Platform:
@@ -199,5 +183,6 @@ def python_machine(system: str, kernel: str, pointer_bytes: int, built_for: str)
     return kernel
 
 
-def _text(version: Version) -> str:
-    return "{}.{}".format(*version)
+def version_text(version: Version | None) -> str:
+    """Such as ``3.11``; empty if unknown."""
+    return "{}.{}".format(*version) if version else ""
