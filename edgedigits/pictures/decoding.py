@@ -89,8 +89,6 @@ def _transparent_to_gray(picture: Image.Image) -> Image.Image:
 
 def _color_to_gray(picture: Image.Image) -> Image.Image:
     """RGB -> L along the main axis of its colors, slow variation subtracted, so red ink shows on green paper."""
-    from PIL import Image
-
     copy = picture.resize((COLOR_SIDE, COLOR_SIDE), Image.Resampling.BOX)
     colors = _channels(copy)
     if np.abs(colors - colors.mean(axis=0)).max() < 12:

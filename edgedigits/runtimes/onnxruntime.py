@@ -53,7 +53,7 @@ class OnnxAdapter:
         binding.bind_input(given.name, "cpu", 0, x.dtype, x.shape, x.ctypes.data)
         binding.bind_output(got.name, "cpu", 0, y.dtype, y.shape, y.ctypes.data)
         self.buffers = x[0], y[0]
-        self.invoke = partial(_invoke, self._session.run_with_iobinding, binding, x, y)
+        self.invoke: Callable[[], object] = partial(_invoke, self._session.run_with_iobinding, binding, x, y)
 
     def run(self, x: AnyArray) -> AnyArray:
         """See :class:`edgedigits.runtimes.table.Adapter`."""

@@ -76,10 +76,53 @@ class Session:
         #: Raises InputError for another shape or dtype, an empty batch, NaN or infinity; ClosedError after close;
         #: SharingError in a forked child.
         self.run: Callable[[AnyArray], FloatArray]
-        self.run, self._stop_fast_path = _fast_path(self._adapter, self._lock, self._run_checked, self._refuse)
+        self.run, self._stop_fast_path = self._fast_path(self._adapter)
         self._convert = convert
         self._forked = False
         _open_sessions.add(self)
+
+    def _fast_path(self, adapter: Adapter) -> tuple[Callable[[AnyArray], FloatArray], Callable[[], None]]:
+        """A checked call for one float32 image, which passes anything else to ``slow``, and a function to disable it.
+
+        A small model takes about two microseconds, so attribute look-ups and another copy would show: hence a closure
+        over the runtime's memory. The dot product with zeros is zero for finite values and NaN otherwise, in a third of
+        the time of isfinite().all().
+        """
+        lock, slow, refuse = self._lock, self._run_checked, self._refuse
+        array, float32, shape = np.ndarray, np.dtype(np.float32), adapter.inputs.shape
+        quantized = adapter.inputs.scale is not None
+        if len(shape) != 1 or quantized != (adapter.outputs.scale is not None):
+            return slow, lambda: None
+        image, logits = adapter.buffers
+        invoke: Callable[..., object] = adapter.invoke
+        zeros = np.zeros(shape, np.float32)
+
+        def run_float(x: AnyArray) -> FloatArray:
+            if type(x) is array and x.dtype is float32 and x.shape == shape and not x.dot(zeros):
+                with lock:
+                    image[...] = x
+                    invoke()
+                    return logits.copy()
+            return slow(x)
+
+        def stop() -> None:
+            nonlocal image, invoke, lock
+            image, invoke = np.zeros_like(image), refuse  # the runtime's memory is about to be freed
+            lock = threading.Lock()  # in a forked child the other one may stay locked
+
+        if not quantized:
+            return run_float, stop
+        quantize, look_up = adapter.inputs.quantizer(), adapter.outputs.dequantization_table().take
+
+        def run_quantized(x: AnyArray) -> FloatArray:
+            if type(x) is array and x.dtype is float32 and x.shape == shape and not x.dot(zeros):
+                with lock:
+                    quantize(x, image)
+                    invoke()
+                    return look_up(logits)
+            return slow(x)
+
+        return run_quantized, stop
 
     def _run_checked(self, x: AnyArray) -> FloatArray:
         """Run any input: convert and check it first."""
@@ -138,54 +181,6 @@ class Session:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-
-def _fast_path(
-    adapter: Adapter,
-    lock: threading.Lock,
-    slow: Callable[[AnyArray], FloatArray],
-    refuse: Callable[[AnyArray], NoReturn],
-) -> tuple[Callable[[AnyArray], FloatArray], Callable[[], None]]:
-    """A checked call for one float32 image, which passes anything else to ``slow``, and a function that disables it.
-
-    A small model takes about two microseconds, so attribute look-ups and another copy would show: hence a closure over
-    the runtime's memory. The dot product with zeros is zero for finite values and NaN otherwise, in a third of the time
-    of isfinite().all().
-    """
-    array, float32, shape = np.ndarray, np.dtype(np.float32), adapter.inputs.shape
-    quantized = adapter.inputs.scale is not None
-    if len(shape) != 1 or quantized != (adapter.outputs.scale is not None):
-        return slow, lambda: None
-    image, logits = adapter.buffers
-    invoke: Callable[..., object] = adapter.invoke
-    zeros = np.zeros(shape, np.float32)
-
-    def run_float(x: AnyArray) -> FloatArray:
-        if type(x) is array and x.dtype is float32 and x.shape == shape and not x.dot(zeros):
-            with lock:
-                image[...] = x
-                invoke()
-                return logits.copy()
-        return slow(x)
-
-    def stop() -> None:
-        nonlocal image, invoke, lock
-        image, invoke = np.zeros_like(image), refuse  # the runtime's memory is about to be freed
-        lock = threading.Lock()  # in a forked child the other one may stay locked
-
-    if not quantized:
-        return run_float, stop
-    quantize, look_up = adapter.inputs.quantizer(), adapter.outputs.dequantization_table().take
-
-    def run_quantized(x: AnyArray) -> FloatArray:
-        if type(x) is array and x.dtype is float32 and x.shape == shape and not x.dot(zeros):
-            with lock:
-                quantize(x, image)
-                invoke()
-                return look_up(logits)
-        return slow(x)
-
-    return run_quantized, stop
 
 
 _open_sessions: WeakSet[Session] = WeakSet()

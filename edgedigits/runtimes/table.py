@@ -29,9 +29,8 @@ class Adapter(Protocol):
     #: it gives access to it. Their addresses do not change until ``close``.
     buffers: tuple[AnyArray, AnyArray]
 
-    @property
-    def invoke(self) -> Callable[[], object]:
-        """Run the model from the input buffer to the output buffer."""
+    #: Run the model from the input buffer to the output buffer.
+    invoke: Callable[[], object]
 
     def run(self, x: AnyArray) -> AnyArray:
         """Run a C-contiguous batch (n, *shape), n >= 1; returns a new array (n, classes). In the artifact's dtypes."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgedigits.errors import RuntimeUnavailableError
 from edgedigits.runtimes.table import Adapter
-from edgedigits.runtimes.tensors import AnyArray, TensorSpec
+from edgedigits.runtimes.tensors import AnyArray, TensorSpec, copying_invoke
 from edgedigits.runtimes.tflite import TFLiteAdapter
 
 
@@ -46,16 +46,11 @@ class KerasAdapter:
             self._model: Any = keras.models.load_model(path, compile=False)
         self.inputs = TensorSpec(self._model.inputs[0].name, tuple(self._model.input_shape[1:]), "float32")
         self.outputs = TensorSpec(self._model.outputs[0].name, tuple(self._model.output_shape[1:]), "float32")
-        self._image, self._logits = (np.zeros((1, *spec.shape), np.float32) for spec in (self.inputs, self.outputs))
-        self.buffers = self._image[0], self._logits[0]
+        self.buffers, self.invoke = copying_invoke(self.run, self.inputs, self.outputs)
 
     def run(self, x: AnyArray) -> AnyArray:
         """See :class:`edgedigits.runtimes.table.Adapter`."""
         return np.array(self._model(x, training=False))
-
-    def invoke(self) -> None:
-        """See :class:`edgedigits.runtimes.table.Adapter`."""
-        self._logits[...] = self._model(self._image, training=False)
 
     def close(self) -> None:
         """Drop the model."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgedigits.runtimes.tensors import AnyArray, TensorSpec
+from edgedigits.runtimes.tensors import AnyArray, TensorSpec, copying_invoke
 
 
 def _spec(detail: dict[str, Any]) -> TensorSpec:
@@ -68,7 +68,7 @@ class TFLiteAdapter:
         self._input, self._output = given["index"], got["index"]
         self.inputs, self.outputs = _spec(given), _spec(got)
         self._resize(self._single, 1)
-        self.buffers, self.invoke = self._in_place() or self._with_copies()
+        self.buffers, self.invoke = self._in_place() or copying_invoke(self.run, self.inputs, self.outputs)
 
     def _in_place(self) -> tuple[tuple[AnyArray, AnyArray], Callable[[], object]] | None:
         """The tensors' own memory as buffers; None for a model that moves its tensors when it runs."""
@@ -81,18 +81,6 @@ class TFLiteAdapter:
         image, logits = (_tensor_memory(tensor) for tensor in tensors)
         same = [image.ctypes.data, logits.ctypes.data] == before
         return ((image, logits), self._single.invoke) if same else None
-
-    def _with_copies(self) -> tuple[tuple[AnyArray, AnyArray], Callable[[], object]]:
-        """Buffers outside the interpreter, copied on each run."""
-        interpreter, given, got = self._single, self._input, self._output
-        x, y = (np.zeros((1, *spec.shape), spec.dtype) for spec in (self.inputs, self.outputs))
-
-        def invoke() -> None:
-            interpreter.set_tensor(given, x)
-            interpreter.invoke()
-            y[...] = interpreter.get_tensor(got)
-
-        return (x[0], y[0]), invoke
 
     def _resize(self, interpreter: Any, batch: int) -> None:
         interpreter.resize_tensor_input(self._input, (batch, *self.inputs.shape))

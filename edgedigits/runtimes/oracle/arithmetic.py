@@ -14,7 +14,7 @@ from itertools import accumulate
 import numpy as np
 
 from edgedigits.runtimes.oracle.reader import Operator, Tensor, read_chain
-from edgedigits.runtimes.tensors import AnyArray, TensorSpec
+from edgedigits.runtimes.tensors import AnyArray, TensorSpec, copying_invoke
 
 Step = Callable[[AnyArray], AnyArray]
 OPERATORS = ("FULLY_CONNECTED", "QUANTIZE", "DEQUANTIZE", "RESHAPE")
@@ -153,8 +153,7 @@ class NumpyAdapter:
         self._tensors = [first, *(op.output for op in chain)]
         self.inputs, self.outputs = _spec(first), _spec(self._tensors[-1])
         self._steps = [_step(op, x, kernels) for op, x in zip(chain, self._tensors, strict=False)]
-        self._image, self._logits = (np.zeros((1, *spec.shape), spec.dtype) for spec in (self.inputs, self.outputs))
-        self.buffers = self._image[0], self._logits[0]
+        self.buffers, self.invoke = copying_invoke(self.run, self.inputs, self.outputs)
 
     def run(self, x: AnyArray) -> AnyArray:
         """See :class:`edgedigits.runtimes.table.Adapter`."""
@@ -166,10 +165,6 @@ class NumpyAdapter:
         """All activations of :meth:`run`, as stored, by the tensors' numbers in the file."""
         activations = accumulate(self._steps, lambda v, step: step(v), initial=x)
         return {tensor.number: v for tensor, v in zip(self._tensors, activations, strict=True)}
-
-    def invoke(self) -> None:
-        """See :class:`edgedigits.runtimes.table.Adapter`."""
-        self._logits[...] = self.run(self._image)
 
     def close(self) -> None:
         """Free the weights."""

@@ -55,11 +55,7 @@ def convolution(x: AnyArray, weights: AnyArray, options: Options) -> AnyArray:
 
 def depthwise(x: AnyArray, weights: AnyArray, options: Options) -> AnyArray:
     """DEPTHWISE_CONV_2D: (n, height, width, depth) by (1, kernel height, kernel width, depth * multiplier)."""
-    _, *kernel, units = weights.shape
-    total: Any = 0.0
-    for i, j, seen in _taps(x, kernel, options):
-        total = total + np.repeat(seen, units // x.shape[3], axis=3) * weights[0, i, j]
-    return np.asarray(total)
+    return convolution(x, weights.transpose(3, 1, 2, 0), options)
 
 
 def average_pool(x: AnyArray, options: Options) -> AnyArray:
@@ -68,11 +64,6 @@ def average_pool(x: AnyArray, options: Options) -> AnyArray:
     inside = np.ones((1, *x.shape[1:3], 1))
     total, count = (sum(seen for _, _, seen in _taps(values, kernel, options)) for values in (x, inside))
     return np.asarray(total / count)
-
-
-def dense(x: AnyArray, weights: AnyArray) -> AnyArray:
-    """FULLY_CONNECTED: (..., depth) by (units, depth) -> (n, units)."""
-    return np.asarray(x.reshape(-1, weights.shape[1]) @ weights.T)
 
 
 def softmax(x: AnyArray, beta: float) -> AnyArray:
@@ -88,7 +79,7 @@ OPERATIONS: dict[str, Callable[[Sequence[AnyArray], Options], AnyArray]] = {
     "CONCATENATION": lambda v, o: np.concatenate(v, axis=o["axis"]),
     "CONV_2D": lambda v, o: convolution(v[0], v[1], o),
     "DEPTHWISE_CONV_2D": lambda v, o: depthwise(v[0], v[1], o),
-    "FULLY_CONNECTED": lambda v, o: dense(v[0], v[1]),
+    "FULLY_CONNECTED": lambda v, o: v[0].reshape(-1, v[1].shape[1]) @ v[1].T,
     "HARD_SWISH": lambda v, o: v[0] * np.clip(v[0] + 3, 0, 6) / 6,
     "LEAKY_RELU": lambda v, o: np.where(v[0] > 0, v[0], v[0] * o["alpha"]),
     "LOGISTIC": lambda v, o: 1 / (1 + np.exp(-v[0])),
