@@ -67,11 +67,21 @@ def examine(path: Path | str | None) -> Examination:
     manifest, wrong = examine_manifest(facts, text)
     found = [Problem(MANIFEST, problem) for problem in wrong]
     hashes, sizes = (manifest.hashes, manifest.sizes) if manifest else _list_valid(facts)
-    contents = {name: _check_file(files, name, digest, sizes.get(name), found) for name, digest in hashes.items()}
+    bundle = Bundle(path) if manifest else None
+    for name, digest in hashes.items():
+        try:
+            content = files.read_raw(name, MOST_ARCHIVE_BYTES, sizes.get(name), digest)
+            if bundle is not None:
+                _check_content(bundle, name, content)
+        except FileNotFoundError:
+            found.append(Problem(name, "it is missing"))
+        except OSError as cause:
+            found.append(Problem(name, f"it cannot be read, {cause.strerror or cause}"))
+        except (RefusedError, EdgeDigitsError) as cause:
+            found.append(Problem(name, str(cause).removeprefix(f"{files.path}: {name} ")))
     if manifest is not None:
         others = [name for name in files.names() if name not in {MANIFEST, SIGNATURE, *hashes}]
         found += [Problem(name, "it is not in the manifest and never read; remove it") for name in others]
-        found += _contradictions(Bundle(path), contents)
     return Examination(files.path, manifest, tuple(dict.fromkeys(found)))
 
 
@@ -95,37 +105,14 @@ def _items(facts: dict[str, Any], key: str, kind: type[list[Any] | dict[str, Any
     return list(value)[:MOST_FILES] if isinstance(value, kind) else []
 
 
-def _check_file(files: BundleFiles, name: str, expected: str, size: int | None, found: list[Problem]) -> bytes | None:
-    """A file's content if its size and SHA-256 are the expected ones; otherwise None, and a problem joins ``found``."""
-    try:
-        return files.read_raw(name, MOST_ARCHIVE_BYTES, size, expected)
-    except FileNotFoundError:
-        problem = "it is missing"
-    except RefusedError as cause:
-        problem = str(cause)
-    except OSError as cause:
-        problem = f"it cannot be read, {cause.strerror or cause}"
-    found.append(Problem(name, problem))
-    return None
-
-
-def _contradictions(bundle: Bundle, contents: dict[str, bytes | None]) -> list[Problem]:
-    """What intact files hold that contradicts the manifest."""
-    found = []
-    artifacts = {artifact.file: artifact for artifact in bundle.manifest.artifacts}
-    for name, content in contents.items():
-        try:
-            if content is None:
-                continue
-            if name == INPUTS:
-                _check_inputs(bundle, content)
-            elif name == GOLDEN:
-                _check_golden(bundle)
-            elif name in artifacts:
-                _check_tensors(artifacts[name], content)
-        except (RefusedError, EdgeDigitsError) as cause:
-            found.append(Problem(name, str(cause).removeprefix(f"{bundle.path}: {name} ")))
-    return found
+def _check_content(bundle: Bundle, name: str, content: bytes) -> None:
+    """RefusedError or EdgeDigitsError if what an intact file holds contradicts the manifest."""
+    if name == INPUTS:
+        _check_inputs(bundle, content)
+    elif name == GOLDEN:
+        _check_golden(bundle)
+    elif name in bundle.names:
+        _check_tensors(bundle.artifact(name), content)
 
 
 def _check_inputs(bundle: Bundle, content: bytes) -> None:
