@@ -99,7 +99,13 @@ def make_kit(
         unpacked += sum(map(_wheel_bytes, wheels)) + sum(map(debian.unpacked_bytes, packages))
         index, expected = _expected_output(shipped, name)
         settings = {
-            **device.settings(version),
+            "target": target,
+            "description": device.description,
+            "python_version": version_text(version),
+            # The suffix of extension modules identifies processor, word size, libc and version.
+            "suffix": f".cpython-{version[0]}{version[1]}-{device.triplet}.so",
+            "triplet": device.triplet,
+            "machines": " ".join(device.kernels),
             "runtime": name,
             "glibc": version_text(pip.glibc_needed(wheels)),
             "need_kb": str(round(unpacked * _DISK_FACTOR / 1024)),

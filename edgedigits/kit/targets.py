@@ -38,18 +38,6 @@ class Target:
         """The device as the table of wheels describes it; an unknown release counts as the oldest one."""
         return Platform(python, self.machine, release=self.glibc or RELEASES.get(python, RELEASES[3, 11])[1])
 
-    def settings(self, python: tuple[int, int]) -> dict[str, str]:
-        """The settings by which install.sh checks the device."""
-        return {
-            "target": self.name,
-            "description": self.description,
-            "python_version": version_text(python),
-            # The suffix of extension modules identifies processor, word size, libc and version.
-            "suffix": f".cpython-{python[0]}{python[1]}-{self.triplet}.so",
-            "triplet": self.triplet,
-            "machines": " ".join(self.kernels),
-        }
-
 
 _ARM32 = ("armv7l", "armv8l", "aarch64")
 _TARGETS = (
