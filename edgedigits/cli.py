@@ -56,8 +56,8 @@ def cli(debug: bool) -> None:
     """Export a small digit classifier, prove on each device that it gives the trained model's results, and time it.
 
     BUNDLE is a directory or .zip file written by `edgedigits export`, or the name of a bundle in the package: notebook
-    (the default) or robust (the default of `predict`). The exit status is 0 on success, 1 if a check failed and 2 on
-    bad input or a missing runtime.
+    (the default) or robust (the default of `predict`). The exit status is 0 on success, 1 if a check failed, 2 on
+    bad input or a missing runtime and 130 after Ctrl-C.
     """
 
 
@@ -65,6 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and end the process with its exit status."""
     if hasattr(signal, "SIGCHLD"):  # some supervisors ignore it, which commands inherit
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that temporary files are removed
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # the command was started with it closed
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     given = sys.argv[1:] if arguments is None else list(arguments)
 
     def run() -> Any:

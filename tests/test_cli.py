@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,35 @@ def test_no_room_for_the_output(arguments: str) -> None:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 2
     assert re.fullmatch(r"edgedigits: .*No space left on device; check the free space .*\n", done.stderr)
+
+
+def test_an_output_that_is_an_input_is_refused(edgedigits: Run, tmp_path: Path) -> None:
+    for name in ("bench.json", "digit.png"):
+        (tmp_path / name).write_bytes(b"precious")
+    bench, picture = tmp_path / "bench.json", tmp_path / "digit.png"
+    for arguments in (("report", bench, "-o", bench), ("predict", picture, "--json", picture)):
+        done = edgedigits(*arguments)
+        assert done.returncode == 2
+        assert "is an input and would be overwritten; choose another output file" in done.stderr
+    assert bench.read_bytes() == picture.read_bytes() == b"precious"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell closes the streams")
+def test_closed_streams() -> None:
+    command = f"{sys.executable} -m edgedigits predict --index 1015 --bundle notebook"
+    for closed, shown in (("2>&-", "X[1015]: 2 "), (">&-", "")):
+        done = subprocess.run(["sh", "-c", f"{command} {closed}"], capture_output=True, text=True)
+        assert (done.returncode, done.stdout[: len("X[1015]: 2 ")]) == (0, shown)
+
+
+def test_sigterm_removes_temporary_files(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edgedigits", "parity", "--runtime", "numpy"]
+    with subprocess.Popen(command, env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None and not list(tmp_path.iterdir()):
+            time.sleep(0.001)
+        process.terminate()
+    assert process.returncode in (0, 143)  # it may have been quicker
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_exit_handlers_run_under_a_profiler_only(edgedigits: Run) -> None:

@@ -58,6 +58,7 @@ def time_start(request: dict[str, Any]) -> dict[str, Any]:
     from importlib import import_module
 
     package = RUNTIMES[request["runtime"]].package
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime reads it when it is imported
     import_module(f"{package}.interpreter" if package in ("ai_edge_litert", "tflite_runtime") else package)
     from edgedigits.classifier import Classifier
 

@@ -19,7 +19,9 @@ SIDE = 20
 
 
 def to_image(row: AnyArray) -> AnyArray:
-    """(400,) column-major -> (20, 20) upright image, rows from the top; any dtype, no copy."""
+    """(400,) column-major -> (20, 20) upright image, rows from the top; any dtype, no copy. Else InputError."""
+    if row.shape != (SIDE * SIDE,):
+        raise InputError(f"only inputs of shape (400,) can be shown as a 20x20 image, not {row.shape}")
     return row.reshape(SIDE, SIDE).T
 
 

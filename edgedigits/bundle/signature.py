@@ -137,9 +137,9 @@ def load_private(path: Path | str, ask: Callable[[], str]) -> Ed25519PrivateKey:
     """
     content = _read_pem(path)
     password = ask().encode() if b"ENCRYPTED" in content else None
+    key: Ed25519PrivateKey = _parse(path, "load_pem_private_key", content, password)
     if os.name == "posix" and password is None and Path(path).stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise InputError(f"{path}: other users may read this private key; chmod 600 {path}, or make a new one")
-    key: Ed25519PrivateKey = _parse(path, "load_pem_private_key", content, password)
     return key
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgedigits.commands.options import json_option
+from edgedigits.commands.options import json_option, prompt_password
 from edgedigits.system.terminal import emit
 
 
@@ -21,7 +21,7 @@ def keygen(name: Path, password: bool, json_file: str | None) -> None:
     """
     from edgedigits.bundle.signature import make_keys
 
-    secret = click.prompt("password", hide_input=True, confirmation_prompt=True, err=True) if password else None
+    secret = prompt_password("password", confirm=True) if password else None
     private, public, fingerprint = make_keys(name, secret)
     facts = {"private": str(private), "public": str(public), "fingerprint": fingerprint}
     emit(facts, f"{private}: private key; anyone who has it can sign\n{public}: public key {fingerprint}", json_file)

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
+
+from edgedigits.errors import InputError
+
+
+def positive(context: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    """The number; BadParameter unless it is finite and above 0."""
+    if value is not None and not 0.0 < value < math.inf:
+        raise click.BadParameter(f"{value:g} is not a number above 0")
+    return value
+
+
+def _to_bytes(context: click.Context, option: click.Parameter, value: float | None) -> int | None:
+    megabytes = positive(context, option, value)
+    return None if megabytes is None else round(megabytes * 1e6)
+
 
 bundle_argument = click.argument("bundle", required=False, type=click.Path(path_type=Path))
 json_option = click.option(
@@ -16,13 +33,18 @@ json_option = click.option(
 artifacts_option = click.option("--artifact", "artifacts", multiple=True, help="Run only this artifact; repeatable.")
 runtimes_option = click.option("--runtime", "runtimes", multiple=True, help="Run only this runtime; repeatable.")
 timeout_option = click.option(
-    "--timeout", default=300.0, show_default=True, metavar="SECONDS", help="Abort a process after SECONDS."
+    "--timeout",
+    default=300.0,
+    callback=positive,
+    show_default=True,
+    metavar="SECONDS",
+    help="Abort a process after SECONDS.",
 )
 memory_option = click.option(
     "--memory-limit",
     "memory_bytes",
-    type=click.FloatRange(min=0, min_open=True),
-    callback=lambda context, option, megabytes: None if megabytes is None else round(megabytes * 1e6),
+    type=float,
+    callback=_to_bytes,
     metavar="MB",
     help="Memory limit per process. [default: three quarters of the memory, divided by the parallel processes]",
 )
@@ -65,3 +87,21 @@ def output_option(help_text: str, default: str | None = None) -> Callable[[Any],
     """``-o FILE``."""
     path = click.Path(path_type=Path)
     return click.option("-o", "--output", default=default, show_default=True, type=path, help=help_text)
+
+
+def refuse_overwriting(inputs: Sequence[Path], *outputs: Path | str | None) -> None:
+    """UsageError if an output is one of the inputs."""
+    read = {path.resolve() for path in inputs if str(path) != "-"}
+    for output in outputs:
+        if output is not None and str(output) != "-" and Path(output).resolve() in read:
+            raise click.UsageError(f"{output} is an input and would be overwritten; choose another output file")
+
+
+def prompt_password(text: str, confirm: bool = False) -> str:
+    """Ask for a password on the terminal; InputError if there is none."""
+    if not sys.stdin.isatty():
+        raise InputError(
+            f"cannot ask for the {text} without a terminal; run this in one, or set EDGEDIGITS_PASSWORD to sign"
+        )
+    password: str = click.prompt(text, hide_input=True, confirmation_prompt=confirm, err=True)
+    return password

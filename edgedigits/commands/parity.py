@@ -21,9 +21,14 @@ KERNELS = dict.fromkeys(name for info in RUNTIMES.values() for name in info.kern
 @click.option("--kernels", multiple=True, help=f"Run only this kernel set ({', '.join(KERNELS)}); repeatable.")
 @click.option("--batch", default=1, show_default=True, help="Images per call.")
 @click.option(
-    "--allow-mismatches", default=0, show_default=True, metavar="N", help="Accept up to N mismatches in an int8 row."
+    "--allow-mismatches",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Accept up to N mismatches in an int8 row.",
 )
-@click.option("--workers", type=int, help="Number of parallel processes. [default: one per core]")
+@click.option("--workers", type=click.IntRange(min=1), help="Number of parallel processes. [default: one per core]")
 @click.option("--unseen", is_flag=True, help="Run on the held-out digits in DATA/unseen.npz; mismatches do not fail.")
 @click.option("--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True, help="For --unseen.")
 @row_options

@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgedigits.commands.options import json_option, memory_option, signature_options
+from edgedigits.commands.options import (
+    json_option,
+    memory_option,
+    positive,
+    refuse_overwriting,
+    signature_options,
+)
 from edgedigits.errors import InputError
-from edgedigits.system.terminal import FAILED, TROUBLE, emit, progress_bar, quiet_stderr, run_and_exit
+from edgedigits.system.limits import printable
+from edgedigits.system.terminal import FAILED, TROUBLE, emit, progress_bar, quiet_stderr
 
 if TYPE_CHECKING:
     from edgedigits.bundle.bundle import Bundle
@@ -32,9 +39,11 @@ class _Input:
 
 
 @click.command(short_help="Read the digit in each picture.")
-@click.argument("images", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, type=click.Path(path_type=Path, readable=False))
 @click.option("--index", "indices", multiple=True, type=int, metavar="N", help="Image N of the bundle; repeatable.")
-@click.option("--bundle", type=click.Path(path_type=Path), help="A directory, a .zip, or notebook. [default: robust]")
+@click.option(
+    "--bundle", type=click.Path(path_type=Path), help="A directory, .zip, robust or notebook. [default: robust]"
+)
 @click.option("--artifact", help="An artifact such as int8.tflite, or int8 for short.")
 @click.option("--runtime", help="litert, tflite-runtime, onnxruntime, numpy or tensorflow.")
 @click.option("--ascii", "as_ascii", is_flag=True, help="Show the model's input as text.")
@@ -43,7 +52,9 @@ class _Input:
 @click.option("--csv", "csv_file", metavar="FILE", help="Write the result as CSV; - is standard output.")
 @click.option("--strict", is_flag=True, help="Exit with status 1 if a prediction is unsure.")
 @signature_options
-@click.option("--timeout", type=float, metavar="SECONDS", help="Abort after SECONDS. [default: never]")
+@click.option(
+    "--timeout", type=float, callback=positive, metavar="SECONDS", help="Abort after SECONDS. [default: never]"
+)
 @memory_option
 def predict(bundle: Path | None, timeout: float | None, memory_bytes: int | None, **options: Any) -> int:
     """Read the digit in each picture: any size, dark on light or light on dark, a photo, a scan or a drawing.
@@ -57,10 +68,7 @@ def predict(bundle: Path | None, timeout: float | None, memory_bytes: int | None
         return _predict(bundle, **options)
     from edgedigits.system.isolation import run_guarded
 
-    def run_here() -> int:
-        run_and_exit(lambda: _predict(bundle, **options), debug="--debug" in sys.argv)
-
-    return run_guarded(run_here, timeout, memory_bytes)
+    return run_guarded(lambda: _predict(bundle, **options), timeout, memory_bytes, debug="--debug" in sys.argv)
 
 
 def _predict(
@@ -80,13 +88,14 @@ def _predict(
         raise click.UsageError("nothing to read; give one or more pictures, or --index N")
     if json_file == "-" and csv_file == "-":
         raise click.UsageError("--json - and --csv - both write to standard output; give one of them a file")
+    refuse_overwriting(images, explain, json_file, csv_file)
     from edgedigits.bundle.bundle import Bundle, reading_bundle
 
     opened = Bundle(bundle or reading_bundle(), signed_by=signed_by)
     inputs = list(_load_inputs(opened, images, indices))  # before the runtime starts, so that errors appear at once
     for each in inputs:
         if each.error:
-            click.echo(f"edgedigits: {each.error}", err=True)
+            click.echo(f"edgedigits: {printable(each.error)}", err=True)
     rows = _predict_rows(opened, inputs, artifact, runtime)
     _write_results(inputs, rows, as_ascii, json_file, csv_file)
     steps = [(each.steps, each.row, row) for each, row in zip(inputs, rows, strict=True) if each.row is not None]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgedigits.commands.options import output_option
+from edgedigits.commands.options import output_option, refuse_overwriting
 from edgedigits.errors import RuntimeUnavailableError
 
 
@@ -20,6 +20,7 @@ def report(bench: Path, parity_file: Path | None, output: Path) -> None:
     BENCH is a file from `edgedigits benchmark --json`, PARITY one from `edgedigits parity --json`. Without PARITY the
     page says that the predictions were not checked. The page needs no network and no scripts.
     """
+    refuse_overwriting([bench, *([parity_file] if parity_file else [])], output)
     from edgedigits.report.loading import load_benchmark, load_parity
     from edgedigits.report.recommendation import recommend
     from edgedigits.system.files import write_text

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from edgedigits.commands.options import json_option, output_option
+from edgedigits.commands.options import json_option, output_option, prompt_password
 from edgedigits.system.terminal import emit
 
 
@@ -27,7 +27,7 @@ def sign(bundle: Path, key: str, output: Path | None, json_file: str | None) -> 
     from edgedigits.bundle.signing import sign_bundle
 
     def password() -> str:
-        return os.environ.get("EDGEDIGITS_PASSWORD") or click.prompt(f"password of {key}", hide_input=True, err=True)
+        return os.environ.get("EDGEDIGITS_PASSWORD") or prompt_password(f"password of {key}")
 
     private = load_private(key, password)
     opened = Bundle(bundle)

@@ -7,6 +7,7 @@ from typing import Any
 
 from edgedigits.bundle.dataset import to_image
 from edgedigits.runtimes.tensors import FloatArray
+from edgedigits.system.limits import printable
 
 SURE, UNSURE, UNREAD = "sure", "unsure", "unread"
 MIN_PROBABILITY = 0.8  # of a sure prediction
@@ -45,10 +46,10 @@ def rank_digits(probabilities: Sequence[float]) -> list[int]:
 def format_row(row: Row) -> str:
     """One line: the two most probable digits, or `unsure`, the first three and the reasons."""
     likeliest = [f"{digit} {row['probabilities'][digit]:.1%}" for digit in rank_digits(row["probabilities"])[:3]]
-    model = f"{row['artifact']} in {row['runtime']}"
+    model, source = f"{row['artifact']} in {row['runtime']}", printable(row["source"])
     if row["status"] == SURE:
-        return f"{row['source']}: {likeliest[0]} (then {likeliest[1]}; {model})"
-    return f"{row['source']}: unsure: {' or '.join(likeliest)}; {'; '.join(row['doubts'])} ({model})"
+        return f"{source}: {likeliest[0]} (then {likeliest[1]}; {model})"
+    return f"{source}: unsure: {' or '.join(likeliest)}; {'; '.join(row['doubts'])} ({model})"
 
 
 def to_csv(rows: Iterable[Row]) -> str:

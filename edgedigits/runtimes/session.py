@@ -25,6 +25,7 @@ from edgedigits.runtimes.tensors import AnyArray, FloatArray, TensorSpec
 
 # They export TFLite's C++ symbols under the same names; the second one to load crashes.
 _TFLITE_PACKAGES = ("tensorflow", "ai_edge_litert", "tflite_runtime")
+MOST_THREADS = 1024  # with far more, runtimes crash
 
 
 class Session:
@@ -62,8 +63,8 @@ class Session:
         if kernels not in info.kernels:
             known = ", ".join(info.kernels)
             raise RuntimeUnavailableError(f"{runtime} has no kernel set {kernels!r}; choose one of {known}")
-        if threads < 1:
-            raise InputError(f"threads is {threads}; expected 1 or more")
+        if type(threads) is not int or not 1 <= threads <= MOST_THREADS:
+            raise InputError(f"threads is {threads}; expected 1 to {MOST_THREADS}")
         info.require()
         self.runtime, self.kernels, self.threads = runtime, kernels, threads
         self._adapter: Adapter | None = open_adapter(model, model_format, runtime, threads, kernels)

@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from edgedigits.errors import ModelError
 from edgedigits.system import resources
+from edgedigits.system.terminal import run_and_exit
 from edgedigits.system.worker import end_with_parent, perform
 
 if TYPE_CHECKING:
@@ -96,7 +97,9 @@ def may_fork() -> bool:
     return len(list(Path("/proc/self/task").iterdir())) == 1  # threads of native code count too
 
 
-def run_guarded(work: Callable[[], int], timeout: float | None = None, memory_bytes: int | None = None) -> int:
+def run_guarded(
+    work: Callable[[], int], timeout: float | None = None, memory_bytes: int | None = None, debug: bool = False
+) -> int:
     """Run a command that opens an untrusted model in a fork of this process, and return its exit status.
 
     Where a fork is not possible the command runs in this process. Raises ModelError if it crashed or was stopped at a
@@ -108,7 +111,8 @@ def run_guarded(work: Callable[[], int], timeout: float | None = None, memory_by
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
             signal.signal(number, signal.default_int_handler)  # inherited by the fork, which ends as after Ctrl-C
     limit = resources.memory_share() if memory_bytes is None else memory_bytes
-    watched = _Watched(_Fork(work), math.inf if timeout is None else timeout, limit)
+    child = _Fork(lambda: run_and_exit(work, debug))
+    watched = _Watched(child, math.inf if timeout is None else timeout, limit)
     try:
         while not watched.ended():
             time.sleep(watched.tick())

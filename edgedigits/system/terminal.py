@@ -99,5 +99,6 @@ def _status_of(run: Callable[[], Any], debug: bool) -> int:
 def _fail(message: str, status: int = TROUBLE) -> int:
     """Print an error as one line and return the exit status."""
     progress("")
-    click.echo(f"edgedigits: {' '.join(message.splitlines())}", err=True)
+    with contextlib.suppress(OSError):  # standard error is closed or full
+        click.echo(f"edgedigits: {' '.join(message.splitlines())}", err=True)
     return status

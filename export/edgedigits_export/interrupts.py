@@ -18,8 +18,6 @@ from typing import Any, NoReturn
 
 import click
 
-from edgedigits.system.terminal import INTERRUPTED
-
 MESSAGE = b"edgedigits: interrupted; nothing was left half-written\n"
 
 
@@ -33,18 +31,20 @@ def exit_on_interrupt() -> Iterator[None]:
         yield
         return
     usual_folder, folder = tempfile.tempdir, tempfile.mkdtemp(prefix="edgedigits-")
+    usual_sigterm = signal.getsignal(signal.SIGTERM)
     terminal = os.dup(2)  # converters run with file descriptor 2 redirected
 
-    def end_process(*_: Any) -> NoReturn:
+    def end_process(number: int, *_: Any) -> NoReturn:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         shutil.rmtree(folder, ignore_errors=True)
         context = click.get_current_context(silent=True)
         if context:
             context.close()  # releases what the command has locked
         os.write(terminal, (b"\r\x1b[K" if os.isatty(terminal) else b"") + MESSAGE)
-        os._exit(INTERRUPTED)  # no destructor of TensorFlow runs, so none can abort
+        os._exit(128 + number)  # 130 for Ctrl-C; no destructor of TensorFlow runs, so none can abort
 
     signal.signal(signal.SIGINT, end_process)
+    signal.signal(signal.SIGTERM, end_process)
     tempfile.tempdir = folder
     try:
         yield
@@ -52,6 +52,7 @@ def exit_on_interrupt() -> Iterator[None]:
         tempfile.tempdir = usual_folder
         shutil.rmtree(folder, ignore_errors=True)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, usual_sigterm)
         os.close(terminal)
 
 

@@ -171,6 +171,17 @@ def test_no_child_outlives_its_parent(
     wait_for_end(child)
 
 
+def test_a_guarded_command_returns_where_it_cannot_fork() -> None:
+    """As in `edgedigits run`, which goes on after `predict` in a process that has TensorFlow loaded."""
+    code = (
+        "import threading; from edgedigits.system.isolation import run_guarded\n"
+        "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+        "print('returned', run_guarded(lambda: 3))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "returned 3\n"
+
+
 def test_memory_that_was_only_reserved_does_not_count() -> None:
     before = memory_in_use(os.getpid())
     reserved = mmap.mmap(-1, 1 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
