@@ -40,7 +40,8 @@ def compare(old: Path, new: Path, max_regress: float, across_machines: bool, jso
     """Compare two results of `edgedigits benchmark --json` row by row.
 
     A row regresses if its slowdown exceeds the limit and the rank test over its windows gives p < 0.05. The exit status
-    is 1 if a row regresses, or ran in OLD and fails in NEW. It is 2 if there are too few windows to decide.
+    is 1 if a row regresses, or ran in OLD and fails in NEW. It is 2 if a row is slower by more
+    than the limit and has too few windows to decide.
     """
     from edgedigits.benchmark.compare import compare as compare_reports
     from edgedigits.benchmark.text import comparison_text

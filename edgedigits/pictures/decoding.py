@@ -47,7 +47,7 @@ def load_gray(source: Path | BinaryIO) -> Image.Image:
     except PermissionError:
         raise InputError("permission denied; change the file's permissions") from None
     except UnidentifiedImageError:
-        raise InputError("not a supported picture; expected PNG, JPEG or BMP") from None
+        raise InputError("not a supported picture; expected PNG, JPEG, BMP, GIF, TIFF or WebP") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
         raise InputError(f"more than {MAX_PIXELS:,} pixels or too large for the memory; make it smaller") from None
     # What Pillow's decoders raise on damaged files.

@@ -135,12 +135,12 @@ def throughput(rows: Sequence[LatencyRow]) -> list[Chart]:
     sizes = {size for by_size in rates.values() for size in by_size}
     every_rate = {images for by_size in rates.values() for images in by_size.values()}
     low, high = 10.0 ** math.floor(math.log10(min(every_rate))), 10.0 ** math.ceil(math.log10(max(every_rate) * 1.01))
-    x_scale = _log_scale(min(sizes), max(max(sizes), 2 * min(sizes)), 14, 96)
+    x_scale = _log_scale(min(sizes), max(max(sizes), 2 * min(sizes)), 18, 96)
     y_scale = _log_scale(low, high, CHART_HEIGHT - 24, 6)
     y_ticks = [tick for tick in _ticks(low, high) if math.log10(tick).is_integer()]
     x_ticks = sorted({min(sizes), *(n for n in (10, 100, 1000) if min(sizes) < n < max(sizes)), max(sizes)})
-    axes = [_line(11, y_scale(tick), 100, y_scale(tick), "grid") for tick in y_ticks]
-    axes += [_text(10, y_scale(tick) + 4, _without_zeros(rate(tick)), "end") for tick in y_ticks]
+    axes = [_line(15, y_scale(tick), 100, y_scale(tick), "grid") for tick in y_ticks]
+    axes += [_text(14, y_scale(tick) + 4, _without_zeros(rate(tick)), "end") for tick in y_ticks]
     axes += [_text(min(max(x_scale(size), 3), 94), CHART_HEIGHT - 3, f"{size:,}") for size in x_ticks]
     charts = []
     for row in rows:

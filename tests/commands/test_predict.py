@@ -69,7 +69,7 @@ class TestSources:
             ("<&-", "empty or not readable; pipe one picture into the command, and give - only once"),
             ("0>file", "empty or not readable"),
             ("</dev/null", "empty or not readable"),
-            ("<pictures/notes.txt", "not a supported picture; expected PNG, JPEG or BMP"),
+            ("<pictures/notes.txt", "not a supported picture; expected PNG, JPEG, BMP, GIF, TIFF or WebP"),
             ("<pictures/b.jpg", ""),
         ],
     )

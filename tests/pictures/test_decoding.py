@@ -91,7 +91,7 @@ class TestRefusedPictures:
         ids=["empty", "text", "zeros", "PNG without pixels"],
     )
     def test_not_a_picture(self, refused: Any, content: bytes) -> None:
-        assert refused(content) == "not a supported picture; expected PNG, JPEG or BMP"
+        assert refused(content) == "not a supported picture; expected PNG, JPEG, BMP, GIF, TIFF or WebP"
 
     @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".gif", ".tif", ".webp"])
     def test_damaged_files(self, refused: Any, unseen: AnyArray, tmp_path: Path, suffix: str) -> None:

@@ -42,9 +42,7 @@ def needs(*packages: str) -> Callable[[Function], Function]:
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             missing = [package for package in packages if find_spec(package) is None]
             if missing:
-                raise RuntimeUnavailableError(
-                    f"this command needs {' and '.join(missing)}; on a workstation: {INSTALL}"
-                )
+                raise RuntimeUnavailableError(f"this command needs {', '.join(missing)}; on a workstation: {INSTALL}")
             os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
             return function(*args, **kwargs)
 
