@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="it looks for processes in /proc"),
 ]
-MOMENTS = 17  # of each command and signal: 204 in all
+MOMENTS = int(os.environ.get("EDGEDIGITS_MOMENTS", "4"))  # of each command and signal; 17 are 204 in all
 COMMANDS = {
     "parity": ["parity", "--runtime", "litert", "--runtime", "numpy"],
     "benchmark": ["benchmark", "--runtime", "litert", "--windows", "2", "--min-seconds", "0.2", "--starts", "2"],

@@ -23,7 +23,8 @@ from edgedigits_export.interrupts import interrupts_deferred
 from edgedigits_export.training.notebook import history_of
 
 LINE = "edgedigits: interrupted; nothing was left half-written\n"
-SEED, MOMENTS = 20240229, 15
+SEED = 20240229
+MOMENTS = int(os.environ.get("EDGEDIGITS_MOMENTS", "4"))  # of each command
 # Runs the command and writes a line to a pipe for every import and every file that is opened.
 VICTIM = """
 import os, signal, sys
