@@ -180,7 +180,7 @@ class TestRefusals:
         np.testing.assert_array_equal(session.run(X[0]), before)
 
     def test_threads_below_one(self, model: Model) -> None:
-        with pytest.raises(InputError, match="threads is 0; expected 1 or more"):
+        with pytest.raises(InputError, match="threads is 0; expected 1 to 1024"):
             model.open(threads=0)
 
     def test_unknown_kernel_set(self, model: Model) -> None:
