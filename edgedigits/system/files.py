@@ -115,7 +115,8 @@ def _work_folder(target: Path) -> Iterator[Path]:
             yield work
             return
         made = [folder for folder in work.parents if not folder.exists()]
-        work.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):  # also where its owner removes it while mkdir looks at it
+            work.mkdir(parents=True)
         descriptor = os.open(os.devnull, os.O_RDONLY) if os.name == "nt" else _lock(work)
         if descriptor is None:
             raise EdgeDigitsError(f"another process is writing {target}; wait until it is done, or choose another name")
