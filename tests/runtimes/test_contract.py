@@ -31,7 +31,8 @@ with Session(model, "tflite", sys.argv[1]):
 
 def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *arguments]
-    root, variables = SUITE.parents[2], {**os.environ, **environment}
+    # Not the user's own options: the summary line is read.
+    root, variables = SUITE.parents[2], {**os.environ, "PYTEST_ADDOPTS": "", **environment}
     return subprocess.run(command, capture_output=True, text=True, cwd=root, env=variables)
 
 
