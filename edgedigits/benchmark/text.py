@@ -26,7 +26,7 @@ def benchmark_text(report: BenchmarkReport) -> str:
     lines.append(
         f"one image per call, {method['threads']} thread{'s' * (method['threads'] > 1)}, {method['windows']} windows "
         f"of {method['min_seconds']:g} s; every sample includes the clock's {min(timers, default=0)} ns"
-        + ("; NOISY: windows differ by more than 10 %" if any(row.noisy for row in report.rows) else "")
+        "; NOISY: windows differ by more than 10 %"
     )
     lines += _batches_text(report.rows) + _starts_text(report) + _sustained_text(report)
     lines += [f"warning: {warning.what}; {warning.remedy}" for warning in report.threats]
