@@ -9,7 +9,7 @@ from typing import NoReturn
 import numpy as np
 
 from edgedigits.bundle.bundle import Artifact, Bundle, reading_bundle
-from edgedigits.bundle.dataset import SIDE, Labels
+from edgedigits.bundle.dataset import Labels
 from edgedigits.errors import ModelError, RuntimeUnavailableError, SharingError
 from edgedigits.runtimes.session import Session, not_copyable
 from edgedigits.runtimes.table import CHOSEN_ONLY_BY_NAME, RUNTIMES, runtime_info
@@ -37,6 +37,7 @@ class Classifier:
         kernels: str | None = None,
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle or reading_bundle())
+        self._contract = self.bundle.manifest.contract
         self.artifact, self.runtime = choose_model(self.bundle, artifact, runtime)
         self.session = open_artifact(self.bundle, self.artifact, self.runtime, threads=threads, kernels=kernels)
         #: Logits: (n,) or upright (20, 20) -> (classes,); (m, n) or (m, 20, 20) -> (m, classes); float32.
@@ -44,13 +45,13 @@ class Classifier:
         self.logits: Callable[[AnyArray], FloatArray] = self.session.run
 
     def predict(self, x: AnyArray) -> np.int64 | Labels:
-        """The argmax of :meth:`logits`: one image -> an int64; m images -> (m,) int64."""
-        digits: np.int64 | Labels = self.logits(x).argmax(axis=-1)
-        return digits
+        """The predicted class, the argmax of :meth:`logits`: one image -> an int64; m images -> (m,) int64."""
+        classes: np.int64 | Labels = self._contract.scores(self.logits(x)).argmax(axis=-1)
+        return classes
 
     def probabilities(self, x: AnyArray) -> FloatArray:
-        """Calibrated probabilities: the softmax of :meth:`logits` divided by the bundle's temperature, same shape."""
-        return softmax(self.logits(x) / np.float32(self.bundle.manifest.temperature))
+        """Probabilities of the classes, (classes,) or (m, classes): the model's own, or from its calibrated logits."""
+        return self._contract.probabilities(self.logits(x), self.bundle.manifest.temperature)
 
     def __reduce__(self) -> NoReturn:
         raise SharingError(not_copyable("classifier"))
@@ -66,24 +67,9 @@ class Classifier:
         self.close()
 
 
-def _flatten(x: AnyArray) -> AnyArray:
-    """Upright images (20, 20) or (m, 20, 20) to rows (400,) or (m, 400); other arrays unchanged."""
-    if x.ndim > 3 or x.shape[-2:] != (SIDE, SIDE):
-        return x
-    return x.swapaxes(-2, -1).reshape(*x.shape[:-2], SIDE * SIDE)
-
-
-def softmax(logits: FloatArray) -> FloatArray:
-    """Logits (..., classes) to probabilities of the same shape, without overflow."""
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    probabilities: FloatArray = exponentials / exponentials.sum(axis=-1, keepdims=True)
-    return probabilities
-
-
 def open_artifact(bundle: Bundle, artifact: Artifact, runtime: str, *, threads: int, kernels: str | None) -> Session:
     """Verify and open a bundle's artifact; ModelError if its input or output differs from the manifest."""
-    convert = _flatten if artifact.input.shape == (SIDE * SIDE,) else np.asarray
-    model = bundle.read(artifact.file)
+    model, convert = bundle.read(artifact.file), bundle.manifest.contract.to_input
     session = Session(model, artifact.format, runtime, threads=threads, kernels=kernels, convert=convert)
     for expected, found in ((artifact.input, session.input), (artifact.output, session.output)):
         if not expected.matches(found):

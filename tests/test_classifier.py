@@ -13,8 +13,9 @@ from hypothesis.extra.numpy import arrays
 
 import edgedigits
 from edgedigits.bundle.bundle import MANIFEST, Bundle
+from edgedigits.bundle.contract import softmax
 from edgedigits.bundle.dataset import to_image
-from edgedigits.classifier import Classifier, choose_model, softmax
+from edgedigits.classifier import Classifier, choose_model
 from edgedigits.errors import BundleError, ClosedError, InputError, ModelError, RuntimeUnavailableError
 from edgedigits.runtimes.tensors import FloatArray
 

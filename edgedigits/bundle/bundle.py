@@ -217,15 +217,15 @@ class Bundle:
             ) from cause
 
     def inputs(self, content: bytes | None = None) -> tuple[FloatArray, Labels]:
-        """The inputs X (m, n) float32 and their labels y (m,) int64; ``content`` saves reading the file again."""
+        """The inputs X (m, *shape) float32 and their labels y (m,) int64; ``content`` saves reading the file again."""
         from edgedigits.bundle.arrays import WHOLE
 
-        m = self.manifest.images
-        x, y = self._arrays(INPUTS, content or self.read(INPUTS), X=(["float32"], (m, None)), y=(WHOLE, (m,)))
+        m, shape = self.manifest.images, self.manifest.contract.shape
+        x, y = self._arrays(INPUTS, content or self.read(INPUTS), X=(["float32"], (m, *shape)), y=(WHOLE, (m,)))
         return x, y.astype(np.int64)
 
     def golden(self, unseen: bool = False) -> FloatArray:
-        """The trained Keras model's logits on the inputs, or on the unseen digits, (m, classes) float32."""
+        """The trained Keras model's outputs on the inputs, or on the unseen digits, (m, n) float32."""
         name, rows = ("unseen_logits", None) if unseen else ("logits", self.manifest.images)
         return self._arrays(GOLDEN, self.read(GOLDEN), **{name: (["float32"], (rows, None))})[0]
 
@@ -245,13 +245,13 @@ class Bundle:
         return images, labels
 
     def input_row(self, index: int) -> FloatArray:
-        """``X[index]``, (n,) float32; from a directory only the block of rows around it is read and verified."""
-        images = self.manifest.images
+        """``X[index]``, (*shape,) float32; from a directory only the block of rows around it is read and verified."""
+        images, shape = self.manifest.images, self.manifest.contract.shape
         if not 0 <= index < images:
             raise InputError(f"--index {index}: the bundle holds images 0 to {images - 1}")
         if self.manifest.rows and self.path.is_dir():
             try:
-                return self.manifest.rows.read(self.files.locate(INPUTS), index, images)
+                return self.manifest.rows.read(self.files.locate(INPUTS), index, images).reshape(shape)
             except (OSError, RefusedError) as cause:
                 raise self.files.unreadable(INPUTS, cause) from cause
         row: FloatArray = self.inputs()[0][index]

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from edgedigits.bundle.bundle import GOLDEN, INPUTS, MANIFEST, SIGNATURE, Artifact, Bundle, BundleFiles, Manifest
-from edgedigits.bundle.manifest import MOST_FILES, SCHEMA, check_file_name, examine_manifest
+from edgedigits.bundle.manifest import MOST_FILES, check_file_name, examine_manifest, parse_manifest
 from edgedigits.bundle.signing import signature_status
 from edgedigits.errors import EdgeDigitsError
 from edgedigits.system.files import sha256
-from edgedigits.system.limits import MOST_ARCHIVE_BYTES, MOST_MANIFEST_BYTES, RefusedError, parse_json, printable, short
-from edgedigits.system.schema import check_sha256, check_version, validate
+from edgedigits.system.limits import MOST_ARCHIVE_BYTES, MOST_MANIFEST_BYTES, RefusedError, printable, short
+from edgedigits.system.schema import check_sha256, validate
 from edgedigits.system.text import table
 
 REMEDY = "Copy the bundle again from an intact one, or make it again with `edgedigits export`."
@@ -61,7 +61,7 @@ def examine(path: Path | str | None) -> Examination:
     content = files.read(MANIFEST, MOST_MANIFEST_BYTES)
     try:
         text = content.decode("utf-8")
-        facts = check_version(parse_json(text), SCHEMA)
+        facts = parse_manifest(text)
     except ValueError as cause:
         raise files.unreadable(MANIFEST, cause) from cause
     manifest, wrong = examine_manifest(facts, text)
@@ -116,12 +116,9 @@ def _check_content(bundle: Bundle, name: str, content: bytes) -> None:
 
 
 def _check_inputs(bundle: Bundle, content: bytes) -> None:
-    """X and y have the shapes that the images and the tensors need, and the checksums of the data."""
+    """X and y have the shapes that the contract gives, and the checksums of the data."""
     manifest = bundle.manifest
     x, y = bundle.inputs(content)
-    for spec in (a.input for a in manifest.artifacts):
-        if x[:1].size != (spec.elements if len(x) else 0):
-            raise RefusedError(f"its X has rows of {x.shape[1]}, the manifest has the tensor {spec}")
     for name, array in (("X", x), ("y", y)):
         if manifest.data.get(name) != sha256(array.tobytes()):
             raise RefusedError(f"its {name} does not match the SHA-256 in the manifest's data")
@@ -132,8 +129,9 @@ def _check_inputs(bundle: Bundle, content: bytes) -> None:
 def _check_golden(bundle: Bundle) -> None:
     """There are as many logits as labels."""
     logits, manifest = bundle.golden(), bundle.manifest
-    classes = len(manifest.labels)
-    if logits.shape[1] != classes or any(a.output.elements != classes for a in manifest.artifacts):
+    classes, sigmoid = len(manifest.labels), manifest.contract.output == "sigmoid"
+    outputs = classes - 1 if sigmoid else classes
+    if logits.shape[1] != outputs or any(a.output.elements != outputs for a in manifest.artifacts):
         shapes = ", ".join(str(a.output.shape) for a in manifest.artifacts)
         raise RefusedError(f"{logits.shape[1]} logits per image, {classes} labels, outputs of shape {shapes}")
 
@@ -171,8 +169,9 @@ def inspect_text(bundle: Bundle) -> str:
     for a in manifest.artifacts:
         lines += [f"{a.file}", f"  input   {a.input}", f"  output  {a.output}"]
         lines += [f"  {key}  {_plain(value)}" for key, value in a.facts.items()]
-    for title in ("preprocessing", "training", "calibration", "versions", "data"):
-        lines += ["", title, *(f"  {key}  {_plain(value)}" for key, value in getattr(manifest, title).items())]
+    facts = manifest.to_dict()
+    for title in ("contract", "training", "calibration", "versions", "data"):
+        lines += ["", title, *(f"  {key}  {_plain(value)}" for key, value in facts[title].items())]
     return "\n".join(lines)
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from edgedigits.bundle.contract import Contract, contract_of_schema_1
 from edgedigits.errors import BundleError
 from edgedigits.runtimes.table import runtimes_for
 from edgedigits.runtimes.tensors import FloatArray, TensorSpec
@@ -22,7 +23,7 @@ from edgedigits.system.files import sha256
 from edgedigits.system.limits import RefusedError, parse_json, plain_file, short
 from edgedigits.system.schema import MOST_PROBLEMS, Sha256, Text, check_text, check_version, count, examine, within
 
-SCHEMA = 1
+SCHEMA = 2  # schema 1, without a contract, is read too
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 ROWS_PER_BLOCK = 100  # 160 kB of the digits: neither much to check for one row nor many lines in the manifest
 MOST_FILES = 64  # of each kind; a bundle has three artifacts and two files of arrays
@@ -75,7 +76,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class InputRows:
-    """Where the rows of X (m, n) float32 are in inputs.npz, which holds X as it is in memory, not compressed.
+    """Where the rows of X (m, ...) float32 are in inputs.npz, which holds X as it is in memory, not compressed.
 
     A row is read with its block alone, a hundredth of the reading and hashing; a small device takes longer to read the
     whole file than to predict.
@@ -88,8 +89,8 @@ class InputRows:
 
     @classmethod
     def of(cls, x: FloatArray, offset: int, rows_per_block: int = ROWS_PER_BLOCK) -> "InputRows":
-        """Describe the rows of x (m, n) float32, whose little-endian bytes begin at ``offset``."""
-        width, content = x.shape[1] * 4, x.tobytes()
+        """Describe the rows of x (m, ...) float32, whose little-endian bytes begin at ``offset``."""
+        width, content = x[0].size * 4, x.tobytes()
         step = rows_per_block * width
         blocks = tuple(sha256(content[start : start + step]) for start in range(0, len(content), step))
         return cls(offset, width, rows_per_block, blocks)
@@ -100,7 +101,7 @@ class InputRows:
         return there and self == InputRows.of(x, self.offset, self.rows_per_block)
 
     def read(self, path: Path, index: int, rows: int) -> FloatArray:
-        """Row ``index`` of ``rows``, (n,) float32, from the file at ``path``.
+        """Row ``index`` of ``rows``, flat float32, from the file at ``path``.
 
         Raises:
             BundleError: its block is incomplete, or its SHA-256 is not the manifest's.
@@ -133,7 +134,7 @@ class Manifest:
     files: Annotated[dict[FileName, Sha256], count(MOST_FILES)]
     images: int
     labels: tuple[str, ...]
-    preprocessing: dict[str, Any]
+    contract: Contract
     training: dict[str, Any]
     versions: dict[str, str]
     data: dict[str, str]
@@ -148,6 +149,12 @@ class Manifest:
             blocks = -(-self.images // self.rows.rows_per_block)
             if len(self.rows.sha256) != blocks:
                 raise RefusedError(f"has {len(self.rows.sha256)} blocks in rows.sha256, expected {blocks}")
+        for artifact in self.artifacts:
+            if artifact.input.shape != self.contract.shape:
+                raise RefusedError(
+                    f"has a contract for inputs of shape {self.contract.shape}, {artifact.file} takes "
+                    f"{artifact.input.shape}"
+                )
 
     @property
     def temperature(self) -> float:
@@ -171,10 +178,18 @@ class Manifest:
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
         """Parse manifest.json; :class:`edgedigits.system.limits.RefusedError` names the first value that is wrong."""
-        manifest, problems = examine_manifest(check_version(parse_json(text), SCHEMA), text)
+        manifest, problems = examine_manifest(parse_manifest(text), text)
         if manifest is None:
             raise RefusedError(problems[0])
         return manifest
+
+
+def parse_manifest(text: str) -> dict[str, Any]:
+    """The JSON object of a manifest, as schema 2; RefusedError for another schema."""
+    facts = parse_json(text)
+    if isinstance(facts, dict) and facts.get("schema") == 1 and type(facts["schema"]) is int:
+        facts |= {"schema": SCHEMA, "contract": contract_of_schema_1(facts)}
+    return check_version(facts, SCHEMA)
 
 
 def examine_manifest(facts: dict[str, Any], text: str) -> tuple[Manifest | None, list[str]]:

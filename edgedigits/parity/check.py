@@ -92,7 +92,7 @@ def check_parity(
             row = replace(rows[number], status=outcome.status, signal=outcome.signal, message=outcome.message)
             row = replace(row, seconds=round(outcome.seconds, 3))
             if found is not None:
-                row, logits[number] = _compare(row, bundle.artifact(row.artifact), found, golden, labels), found
+                row, logits[number] = _compare(row, bundle, found, golden, labels), found
             rows[number] = row
             on_row(row)
 
@@ -218,11 +218,13 @@ def _difference(logits: FloatArray, exact: FloatArray, scale: float) -> str:
     return f"unknown: {np.count_nonzero(gap)} logits differ from exact, by up to {gap.max():.0f} quanta"
 
 
-def _compare(row: ParityRow, artifact: Artifact, logits: FloatArray, golden: FloatArray, labels: Labels) -> ParityRow:
-    """The row with the metrics of its logits."""
-    if logits.shape != golden.shape:
-        shapes = f"logits of shape {logits.shape}, golden ones are {golden.shape}"
+def _compare(row: ParityRow, bundle: Bundle, outputs: FloatArray, expected: FloatArray, labels: Labels) -> ParityRow:
+    """The row with the metrics of its outputs; ``expected`` are the trained model's."""
+    if outputs.shape != expected.shape:
+        shapes = f"outputs of shape {outputs.shape}, the trained model's are {expected.shape}"
         return replace(row, status="error", message=f"{shapes}; export the bundle again")
+    contract = bundle.manifest.contract
+    logits, golden = contract.scores(outputs), contract.scores(expected)
     wrong = metrics.mismatched(logits, golden)
     row = replace(
         row,
@@ -233,11 +235,11 @@ def _compare(row: ParityRow, artifact: Artifact, logits: FloatArray, golden: Flo
         flip_rate_upper_95=metrics.rate_upper_bound(len(wrong), len(golden)),
         accuracy_p=metrics.mcnemar(golden.argmax(axis=1) == labels, logits.argmax(axis=1) == labels),
     )
-    if not np.isfinite(logits).all():  # JSON has no NaN, and the largest difference would be one
+    if not np.isfinite(outputs).all():  # JSON has no NaN, and the largest difference would be one
         return replace(row, message="some logits are NaN or infinite")
-    difference = np.abs(logits.astype(np.float64) - golden)
+    difference = np.abs(outputs.astype(np.float64) - expected)
     row = replace(row, max_abs_diff=float(difference.max()), mean_abs_diff=float(difference.mean()))
-    scale = artifact.output.scale
+    scale = bundle.artifact(row.artifact).output.scale
     if scale is None:
         return row
     lead = int(metrics.lead_quanta(logits, golden, scale).min())

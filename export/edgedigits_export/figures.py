@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgedigits.bundle.contract import softmax
 from edgedigits.bundle.dataset import Labels, to_image
-from edgedigits.classifier import softmax
 from edgedigits.errors import RuntimeUnavailableError
 from edgedigits.runtimes.tensors import FloatArray
 from edgedigits.system.files import atomic_file

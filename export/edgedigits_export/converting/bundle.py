@@ -7,6 +7,7 @@ import io
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import numpy as np
 
 from edgedigits import __version__
 from edgedigits.bundle.bundle import GOLDEN, INPUTS, MANIFEST, Artifact, Bundle, Manifest
+from edgedigits.bundle.contract import Contract
 from edgedigits.bundle.dataset import Labels
 from edgedigits.bundle.manifest import InputRows
 from edgedigits.errors import EdgeDigitsError, ExportError, ModelError
@@ -39,11 +41,6 @@ if TYPE_CHECKING:
 Unseen = tuple[AnyArray, FloatArray, Labels]
 
 TOOLS = ("tensorflow", "keras", "tf2onnx", "onnx", "numpy")
-PREPROCESSING = {
-    "input": "one row of pixels an image, float32, column by column: row.reshape(20, 20).T is upright",
-    "range": "0 background, 1 ink; the resize overshoots by up to 0.13",
-    "geometry": "MNIST 28x28 (box 20x20, centered by mass), shrunk to 20x20 bicubic and antialiased",
-}
 
 
 def export_bundle(
@@ -108,8 +105,14 @@ def export_bundle(
             quantization["unseen_mismatches"] = len(mismatched(session.run(inputs), golden["unseen_logits"]))
     with suppress_output(verbose):
         described = tuple(_describe(file, content, quantization) for file, content in artifacts.items())
+    classes = golden["logits"].shape[1]
+    recipe = training.get("recipe")
+    contract = Contract(x.shape[1:], float(x.min()), float(x.mean(dtype=np.float64)), float(x.max()))
+    if recipe in ("notebook", "robust"):
+        contract = replace(contract, pictures="digits", order="columns")
     arrays = {
-        INPUTS: _npz(np.savez, X=x, y=y.astype(np.uint8)),  # not compressed, so that one row can be read alone
+        # Not compressed, so that one row can be read alone.
+        INPUTS: _npz(np.savez, X=x, y=y.astype(np.min_scalar_type(classes - 1))),
         GOLDEN: _npz(np.savez_compressed, **golden),
     }
     manifest = Manifest(
@@ -117,8 +120,8 @@ def export_bundle(
         artifacts=described,
         files={file: sha256(content) for file, content in arrays.items()},
         images=len(x),
-        labels=tuple(str(c) for c in range(golden["logits"].shape[1])),
-        preprocessing=PREPROCESSING if x.shape[1] == 400 else {},
+        labels=tuple(map(str, range(classes))),
+        contract=contract,
         training=training,
         versions={"edgedigits": __version__, **{tool: version(tool) for tool in TOOLS}},
         data=data,

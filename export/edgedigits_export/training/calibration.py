@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from edgedigits.bundle.contract import softmax
 from edgedigits.bundle.dataset import Labels
-from edgedigits.classifier import softmax
 from edgedigits.runtimes.tensors import FloatArray
 from edgedigits_export.training.model import logits_of
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edgedigits.bundle.bundle import INPUTS, READER, REFERENCE, Bundle
-from edgedigits.classifier import softmax
+from edgedigits.bundle.contract import softmax
 from edgedigits.errors import InputError
 from edgedigits.parity.check import check_parity
 from edgedigits.parity.metrics import errors
