@@ -86,6 +86,11 @@ class LatencyRow:
     message: str = ""
     sha256: str | None = None
 
+    @property
+    def images_per_second(self) -> dict[int, float]:
+        """The throughput by batch size."""
+        return {int(size): int(size) / max(ns, 1) * 1e9 for size, ns in self.batch_ns.items()}
+
 
 @dataclass(frozen=True)
 class StartRow:

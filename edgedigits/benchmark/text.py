@@ -46,14 +46,14 @@ def _batches_text(rows: Sequence[LatencyRow]) -> list[str]:
     measured = [row for row in rows if row.batch_ns]
     if not measured:
         return []
-    sizes = [size for size in ("1", "10", "100", "1000", "5000") if all(size in row.batch_ns for row in measured)]
+    sizes = [n for n in (1, 10, 100, 1000, 5000) if all(n in row.images_per_second for row in measured)]
     counts = sorted({count for row in measured for count in row.threads_p50_ns}, key=int)
     head = ("artifact", "runtime", *(f"batch {size}" for size in sizes), "knee", *(f"{c} thr ns" for c in counts))
     cells = [
         (
             row.artifact,
             row.runtime,
-            *(f"{int(size) / row.batch_ns[size] * 1e9:,.0f}" for size in sizes),
+            *(number(row.images_per_second[size], ",.0f") for size in sizes),
             str(row.knee),
             *(number(row.threads_p50_ns.get(count)) for count in counts),
         )

@@ -35,7 +35,7 @@ def render_page(bench: BenchmarkReport, parity: ParityReport | None = None) -> s
         parity_groups=group_rows(checked, _kernels_apart),
         ledgers=[_ledger(group) for group in group_rows(checked, lambda row: row.ledger)],
         rows=rows,
-        batch_sizes=sorted({size for row in rows for size in row.batch_ns}, key=int),
+        batch_sizes=sorted({size for row in rows for size in row.images_per_second}),
         thread_counts=sorted({threads for row in rows for threads in row.threads_p50_ns}, key=int),
         starts=starts,
         memory=sorted((row.peak_rss_bytes, row.runtime, row.artifact) for row in starts if row.peak_rss_bytes),
@@ -55,10 +55,9 @@ def _template() -> Template:
     return environment.get_template("report.html.j2")
 
 
-def rates(row: LatencyRow, batch_sizes: list[str]) -> list[str]:
+def rates(row: LatencyRow, batch_sizes: list[int]) -> list[str]:
     """Images per second by batch size."""
-    ns = row.batch_ns
-    return [rate(int(size) / max(ns[size], 1) * 1e9) if size in ns else "-" for size in batch_sizes]
+    return [rate(row.images_per_second[size]) if size in row.images_per_second else "-" for size in batch_sizes]
 
 
 def thread_medians(row: LatencyRow, thread_counts: list[str]) -> list[str]:
