@@ -9,7 +9,7 @@ from edgedigits.system.text import number, table
 
 if TYPE_CHECKING:
     from edgedigits.benchmark.compare import ComparedRow, Comparison
-    from edgedigits.benchmark.result import BenchmarkReport, LatencyRow
+    from edgedigits.benchmark.result import BenchmarkReport, LatencyRow, StartRow
 
 
 def benchmark_text(report: BenchmarkReport) -> str:
@@ -20,7 +20,7 @@ def benchmark_text(report: BenchmarkReport) -> str:
     head = (
         "artifact", "runtime", "bytes", "samples", "p50 ns", "p90 ns", "p99 ns", "p99.9 ns", "spread", "invoke p50 ns",
     )  # fmt: skip
-    lines.append(table(head, [_latency_cells(row) for row in report.rows], left=2))
+    lines.append(table(head, map(_latency_cells, report.rows), left=2))
     lines += [f"{row.artifact} in {row.runtime}: {row.status}: {row.message}" for row in report.rows if row.message]
     timers = [row.timer_ns for row in report.rows if row.timer_ns is not None]
     lines.append(
@@ -35,11 +35,11 @@ def benchmark_text(report: BenchmarkReport) -> str:
     return "\n".join(lines)
 
 
-def _latency_cells(row: LatencyRow) -> tuple[str, ...]:
-    samples = number(row.samples) if row.status == "ok" else row.status
-    times = map(number, (row.p50_ns, row.p90_ns, row.p99_ns, row.p999_ns))
+def _latency_cells(row: LatencyRow) -> tuple[str | int | None, ...]:
+    samples = row.samples if row.status == "ok" else row.status
+    times = row.p50_ns, row.p90_ns, row.p99_ns, row.p999_ns
     spread = number(row.spread, ".1%") + " NOISY" * row.noisy
-    return (row.artifact, row.runtime, number(row.bytes), samples, *times, spread, number(row.invoke_p50_ns))
+    return row.artifact, row.runtime, row.bytes, samples, *times, spread, row.invoke_p50_ns
 
 
 def _batches_text(rows: Sequence[LatencyRow]) -> list[str]:
@@ -49,16 +49,11 @@ def _batches_text(rows: Sequence[LatencyRow]) -> list[str]:
     sizes = [n for n in (1, 10, 100, 1000, 5000) if all(n in row.images_per_second for row in measured)]
     counts = sorted({count for row in measured for count in row.threads_p50_ns}, key=int)
     head = ("artifact", "runtime", *(f"batch {size}" for size in sizes), "knee", *(f"{c} thr ns" for c in counts))
-    cells = [
-        (
-            row.artifact,
-            row.runtime,
-            *(number(row.images_per_second[size], ",.0f") for size in sizes),
-            str(row.knee),
-            *(number(row.threads_p50_ns.get(count)) for count in counts),
-        )
-        for row in measured
-    ]
+    cells = []
+    for row in measured:
+        rates = [number(row.images_per_second[size], ",.0f") for size in sizes]
+        medians = [row.threads_p50_ns.get(count) for count in counts]
+        cells.append((row.artifact, row.runtime, *rates, str(row.knee), *medians))
     title = "images per second by batch size, the knee (smallest batch with 90 % of the best), p50 by thread count"
     return ["", title, table(head, cells, left=2)]
 
@@ -67,32 +62,23 @@ def _starts_text(report: BenchmarkReport) -> list[str]:
     if not report.starts:
         return []
     head = ("cold start", "artifact", "interpreter ms", "imports ms", "load ms", "first ms", "peak MB", "starts")
-    cells = [
-        (
-            row.runtime,
-            row.artifact,
-            *(number(ns, ".1f", 1e6) for ns in (row.interpreter_ns, row.imports_ns, row.load_ns, row.first_ns)),
-            number(row.peak_rss_bytes, ".0f", 1e6),
-            str(row.samples) if row.status == "ok" else row.status,
-        )
-        for row in report.starts
-    ]
-    return ["", table(head, cells, left=2)]
+    return ["", table(head, map(_start_cells, report.starts), left=2)]
+
+
+def _start_cells(row: StartRow) -> tuple[str | int, ...]:
+    parts = [number(ns, ".1f", 1e6) for ns in (row.interpreter_ns, row.imports_ns, row.load_ns, row.first_ns)]
+    starts = row.samples if row.status == "ok" else row.status
+    return row.runtime, row.artifact, *parts, number(row.peak_rss_bytes, ".0f", 1e6), starts
 
 
 def _sustained_text(report: BenchmarkReport) -> list[str]:
     if not report.sustained:
         return []
     first = report.sustained[0]
-    cells = [
-        (
-            number(p.seconds, ".1f", 60),
-            number(p.p50_ns),
-            number(p.frequency_khz, ".0f", 1e3),
-            number(p.temperature_millicelsius, ".1f", 1e3),
-        )
-        for p in report.sustained
-    ]
+    cells = []
+    for point in report.sustained:
+        clock, temperature = number(point.frequency_khz, ".0f", 1e3), number(point.temperature_millicelsius, ".1f", 1e3)
+        cells.append((number(point.seconds, ".1f", 60), point.p50_ns, clock, temperature))
     title = f"sustained, {first.artifact} in {first.runtime}"
     return ["", title, table(("minute", "p50 ns", "MHz", "°C"), cells, left=0)]
 
@@ -100,7 +86,7 @@ def _sustained_text(report: BenchmarkReport) -> list[str]:
 def comparison_text(comparison: Comparison) -> str:
     """The table, the notes and the verdict."""
     head = ("artifact", "runtime", "threads", "old ns", "new ns", "new/old", "95 %", "p", "invoke", "verdict")
-    lines = [table(head, [_comparison_cells(row) for row in comparison.rows], left=2), *comparison.notes]
+    lines = [table(head, map(_comparison_cells, comparison.rows), left=2), *comparison.notes]
     lines.append("new/old: ratio of the windows' medians, with its 95 % bootstrap interval; p: Mann-Whitney U test")
     verdicts = [row.verdict for row in comparison.rows]
     limit, of = f"{comparison.max_regress * 100:.4g} %", f"of {len(verdicts)} rows"
@@ -115,16 +101,8 @@ def comparison_text(comparison: Comparison) -> str:
     return "\n".join(lines)
 
 
-def _comparison_cells(row: ComparedRow) -> tuple[str, ...]:
-    return (
-        row.artifact,
-        row.runtime,
-        str(row.threads),
-        number(row.old_ns, ",.0f"),
-        number(row.new_ns, ",.0f"),
-        number(row.ratio, ".3f"),
-        "-" if row.ratio is None else f"{row.ratio_low:.3f} to {row.ratio_high:.3f}",
-        number(row.p, ".2g"),
-        number(row.invoke_ratio, ".3f"),
-        row.verdict.upper() if row.failed else row.verdict,
-    )
+def _comparison_cells(row: ComparedRow) -> tuple[str | int | None, ...]:
+    medians = number(row.old_ns, ",.0f"), number(row.new_ns, ",.0f")
+    interval = None if row.ratio is None else f"{row.ratio_low:.3f} to {row.ratio_high:.3f}"
+    tests = number(row.ratio, ".3f"), interval, number(row.p, ".2g"), number(row.invoke_ratio, ".3f")
+    return row.artifact, row.runtime, row.threads, *medians, *tests, row.verdict.upper() if row.failed else row.verdict

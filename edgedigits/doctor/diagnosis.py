@@ -62,7 +62,7 @@ class Diagnosis:
 
 def diagnosis_text(diagnosis: Diagnosis) -> str:
     """The machine, the table of runtimes, the problems, the commands that solve them, and the verdict."""
-    rows = [(check.name, check.version or "-", check.status) for check in diagnosis.runtimes]
+    rows = [(check.name, check.version or None, check.status) for check in diagnosis.runtimes]
     lines = [*_machine_lines(diagnosis), "", table(("runtime", "version", "state"), rows, left=3)]
     checks = (*diagnosis.packages, *diagnosis.runtimes)
     lines += [f"{check.name}: {check.message}" for check in checks if check.message]

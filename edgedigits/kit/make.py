@@ -132,7 +132,7 @@ def kit_text(kit: Kit) -> str:
     """The files, the size, and the command for the device."""
     from edgedigits.system.text import table
 
-    rows = [(file.name, f"{file.bytes:,}", file.sha256[:16]) for file in kit.files]
+    rows = [(file.name, file.bytes, file.sha256[:16]) for file in kit.files]
     lines = [table(("file", "bytes", "sha256"), rows), ""]
     if kit.needs:
         packages = " ".join(kit.needs)

@@ -27,6 +27,11 @@ class Flip:
     int8_lead_quanta: Annotated[int, ANY_SIGN]
     kind: str
 
+    @property
+    def flipped(self) -> bool:
+        """Whether the prediction changes."""
+        return self.label != self.int8_label
+
 
 @dataclass(frozen=True)
 class ParityRow:

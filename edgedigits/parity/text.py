@@ -9,14 +9,14 @@ from edgedigits.parity.result import group_rows
 from edgedigits.system.text import number, table
 
 if TYPE_CHECKING:
-    from edgedigits.parity.layers import LayerReport
+    from edgedigits.parity.layers import LayerError, LayerReport
     from edgedigits.parity.result import ParityReport, ParityRow
 
 
 def parity_text(report: ParityReport, most_listed: int = 20) -> str:
     """The table of rows, the mismatches, the int8 details and the verdict."""
     head = ("artifact", "runtime", "kernels", "mismatches", "ties", "max diff", "mean diff", "min lead", "errors", "s")
-    lines = [table(head, [_parity_cells(row) for row in report.rows], left=3)]
+    lines = [table(head, map(_parity_cells, report.rows), left=3)]
     lines += [
         f"{row.artifact} in {row.runtime} ({row.kernels}): {row.status}: {row.message}"
         for row in report.rows
@@ -51,11 +51,11 @@ def _int8_text(rows: Sequence[ParityRow], most_listed: int) -> list[str]:
     lines = []
     for group in group_rows(rows, lambda row: row.ledger):
         ledger = group[0].ledger
-        cells = [
-            (str(f.image), str(f.label), f"{f.lead_quanta:.2f}", str(f.int8_label), str(f.int8_lead_quanta), f.kind)
-            for f in ledger[:most_listed]
-        ]
         head = ("image", "Keras", "lead", "int8", "lead", "kind")
+        cells = [
+            (str(flip.image), flip.label, f"{flip.lead_quanta:.2f}", flip.int8_label, flip.int8_lead_quanta, flip.kind)
+            for flip in ledger[:most_listed]
+        ]
         lines += ["", f"changed predictions and near-ties: {_places(group)}", table(head, cells, left=0)]
         lines += [f"and {len(ledger) - most_listed} more; --json lists all"] if len(ledger) > most_listed else []
     int8 = [row for row in rows if row.status == "ok" and row.min_lead_quanta is not None]
@@ -74,41 +74,26 @@ def _int8_text(rows: Sequence[ParityRow], most_listed: int) -> list[str]:
     return lines
 
 
-def _parity_cells(row: ParityRow) -> tuple[str, ...]:
-    return (
-        row.artifact,
-        row.runtime,
-        row.kernels,
-        f"{row.mismatches} of {row.images}" if row.status == "ok" else row.status,
-        number(row.ties),
-        number(row.max_abs_diff, ".2g"),
-        number(row.mean_abs_diff, ".2g"),
-        "-" if row.min_lead_quanta is None else f"{row.min_lead_quanta} quanta",
-        number(row.errors),
-        number(row.seconds, ".1f"),
-    )
+def _parity_cells(row: ParityRow) -> tuple[str | int | None, ...]:
+    where = row.artifact, row.runtime, row.kernels
+    mismatches = f"{row.mismatches} of {row.images}" if row.status == "ok" else row.status
+    differences = number(row.max_abs_diff, ".2g"), number(row.mean_abs_diff, ".2g")
+    lead = None if row.min_lead_quanta is None else f"{row.min_lead_quanta} quanta"
+    return *where, mismatches, row.ties, *differences, lead, row.errors, number(row.seconds, ".1f")
 
 
 def layers_text(reports: dict[str, LayerReport]) -> str:
     """The layers of each int8 artifact and their errors."""
     head = ("artifact", "layer", "operator", "scale", "RMSE/scale", "in range", "saturated", "SNR dB")
-    rows = [
-        (
-            file,
-            e.layer[-40:],
-            e.operator,
-            f"{e.scale:.4g}",
-            f"{e.rmse_over_scale:.3f}",
-            f"{e.in_range_rmse_over_scale:.3f}",
-            f"{e.saturated:.2%}",
-            number(e.snr_db, ".1f"),
-        )
-        for file, report in reports.items()
-        for e in report.layers
-    ]
+    rows = [(file, *_layer_cells(layer)) for file, report in reports.items() for layer in report.layers]
     skipped = [f"{file}: not measured: {', '.join(r.not_measured)}" for file, r in reports.items() if r.not_measured]
     return "\n".join([table(head, rows, left=3), *skipped]) + (
         "\nAn RMSE/scale near 0.289 = 1/sqrt 12 is healthy. If it is higher and values are saturated, the range is\n"
         "too narrow for some inputs; a tuned export saturates deliberately where it cannot change the predicted\n"
         "class. If the in-range error is higher, suspect the kernel."
     )
+
+
+def _layer_cells(e: LayerError) -> tuple[str, ...]:
+    errors = f"{e.rmse_over_scale:.3f}", f"{e.in_range_rmse_over_scale:.3f}", f"{e.saturated:.2%}"
+    return e.layer[-40:], e.operator, f"{e.scale:.4g}", *errors, number(e.snr_db, ".1f")

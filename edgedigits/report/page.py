@@ -33,14 +33,13 @@ def render_page(bench: BenchmarkReport, parity: ParityReport | None = None) -> s
         failures=failures(bench),
         parity=parity,
         parity_groups=group_rows(checked, _kernels_apart),
-        ledgers=[_ledger(group) for group in group_rows(checked, lambda row: row.ledger)],
+        ledger_groups=group_rows(checked, lambda row: row.ledger),
         rows=rows,
         batch_sizes=sorted({size for row in rows for size in row.images_per_second}),
         thread_counts=sorted({threads for row in rows for threads in row.threads_p50_ns}, key=int),
         starts=starts,
         memory=sorted((row.peak_rss_bytes, row.runtime, row.artifact) for row in starts if row.peak_rss_bytes),
         sizes=sorted({(row.bytes, row.artifact, "") for row in bench.rows}),
-        machine=_machine(bench),
     )
     return page
 
@@ -69,46 +68,3 @@ def thread_medians(row: LatencyRow, thread_counts: list[str]) -> list[str]:
 def _kernels_apart(row: ParityRow) -> tuple[Any, ...]:
     """Equal for rows that differ in the kernel set alone, so that each group is one line of the table."""
     return row.runtime, row.status, row.passed, row.mismatched, row.ties, row.errors, row.message
-
-
-def _ledger(rows: list[ParityRow]) -> dict[str, Any]:
-    """The changed predictions and near-ties of rows that agree in them."""
-    artifact, ledger, runtimes = rows[0].artifact, rows[0].ledger, dict.fromkeys(row.runtime for row in rows)
-    return {
-        "title": f"Flips of {artifact} in {', '.join(runtimes)}",
-        "flips": sum(flip.label != flip.int8_label for flip in ledger),
-        "images": sorted(ledger, key=lambda flip: (flip.label == flip.int8_label, flip.image)),
-    }
-
-
-def _machine(bench: BenchmarkReport) -> dict[str, str | None]:
-    """The machine and the method; None for what could not be read."""
-    m, method, throttling = bench.machine, bench.method, bench.throttling
-
-    def known(key: str, spec: str = "", unit: float = 1, suffix: str = "") -> str | None:
-        return None if m[key] is None else number(m[key], spec, unit) + suffix
-
-    throttled = [f"{when}: {', '.join(throttling[when]['now']) or 'none'}" for when in ("before", "after")]
-    return {
-        "model": m["model"],
-        "processor": m["cpu"],
-        "features": " ".join(m["cpu_features"] or ()) or None,
-        "architecture": m["architecture"],
-        "cores": known("cores"),
-        "frequency": known("frequency_khz", ",.0f", 1000, " MHz"),
-        "governor": m["governor"],
-        "temperature": known("temperature_millicelsius", ".1f", 1000, " °C"),
-        "load, 1 min": known("load_1min", "g"),
-        "memory": known("memory_bytes", ".1f", 1e9, " GB"),
-        "system": m["os"],
-        "kernel": m["kernel"],
-        "container": m["container"],
-        "on battery": None if m["on_battery"] is None else "yes" if m["on_battery"] else "no",
-        "throttling": "; ".join(throttled) if any(part["raw"] is not None for part in throttling.values()) else None,
-        "Python": m["python"],
-        **{package: version for package, version in m["packages"].items() if version is not None},
-        "bundle": bench.bundle,
-        "windows": f"{method['windows']} of {method['min_seconds']:g} s per row, shuffled, each in its own process",
-        "threads": str(method["threads"]),
-        "seed": str(method["seed"]),
-    }

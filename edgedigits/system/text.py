@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -17,15 +17,19 @@ def number(value: float | None, spec: str = ",", unit: float = 1) -> str:
     return "-" if value is None else format(value if unit == 1 else value / unit, spec)
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Format rows under a header; the first ``left`` columns are aligned left, the others right."""
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+def table(head: Sequence[str], rows: Iterable[Sequence[str | int | None]], left: int = 1) -> str:
+    """Format rows under a header; the first ``left`` columns are aligned left, the others right.
+
+    A whole number gets thousands separators, and None is a dash.
+    """
+    cells = [[cell if isinstance(cell, str) else number(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
 
     def line(cells: Sequence[str]) -> str:
         parts = [c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
         return "  ".join(parts).rstrip()
 
-    return "\n".join([line(head), "  ".join("-" * w for w in widths), *(line(row) for row in rows)])
+    return "\n".join([line(head), "  ".join("-" * w for w in widths), *map(line, cells)])
 
 
 def significant(value: float, unit: float = 1) -> str:
