@@ -12,22 +12,14 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from edgedigits.bundle.bundle import MANIFEST, SIGNATURE, Bundle
-from edgedigits.bundle.signature import (
-    CONTEXT,
-    Signature,
-    load_private,
-    load_public,
-    make_keys,
-    trusted_keys,
-)
+from edgedigits.bundle.signature import CONTEXT, Signature, load_private, make_keys
 from edgedigits.bundle.signing import sign_bundle, signature_status
 from edgedigits.classifier import Classifier
-from edgedigits.errors import BundleError, EdgeDigitsError, InputError, SignatureError
+from edgedigits.errors import BundleError, InputError, SignatureError
 from edgedigits.system.files import sha256
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -36,26 +28,6 @@ MINE, OTHER = "mine", "other"
 
 def no_password() -> str:
     raise AssertionError("asked for a password")
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two pairs of keys."""
-    folder = tmp_path_factory.mktemp("keys")
-    for name in (MINE, OTHER):
-        make_keys(folder / name)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def originals(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A signed bundle as a directory and as a .zip."""
-    folder = tmp_path_factory.mktemp("signed")
-    key = load_private(keys / f"{MINE}.key", no_password)
-    made = {"directory": folder / "bundle", "zip": folder / "bundle.zip"}
-    for path in made.values():
-        sign_bundle(Bundle(), key, path)
-    return made
 
 
 @pytest.fixture
@@ -203,72 +175,6 @@ class TestRefused:
         robust.verify()
         assert Bundle(tmp_path / "notebook").signature() is not None
         assert robust.signature() is None
-
-
-class TestKeys:
-    @pytest.mark.skipif(os.name != "posix", reason="there are no such permissions")
-    def test_the_private_key_is_its_owners_alone(self, tmp_path: Path) -> None:
-        before = os.umask(0)
-        try:
-            private, public_key, _ = make_keys(tmp_path / "new")
-        finally:
-            os.umask(before)
-        assert private.stat().st_mode & 0o777 == 0o600
-        assert public_key.stat().st_mode & 0o777 == 0o644
-        private.chmod(0o640)
-        with pytest.raises(InputError, match=r"other users may read this private key; chmod 600"):
-            load_private(private, no_password)
-
-    @pytest.mark.parametrize("there", ["new.key", "new.pub"])
-    def test_nothing_is_overwritten_and_nothing_is_left(self, tmp_path: Path, there: str) -> None:
-        (tmp_path / there).write_text("mine")
-        with pytest.raises(EdgeDigitsError, match=f"{there}: it exists, and no key is overwritten"):
-            make_keys(tmp_path / "new")
-        assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {there: "mine"}
-
-    def test_password(self, tmp_path: Path) -> None:
-        private, _, fingerprint = make_keys(tmp_path / "new", "open sesame")
-        assert b"ENCRYPTED" in private.read_bytes()
-        assert load_private(private, lambda: "open sesame")
-        with pytest.raises(InputError, match="or the password is wrong"):
-            load_private(private, lambda: "wrong")
-        assert len(fingerprint) == 64
-
-    def test_files_that_are_no_such_keys(self, tmp_path: Path, keys: Path) -> None:
-        from cryptography.hazmat.primitives import serialization as formats
-        from cryptography.hazmat.primitives.asymmetric import ed448
-
-        other = ed448.Ed448PrivateKey.generate()
-        files = {
-            "ed448.key": other.private_bytes(formats.Encoding.PEM, formats.PrivateFormat.PKCS8, formats.NoEncryption()),
-            "ed448.pub": other.public_key().public_bytes(
-                formats.Encoding.PEM, formats.PublicFormat.SubjectPublicKeyInfo
-            ),
-            "text": b"no key",
-            "empty": b"",
-            "cut": (keys / f"{MINE}.pub").read_bytes()[:60],
-        }
-        for name, content in files.items():
-            (tmp_path / name).write_bytes(content)
-            (tmp_path / name).chmod(0o600)
-            load: Callable[..., Any] = load_private if name.endswith(".key") else load_public
-            with pytest.raises(InputError, match=r"not an ed25519 .*edgedigits keygen NAME"):
-                load(tmp_path / name, *([no_password] if name.endswith(".key") else []))
-        with pytest.raises(InputError, match="a private key, which must stay secret"):
-            load_public(keys / f"{MINE}.key")
-        with pytest.raises(InputError, match="expected the PEM file of a key"):
-            load_public(tmp_path / "none")
-
-    def test_the_folder_of_trusted_keys(self, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("EDGEDIGITS_KEYS", str(keys))
-        assert trusted_keys() == [keys / f"{MINE}.pub", keys / f"{OTHER}.pub"]
-        monkeypatch.delenv("EDGEDIGITS_KEYS")
-        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-        with pytest.raises(InputError, match=r"no public key is trusted: .*edgedigits/trusted holds no \*\.pub"):
-            trusted_keys()
-        folder = tmp_path / "edgedigits" / "trusted"
-        shutil.copytree(keys, folder)
-        assert trusted_keys() == [folder / f"{MINE}.pub", folder / f"{OTHER}.pub"]
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="no openssl here")
