@@ -99,7 +99,8 @@ def compare(
     for a, b in [(row, after[key]) for key, row in before.items() if key in after]:
         if a.status == b.status == "ok":
             rows.append(_compare_latency(a, b, max_regress))
-            notes += _file_changes(a, b)
+            if a.bytes != b.bytes or (a.sha256 != b.sha256 and None not in (a.sha256, b.sha256)):
+                notes.append(f"{_name(a)}: the file changed, from {a.bytes:,} to {b.bytes:,} bytes")
             continue
         if a.status == "ok" and b.status != "missing" and not new.cut_short:
             rows.append(ComparedRow(a.artifact, a.runtime, a.threads, "broken"))
@@ -131,14 +132,6 @@ def _compare_latency(old: LatencyRow, new: LatencyRow, max_regress: float) -> Co
     return ComparedRow(
         new.artifact, new.runtime, new.threads, verdict, old_ns, new_ns, ratio, low, high, p, least, invoke
     )
-
-
-def _file_changes(old: LatencyRow, new: LatencyRow) -> list[str]:
-    """A note if the artifact's file changed."""
-    if old.bytes != new.bytes:
-        return [f"{_name(old)}: the file changed from {old.bytes:,} to {new.bytes:,} bytes"]
-    same = old.sha256 == new.sha256 or None in (old.sha256, new.sha256)
-    return [] if same else [f"{_name(old)}: the file changed, its size did not"]
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], names: Sequence[str]) -> list[str]:

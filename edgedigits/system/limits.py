@@ -26,8 +26,6 @@ MOST_ARCHIVE_BYTES = 512_000_000  # of a .zip, or of an .npz, packed
 MOST_DIRECTORY_BYTES = 64_000  # of the list of members at its end, which is read whole: at most 1,391
 MOST_CHARACTERS = 4_000  # of one text that is shown
 
-_CONTAINERS = (dict, list)
-
 
 class RefusedError(ValueError):
     """Input is refused; the message is a part of a sentence that says what was found."""
@@ -89,10 +87,10 @@ def parse_json(content: bytes | str) -> Any:
         raise
     except ValueError as cause:  # not JSON, not in a Unicode encoding, or a number of more than 4300 digits
         raise RefusedError(f"it is not JSON ({short(str(cause))})") from cause
-    level = [facts] if isinstance(facts, _CONTAINERS) else []
+    level = [facts] if isinstance(facts, dict | list) else []
     for _ in range(MOST_DEPTH):
         inside = [v.values() if isinstance(v, dict) else v for v in level]
-        level = [item for items in inside for item in items if isinstance(item, _CONTAINERS)]
+        level = [item for items in inside for item in items if isinstance(item, dict | list)]
         if not level:
             return facts
     raise RefusedError("it is nested too deeply")

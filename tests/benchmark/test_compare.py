@@ -155,9 +155,10 @@ class TestMachine:
 
     def test_changed_file_is_noted(self, old: BenchmarkReport) -> None:
         notes = compare(old, alter(old, 0, bytes=5)).notes
-        assert f"float32.tflite in litert: the file changed from {old.rows[0].bytes:,} to 5 bytes" in notes
+        assert f"float32.tflite in litert: the file changed, from {old.rows[0].bytes:,} to 5 bytes" in notes
         notes = compare(old, alter(old, 0, sha256="0" * 64)).notes
-        assert "float32.tflite in litert: the file changed, its size did not" in notes
+        size = f"{old.rows[0].bytes:,}"
+        assert f"float32.tflite in litert: the file changed, from {size} to {size} bytes" in notes
         assert not any("the file changed" in note for note in compare(old, old).notes)
 
     def test_invalid_run_is_refused(self, old: BenchmarkReport) -> None:
