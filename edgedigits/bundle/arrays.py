@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from edgedigits.runtimes.tensors import AnyArray
-from edgedigits.system.limits import MOST_ARRAY_BYTES, RefusedError, plain_file, short
+from edgedigits.system.limits import MOST_ARCHIVE_BYTES, MOST_ARRAY_BYTES, RefusedError, plain_file, short
 
 # The dtypes that an array may have, and its shape, where None is any length.
 Wanted: TypeAlias = "tuple[Sequence[str], tuple[int | None, ...]]"
@@ -28,6 +28,23 @@ def read_npy(path: Path) -> AnyArray:
     """The one array of an .npy file; RefusedError or OSError otherwise."""
     with plain_file(path, MOST_ARRAY_BYTES) as (file, size):
         return _read(file, size)
+
+
+def read_npz(path: Path, names: Sequence[str]) -> dict[str, AnyArray]:
+    """Those of the named arrays that an .npz file holds, of any dtype and shape; RefusedError or OSError otherwise."""
+    from edgedigits.bundle.zip_reader import ZipReader
+
+    arrays = {}
+    with plain_file(path, MOST_ARCHIVE_BYTES) as (file, size):
+        archive = ZipReader(file, size)
+        for name in names:
+            if f"{name}.npy" in archive.names:
+                content = archive.read(f"{name}.npy", MOST_ARRAY_BYTES)
+                try:
+                    arrays[name] = _read(io.BytesIO(content), len(content))
+                except RefusedError as cause:
+                    raise RefusedError(f"{name}: {cause}") from cause
+    return arrays
 
 
 def from_npz(content: bytes, **wanted: Wanted) -> list[AnyArray]:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from edgedigits.bundle.zip_reader import ZipReader
 
 __all__ = [
-    "DEFAULT_BUNDLE", "GOLDEN", "INPUTS", "MANIFEST", "MODELS", "READER", "REFERENCE", "SIGNATURE", "Artifact",
-    "Bundle", "BundleFiles", "Manifest", "reading_bundle",
+    "DEFAULT_BUNDLE", "GOLDEN", "HELD_OUT", "INPUTS", "MANIFEST", "MODELS", "READER", "REFERENCE", "SIGNATURE",
+    "Artifact", "Bundle", "BundleFiles", "Manifest", "reading_bundle",
 ]  # fmt: skip
 
 MODELS = Path(__file__).parents[1] / "models"
@@ -35,6 +35,7 @@ REFERENCE, READER = "notebook", "robust"  # the packaged bundles: what parity st
 DEFAULT_BUNDLE = MODELS / REFERENCE
 INPUTS = "inputs.npz"
 GOLDEN = "golden.npz"
+HELD_OUT = "held_out.npz"  # optional: inputs and labels that nothing was tuned on
 
 
 def reading_bundle() -> Path:
@@ -218,14 +219,22 @@ class Bundle:
 
     def inputs(self, content: bytes | None = None) -> tuple[FloatArray, Labels]:
         """The inputs X (m, *shape) float32 and their labels y (m,) int64; ``content`` saves reading the file again."""
+        return self._inputs(INPUTS, content or self.read(INPUTS), self.manifest.images)
+
+    def _inputs(self, name: str, content: bytes, rows: int) -> tuple[FloatArray, Labels]:
         from edgedigits.bundle.arrays import WHOLE
 
-        m, shape = self.manifest.images, self.manifest.contract.shape
-        x, y = self._arrays(INPUTS, content or self.read(INPUTS), X=(["float32"], (m, *shape)), y=(WHOLE, (m,)))
+        x, y = self._arrays(name, content, X=(["float32"], (rows, *self.manifest.contract.shape)), y=(WHOLE, (rows,)))
         return x, y.astype(np.int64)
 
+    def held_out(self, content: bytes | None = None) -> tuple[FloatArray, Labels] | None:
+        """Inputs (m, *shape) float32 and labels (m,) that the bundle was not tuned on; None if it contains none."""
+        if HELD_OUT not in self.manifest.files:
+            return None
+        return self._inputs(HELD_OUT, content or self.read(HELD_OUT), len(self.golden(unseen=True)))
+
     def golden(self, unseen: bool = False) -> FloatArray:
-        """The trained Keras model's outputs on the inputs, or on the unseen digits, (m, n) float32."""
+        """The trained Keras model's outputs on the inputs, or on the held-out ones, (m, n) float32."""
         name, rows = ("unseen_logits", None) if unseen else ("logits", self.manifest.images)
         return self._arrays(GOLDEN, self.read(GOLDEN), **{name: (["float32"], (rows, None))})[0]
 
@@ -237,7 +246,9 @@ class Bundle:
         from edgedigits.bundle.dataset import load_28x28
 
         if "unseen" not in self.manifest.data:
-            raise InputError(f"{self.path} has no logits of unseen digits; export it with unseen.npz next to X.npy")
+            raise InputError(
+                f"{self.path} has no held-out inputs; export it with X_test.npy and y_test.npy, or --test-fraction"
+            )
         path = folder / "unseen.npz"
         images, labels = load_28x28(path)
         if sha256(images.tobytes()) != self.manifest.data["unseen"]:

@@ -11,7 +11,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgedigits.bundle.bundle import GOLDEN, INPUTS, MANIFEST, SIGNATURE, Artifact, Bundle, BundleFiles, Manifest
+from edgedigits.bundle.bundle import (
+    GOLDEN,
+    HELD_OUT,
+    INPUTS,
+    MANIFEST,
+    SIGNATURE,
+    Artifact,
+    Bundle,
+    BundleFiles,
+    Manifest,
+)
 from edgedigits.bundle.manifest import MOST_FILES, check_file_name, examine_manifest, parse_manifest
 from edgedigits.bundle.signing import signature_status
 from edgedigits.errors import EdgeDigitsError
@@ -111,6 +121,8 @@ def _check_content(bundle: Bundle, name: str, content: bytes) -> None:
         _check_inputs(bundle, content)
     elif name == GOLDEN:
         _check_golden(bundle)
+    elif name == HELD_OUT:
+        bundle.held_out(content)
     elif name in bundle.names:
         _check_tensors(bundle.artifact(name), content)
 

@@ -29,8 +29,14 @@ KERNELS = dict.fromkeys(name for info in RUNTIMES.values() for name in info.kern
     help="Accept up to N mismatches in an int8 row.",
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Number of parallel processes. [default: one per core]")
-@click.option("--unseen", is_flag=True, help="Run on the held-out digits in DATA/unseen.npz; mismatches do not fail.")
-@click.option("--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True, help="For --unseen.")
+@click.option("--unseen", is_flag=True, help="Run on held-out inputs; mismatches do not fail.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    default=Path("data"),
+    show_default=True,
+    help="Folder with unseen.npz, for --unseen where the bundle holds none.",
+)
 @row_options
 @json_option
 def parity(

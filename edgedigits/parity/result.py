@@ -45,8 +45,8 @@ class ParityRow:
         min_lead_quanta: int8 only: the smallest lead of the trained model's class, in output quanta; 0 is a tie.
         errors: the number of images whose argmax is not their label.
         ledger: int8 only: the changed predictions and near-ties.
-        flip_rate_upper_95: the exact upper 95 % confidence bound of the rate of mismatches on images like these. On
-            images that the artifact was tuned on it means less.
+        flip_rate_upper_95: the exact upper 95 % confidence bound of the rate of mismatches on images like these; None
+            on images that the artifact was tuned on, which bound nothing.
         accuracy_p: the p of McNemar's exact test that the accuracy equals the trained model's.
         arithmetic: int8 only: the numpy runtime's kernel set that gives the same logits bit for bit, or the difference.
     """

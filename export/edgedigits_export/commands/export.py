@@ -12,10 +12,12 @@ from edgedigits_export.commands.options import (
     BUILD,
     data_option,
     hold,
-    load_data,
+    labels_from_option,
+    load_dataset,
     load_unseen,
     needs,
     seed_option,
+    test_fraction_option,
 )
 from edgedigits_export.interrupts import exit_on_interrupt
 
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     help="The Keras model.",
 )
 @data_option
+@labels_from_option
+@test_fraction_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -50,6 +54,8 @@ if TYPE_CHECKING:
 def export(
     model_path: Path,
     data: Path | None,
+    labels_from: str | None,
+    test_fraction: float | None,
     out: Path,
     name: str | None,
     plain: bool,
@@ -70,7 +76,15 @@ def export(
     hold(locked_bundle(out))
     model = load(model_path)
     was_signed = is_signed(out)
-    x, y = load_data(data, model.input_shape[1], model.output_shape[1])
+    dataset = load_dataset(
+        data,
+        model.input_shape[1:],
+        max(2, model.output_shape[1]),
+        labels_from=labels_from,
+        test_fraction=test_fraction,
+        seed=seed,
+    )
+    x, y = dataset.x, dataset.y
     training = {key: value for key, value in history_of(model_path).items() if key not in ("loss", "seconds")}
     report = export_bundle(
         model,
@@ -83,15 +97,23 @@ def export(
         per_tensor=per_tensor,
         seed=seed,
         temperature=lambda: temperature_for(training, x, y),
-        unseen=lambda: load_unseen(data) if x.shape[1] == 400 else None,
+        labels=dataset.labels,
+        held_out=lambda: dataset.held_out or (load_unseen(data) if x.shape[1:] == (400,) else None),
         verbose=verbose,
         on_step=progress,
+        on_note=_note,
     )
     progress("")
     _print_parity(report)
     click.echo(f"wrote {out}")
     if was_signed:
         click.echo(f"the replaced bundle was signed, the new one is not: edgedigits sign {out} --key NAME.key")
+
+
+def _note(line: str) -> None:
+    """Print a line at once, a warning on standard error."""
+    progress("")
+    click.echo(line, err=line.startswith("warning: "))
 
 
 def _print_parity(report: ParityReport) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import wraps
 from importlib.util import find_spec
@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from edgedigits.errors import RuntimeUnavailableError
+from edgedigits.errors import InputError, RuntimeUnavailableError
 from edgedigits_export.interrupts import interrupts_deferred
 
 if TYPE_CHECKING:
     from edgedigits.bundle.dataset import Labels
-    from edgedigits.runtimes.tensors import AnyArray, FloatArray
+    from edgedigits.runtimes.tensors import FloatArray
+    from edgedigits_export.training.data import Dataset, HeldOut
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -26,7 +27,18 @@ BUILD = Path("build")
 DATA = Path("data")
 folder = click.Path(path_type=Path, file_okay=False)
 data_option = click.option(
-    "--data", type=folder, help="Folder with X.npy and y.npy. [default: ./data, or the digits in the package]"
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Folder with X.npy and y.npy, or an .npz with X and y. [default: ./data, or the digits in the package]",
+)
+labels_from_option = click.option(
+    "--labels-from", type=click.Choice(["0", "1"]), help="The label of the first class. [default: 0]"
+)
+test_fraction_option = click.option(
+    "--test-fraction",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="F",
+    help="Hold out this share of each class. [default: none, or X_test and y_test of the data]",
 )
 out_option = click.option(
     "--out", type=folder, default=BUILD, show_default=True, help="Folder for the model and the figures."
@@ -51,26 +63,49 @@ def needs(*packages: str) -> Callable[[Function], Function]:
     return decorate
 
 
-def load_data(given: Path | None, features: int = 400, classes: int = 10) -> tuple[FloatArray, Labels]:
-    """Inputs and labels from ``--data``, else ./data, else the bundle in the package."""
+def load_data(given: Path | None) -> tuple[FloatArray, Labels]:
+    """The digits from ``--data``, else ./data, else the bundle in the package: X (m, 400) and y (m,)."""
+    data = load_dataset(given, (400,), 10)
+    return data.x, data.y
+
+
+def load_dataset(
+    given: Path | None,
+    shape: tuple[int | None, ...],
+    classes: int,
+    *,
+    names: Sequence[str] = (),
+    labels_from: str | None = None,
+    test_fraction: float | None = None,
+    seed: int = 1234,
+) -> Dataset:
+    """As :func:`edgedigits_export.training.data.load`, from ``--data``, else ./data, else the bundle in the package."""
     from edgedigits.bundle.bundle import Bundle
-    from edgedigits_export.training.data import load_xy
+    from edgedigits_export.training.data import Dataset, load
 
     if given is None and not (DATA / "X.npy").is_file():
-        return Bundle().inputs()
-    return load_xy(given or DATA, features, classes)
+        if shape != (400,) or classes != 10:
+            raise InputError(
+                f"the model takes inputs of shape {shape} and has {classes} classes; give its X and y with --data"
+            )
+        x, y = Bundle().inputs()
+        return Dataset(x, y, tuple(names) or tuple(map(str, range(classes))))
+    first = None if labels_from is None else int(labels_from)
+    path = given or DATA
+    return load(path, shape, classes, names=names, labels_from=first, test_fraction=test_fraction, seed=seed)
 
 
-def load_unseen(given: Path | None) -> tuple[AnyArray, FloatArray, Labels] | None:
-    """Images, inputs and labels of unseen.npz in the data folder, on which nothing is trained; None without it."""
+def load_unseen(given: Path | None) -> HeldOut | None:
+    """The digits of unseen.npz in the data folder, on which nothing is trained; None without it."""
     from edgedigits.bundle.dataset import load_28x28
     from edgedigits.pictures.normalization import to_rows
+    from edgedigits_export.training.data import HeldOut
 
     path = (given or DATA) / "unseen.npz"
     if not path.is_file():
         return None
     images, labels = load_28x28(path)
-    return images, to_rows(images), labels
+    return HeldOut(to_rows(images), labels, images)
 
 
 def hold(lock: AbstractContextManager[None]) -> None:

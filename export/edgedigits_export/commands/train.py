@@ -66,7 +66,7 @@ def train(data: Path | None, out: Path, seed: int, epochs: int | None, recipe: s
         result = fit(
             x,
             y,
-            unseen=unseen and unseen[1:],
+            unseen=unseen and (unseen.x, unseen.y),
             seed=seed,
             epochs=epochs,
             on_start=_print_model,

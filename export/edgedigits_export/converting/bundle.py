@@ -6,7 +6,7 @@ import contextlib
 import io
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgedigits import __version__
-from edgedigits.bundle.bundle import GOLDEN, INPUTS, MANIFEST, Artifact, Bundle, Manifest
+from edgedigits.bundle.bundle import GOLDEN, HELD_OUT, INPUTS, MANIFEST, Artifact, Bundle, Manifest
 from edgedigits.bundle.contract import Contract
 from edgedigits.bundle.dataset import Labels
 from edgedigits.bundle.manifest import InputRows
 from edgedigits.errors import EdgeDigitsError, ExportError, ModelError
 from edgedigits.parity.check import check_parity
-from edgedigits.parity.metrics import mismatched
 from edgedigits.parity.result import ParityReport
 from edgedigits.runtimes.session import Session
 from edgedigits.runtimes.table import RUNTIMES, runtimes_for
@@ -29,16 +28,17 @@ from edgedigits.runtimes.tensors import AnyArray, FloatArray
 from edgedigits.system.files import atomic_directory, atomic_file, locked, sha256, write_zip
 from edgedigits.system.text import to_json
 from edgedigits_export.converting import onnx, tflite
+from edgedigits_export.converting.held_out import judge
 from edgedigits_export.int8.quantize import quantize
 from edgedigits_export.interrupts import interrupts_deferred
 from edgedigits_export.quiet import suppress_output
 from edgedigits_export.training import calibration
+from edgedigits_export.training.checks import accuracy_lines
+from edgedigits_export.training.data import HeldOut
 from edgedigits_export.training.model import logits_of
 
 if TYPE_CHECKING:
     import keras
-
-Unseen = tuple[AnyArray, FloatArray, Labels]
 
 TOOLS = ("tensorflow", "keras", "tf2onnx", "onnx", "numpy")
 
@@ -55,9 +55,11 @@ def export_bundle(
     per_tensor: bool = False,
     seed: int = 1234,
     temperature: Callable[[], float | None] = lambda: None,
-    unseen: Callable[[], Unseen | None] = lambda: None,
+    labels: Sequence[str] = (),
+    held_out: Callable[[], HeldOut | None] = lambda: None,
     verbose: bool = False,
     on_step: Callable[[str], None] = lambda line: None,
+    on_note: Callable[[str], None] = lambda line: None,
 ) -> ParityReport:
     """Write the bundle to ``out``, a directory or a .zip, whole or not at all.
 
@@ -70,10 +72,12 @@ def export_bundle(
         seed: random seed of the tuning.
         temperature: returns the softmax temperature, or None if it is unknown. Called after the conversion, so that
             what it trains cannot change the artifacts.
-        unseen: returns images (m, 28, 28) uint8, inputs (m, n) and labels (m,) of digits that were not trained on,
-            or None. Called last, so that neither the artifacts nor the temperature can depend on them.
+        labels: the names of the classes; empty means their numbers.
+        held_out: returns inputs and labels that were not tuned on, or None. Called last, so that neither the artifacts
+            nor the temperature can depend on them.
         verbose: show the converters' output.
         on_step: called with one line before each step.
+        on_note: called with each line that is to be read: the accuracy, warnings, the result on what was held out.
 
     Returns:
         The parity report of the new bundle: each artifact in one runtime.
@@ -90,37 +94,45 @@ def export_bundle(
     golden = {"logits": logits_of(model, x)}
     if not np.isfinite(golden["logits"]).all():
         raise ExportError("the model outputs NaN or infinity on some inputs; train it again")
+    classes = golden["logits"].shape[1]
+    contract = Contract(x.shape[1:], float(x.min()), float(x.mean(dtype=np.float64)), float(x.max()))
+    if training.get("recipe") in ("notebook", "robust"):
+        contract = replace(contract, pictures="digits", order="columns")
+
+    def predicted(outputs: FloatArray) -> Labels:
+        classes_of: Labels = contract.scores(outputs).argmax(axis=1)
+        return classes_of
+
+    for line in accuracy_lines(
+        lambda some: predicted(logits_of(model, some)), predicted(golden["logits"]), x, y, classes
+    ):
+        on_note(line)
     artifacts, quantization = _convert_all(model, x, plain_int8, per_tensor, seed, verbose, on_step)
     on_step("calibration")
     divisor = temperature()
     data = {"X": sha256(x.tobytes()), "y": sha256(y.tobytes())}
-    held_back, judged = unseen(), None
-    if held_back is not None:
-        images, inputs, labels = held_back
-        golden["unseen_logits"] = logits_of(model, inputs)
-        judged = golden["unseen_logits"], labels
-        data["unseen"] = sha256(images.tobytes())
-        quantization["unseen_images"] = len(inputs)
-        with suppress_output(), Session(artifacts["int8.tflite"], "tflite", "tensorflow") as session:
-            quantization["unseen_mismatches"] = len(mismatched(session.run(inputs), golden["unseen_logits"]))
+    held, judged, arrays = held_out(), None, dict[str, bytes]()
+    if held is not None:
+        golden["unseen_logits"] = logits_of(model, held.x)
+        judged = golden["unseen_logits"], held.y
+        if held.images is not None:
+            data["unseen"] = sha256(held.images.tobytes())
+        else:
+            arrays[HELD_OUT] = _npz(np.savez_compressed, X=held.x, y=_compact(held.y, classes))
+        facts, line = judge(artifacts["int8.tflite"], contract, held.x, held.y, golden["unseen_logits"])
+        quantization.update(facts)
+        on_note(f"int8.tflite: {line}")
     with suppress_output(verbose):
         described = tuple(_describe(file, content, quantization) for file, content in artifacts.items())
-    classes = golden["logits"].shape[1]
-    recipe = training.get("recipe")
-    contract = Contract(x.shape[1:], float(x.min()), float(x.mean(dtype=np.float64)), float(x.max()))
-    if recipe in ("notebook", "robust"):
-        contract = replace(contract, pictures="digits", order="columns")
-    arrays = {
-        # Not compressed, so that one row can be read alone.
-        INPUTS: _npz(np.savez, X=x, y=y.astype(np.min_scalar_type(classes - 1))),
-        GOLDEN: _npz(np.savez_compressed, **golden),
-    }
+    # Not compressed, so that one row can be read alone.
+    arrays[INPUTS] = _npz(np.savez, X=x, y=_compact(y, classes))
+    arrays[GOLDEN] = _npz(np.savez_compressed, **golden)
     manifest = Manifest(
         name=name,
         artifacts=described,
         files={file: sha256(content) for file, content in arrays.items()},
         images=len(x),
-        labels=tuple(map(str, range(classes))),
+        labels=tuple(labels) or tuple(map(str, range(classes))),
         contract=contract,
         training=training,
         versions={"edgedigits": __version__, **{tool: version(tool) for tool in TOOLS}},
@@ -179,6 +191,10 @@ def _npz(save: Callable[..., None], **arrays: AnyArray) -> bytes:
     stream = io.BytesIO()
     save(stream, **arrays)
     return stream.getvalue()
+
+
+def _compact(y: Labels, classes: int) -> AnyArray:
+    return y.astype(np.min_scalar_type(classes - 1))
 
 
 def _convert_all(

@@ -1,76 +1,176 @@
-"""The training data: X.npy, one image a row, and y.npy, their labels."""
+"""The training data: inputs X and labels y, with or without a test set, in a folder of .npy files or in one .npz."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from edgedigits.bundle.arrays import read_npy
+from edgedigits.bundle.arrays import read_npy, read_npz
 from edgedigits.bundle.dataset import SIDE, Labels
 from edgedigits.errors import InputError
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
 from edgedigits.system.limits import RefusedError
+from edgedigits_export.training.labels import is_course_order, label_reader
+
+Shape = tuple[int | None, ...]
+NAMES = ("X", "y", "X_test", "y_test")
 
 
-def load_xy(folder: Path, features: int = SIDE * SIDE, classes: int = 10) -> tuple[FloatArray, Labels]:
-    """Read and check ``X.npy`` and ``y.npy``.
+@dataclass(frozen=True)
+class HeldOut:
+    """Inputs (m, ...) float32 and labels (m,) that neither tuning nor calibration may see.
 
-    float64 is converted to float32. Labels are 0..classes-1, or 1..classes where the last stands for 0, as in a .mat.
-
-    Returns:
-        X (m, features) float32, every value finite; y (m,) int64 in 0..classes-1.
-
-    Raises InputError if a file is missing, damaged, pickled, of another shape or dtype, or not finite, or the lengths
-    differ.
+    ``images`` are the 28x28 digits of an unseen.npz that the inputs were made from; a bundle does not contain those.
     """
-    x = _finite_matrix(folder / "X.npy", features)
-    y = _labels(folder / "y.npy", classes)
-    if len(x) != len(y):
-        raise InputError(f"{folder}: X.npy has {len(x)} rows and y.npy has {len(y)}; they must have the same length")
-    return x, y
+
+    x: FloatArray
+    y: Labels
+    images: AnyArray | None = None
 
 
-def _read_npy(path: Path) -> AnyArray:
-    """One array from a .npy file, never unpickled; InputError says what is wrong with the file."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; expected a NumPy .npy array there (see data/README.md)")
+@dataclass(frozen=True)
+class Dataset:
+    """Inputs x (m, ...) float32, every value finite, their classes y (m,) int64, and the names of all classes."""
+
+    x: FloatArray
+    y: Labels
+    labels: tuple[str, ...]
+    held_out: HeldOut | None = None
+
+
+def load_xy(path: Path) -> tuple[FloatArray, Labels]:
+    """X (m, 400) and y (m,) of the digits; raises as :func:`load`."""
+    data = load(path, (SIDE * SIDE,), 10)
+    return data.x, data.y
+
+
+def load(
+    path: Path,
+    shape: Shape,
+    classes: int,
+    *,
+    names: Sequence[str] = (),
+    labels_from: int | None = None,
+    test_fraction: float | None = None,
+    seed: int = 1234,
+) -> Dataset:
+    """Read and check X, y and, if they are there, X_test and y_test.
+
+    Args:
+        path: a folder with X.npy and y.npy, or an .npz with X and y.
+        shape: of the model's input; None is any length.
+        classes: how many the model has.
+        names: the classes' names, in the order of the model's outputs.
+        labels_from: the label that stands for the first class; None: 0, unless the labels end at ``classes``.
+        test_fraction: the share of each class that is held out from X.
+        seed: random seed of that choice.
+
+    Raises InputError if something is missing, damaged, pickled, of another shape or dtype, or not finite, if lengths
+    differ, or if a label is no class.
+    """
+    arrays, where = _read(path)
+    x, stored = _inputs(arrays["X"], shape, where["X"]), arrays["y"]
+    course = shape == (SIDE * SIDE,) and is_course_order(stored)
+    reader = label_reader(stored, where["y"], classes, names, labels_from, course)
+    y = reader.read(stored, where["y"])
+    _check_lengths(path, x, y, "X", "y")
+    held_out = None
+    if "X_test" in arrays:
+        if test_fraction is not None:
+            raise InputError(f"{path} has X_test, so --test-fraction is not needed; leave one of them out")
+        held_out = HeldOut(
+            _inputs(arrays["X_test"], shape, where["X_test"]), reader.read(arrays["y_test"], where["y_test"])
+        )
+        _check_lengths(path, held_out.x, held_out.y, "X_test", "y_test")
+    elif test_fraction is not None:
+        chosen = split(y, test_fraction, seed)
+        if not chosen.any() or chosen.all():
+            raise InputError(f"--test-fraction {test_fraction} of {len(y)} rows is {chosen.sum()}; give another")
+        held_out, x, y = HeldOut(x[chosen], y[chosen]), x[~chosen], y[~chosen]
+    return Dataset(x, y, reader.names, held_out)
+
+
+def split(y: Labels, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
+    """Which rows are held out, (m,): ``fraction`` of each class, rounded, at random."""
+    generator, chosen = np.random.default_rng(seed), np.zeros(len(y), bool)
+    for label in np.unique(y):
+        rows = np.flatnonzero(y == label)
+        chosen[generator.permutation(rows)[: round(len(rows) * fraction)]] = True
+    return chosen
+
+
+def _read(path: Path) -> tuple[dict[str, AnyArray], dict[str, str]]:
+    """The arrays by name, and what to call each in a message; never unpickled."""
+    if path.is_file():
+        return _read_npz(path)
+    files = {name: path / f"{name}.npy" for name in NAMES}
+    for name in NAMES:
+        optional = name.endswith("_test") and not any(files[n].exists() for n in NAMES[2:])
+        if not files[name].is_file() and not optional:
+            raise InputError(f"{files[name]}: no such file; expected a NumPy .npy array there (see data/README.md)")
+    arrays = {}
+    for name, file in files.items():
+        if file.is_file():
+            try:
+                arrays[name] = read_npy(file)
+            except (OSError, RefusedError) as cause:
+                raise InputError(f"{file}: not a readable .npy array ({cause}); write it with numpy.save") from cause
+    return arrays, {name: str(file) for name, file in files.items()}
+
+
+def _read_npz(path: Path) -> tuple[dict[str, AnyArray], dict[str, str]]:
     try:
-        return read_npy(path)
+        arrays = read_npz(path, NAMES)
     except (OSError, RefusedError) as cause:
-        raise InputError(f"{path}: not a readable .npy array ({cause}); write it with numpy.save") from cause
+        raise InputError(f"{path}: not a readable .npz ({cause}); write it with numpy.savez(file, X=X, y=y)") from cause
+    missing = [name for name in NAMES[: 4 if arrays.keys() & set(NAMES[2:]) else 2] if name not in arrays]
+    if missing:
+        raise InputError(f"{path}: {', '.join(missing)} is missing; write it with numpy.savez(file, X=X, y=y)")
+    return arrays, {name: f"{path}, {name}" for name in NAMES}
 
 
-def _finite_matrix(path: Path, features: int) -> FloatArray:
-    raw = _read_npy(path)
-    if raw.ndim != 2 or raw.shape[1] != features or len(raw) == 0:
-        raise InputError(f"{path}: shape {raw.shape}; expected (m, {features}), one row per image")
-    if raw.dtype.kind not in "fiu":
-        raise InputError(f"{path}: dtype {raw.dtype}; expected float32 or float64")
+def _check_lengths(path: Path, x: FloatArray, y: Labels, x_name: str, y_name: str) -> None:
+    if len(x) != len(y):
+        raise InputError(
+            f"{path}: {x_name} has {len(x)} rows and {y_name} has {len(y)}; they must have the same length"
+        )
+
+
+def _inputs(raw: AnyArray, shape: Shape, where: str) -> FloatArray:
+    """Inputs (m, *shape) float32 from an array of that shape, or of one that lacks or adds a last axis of 1."""
+    if raw.dtype.kind not in "fiub":
+        raise InputError(f"{where}: dtype {raw.dtype}; expected numbers, such as float32 or uint8")
+    own = raw.shape[1:]
+    fitting = [size for size in (own, (*own, 1), own[:-1] if own[-1:] == (1,) else own) if _fits(size, shape)]
+    if not fitting or not len(raw):
+        expected = ", ".join("any" if n is None else str(n) for n in ("m", *shape)) + ("," if not shape else "")
+        raise InputError(
+            f"{where}: shape {raw.shape}; expected ({expected}){_reshaped(own, shape) if len(raw) else ''}"
+        )
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused below
-        x = np.ascontiguousarray(raw, dtype=np.float32)
-    bad = ~np.isfinite(x).all(axis=1)
+        x = np.ascontiguousarray(raw.reshape(len(raw), *fitting[0]), dtype=np.float32)
+    bad = ~np.isfinite(x.reshape(len(x), -1)).all(axis=1)
     if bad.any():
         raise InputError(
-            f"{path}: NaN or infinity in {bad.sum()} rows, the first is row {bad.argmax()}; remove or repair them"
+            f"{where}: NaN or infinity in {bad.sum()} rows, the first is row {bad.argmax()}; remove or repair them"
         )
     return x
 
 
-def _labels(path: Path, classes: int) -> Labels:
-    raw = _read_npy(path)
-    if not (raw.ndim == 1 or (raw.ndim == 2 and raw.shape[1] == 1)):
-        raise InputError(f"{path}: shape {raw.shape}; expected (m, 1) or (m,), one label per image")
-    if raw.dtype.kind not in "iuf" or not (np.isfinite(raw).all() and (raw == np.floor(raw)).all()):
-        raise InputError(
-            f"{path}: labels of dtype {raw.dtype} that are not whole numbers; expected integers 0..{classes - 1}"
-        )
-    y: Labels = raw.reshape(-1).astype(np.int64)
-    if y.size and y.max() == classes and y.min() >= 1:
-        y = y % classes  # the .mat convention: 10 stands for 0
-    wrong = (y < 0) | (y >= classes)
-    if wrong.any():
-        first = wrong.argmax()
-        expected = f"expected 0..{classes - 1}, or 1..{classes} with {classes} for 0"
-        raise InputError(f"{path}: label {y[first]} in row {first}; {expected}")
-    return y
+def _fits(own: tuple[int, ...], shape: Shape) -> bool:
+    return len(own) == len(shape) and all(b in (None, a) for a, b in zip(own, shape, strict=True))
+
+
+def _reshaped(own: tuple[int, ...], shape: Shape) -> str:
+    """What to type for inputs that have as many values as the model takes, but in another shape."""
+    if None in shape or int(np.prod(own)) != int(np.prod([n or 0 for n in shape])):
+        return ", one row per input"
+    if len(own) == len(shape) == 3 and _fits((own[1], own[2], own[0]), shape):
+        return "; channels go last: X.transpose(0, 2, 3, 1)"
+    if len(shape) == 1:
+        return f"; X.reshape(len(X), {shape[0]}) flattens pictures by rows; the order must be that of the training"
+    return f"; X.reshape(len(X), {', '.join(map(str, shape))}) if the values are by rows, as in the training"

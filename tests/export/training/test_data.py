@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 from edgedigits.errors import InputError
-from edgedigits_export.training.data import load_xy
+from edgedigits_export.training.data import Dataset, load, load_xy, split
+from edgedigits_export.training.labels import is_course_order
 
 ROWS = 12
 LABELS = np.arange(ROWS, dtype=np.uint8)[:, None] % 10
@@ -46,9 +48,19 @@ def test_labels_in_another_form(folder: Path, stored: Any) -> None:
     assert load_xy(folder)[1].tolist() == LABELS.ravel().tolist()
 
 
-def test_label_ten_stands_for_zero(folder: Path) -> None:
+def test_labels_from_1_are_never_guessed(folder: Path) -> None:
     np.save(folder / "y.npy", np.where(LABELS == 0, 10, LABELS))
-    assert load_xy(folder)[1].tolist() == LABELS.ravel().tolist()
+    assert "can mean two things: give --labels-from 1" in refused(load_xy, folder)
+    assert load(folder, (400,), 10, labels_from=1).y.tolist() == ((LABELS.astype(int).ravel() - 1) % 10).tolist()
+    assert "label 10 in row 0; expected 0 to 9" in refused(partial(load, labels_from=0), folder, (400,), 10)
+
+
+def test_the_courses_own_files_need_no_option(tmp_path: Path, x: Any, y: Any) -> None:
+    """They have float64 values and labels 1 to 10, where 10 stands for 0."""
+    np.save(tmp_path / "X.npy", x.astype(np.float64))
+    np.save(tmp_path / "y.npy", np.where(y == 0, 10, y).astype(np.uint8)[:, None])
+    np.testing.assert_array_equal(load_xy(tmp_path)[1], y)
+    assert not is_course_order(np.where(y == 0, 10, y)[::-1])
 
 
 def test_fortran_order(folder: Path, x: Any) -> None:
@@ -56,10 +68,101 @@ def test_fortran_order(folder: Path, x: Any) -> None:
     np.testing.assert_array_equal(load_xy(folder)[0], x[:ROWS])
 
 
-def test_other_sizes(tmp_path: Path) -> None:
-    np.save(tmp_path / "X.npy", np.ones((3, 7)))
-    np.save(tmp_path / "y.npy", np.array([0, 1, 2]))
-    assert load_xy(tmp_path, features=7, classes=3)[0].shape == (3, 7)
+@pytest.mark.parametrize(
+    ("dtype", "stored", "shape"),
+    [
+        (np.uint8, (4, 4), (4, 4, 1)),
+        (np.int16, (4, 4, 1), (4, 4)),
+        (bool, (7,), (7,)),
+        (np.float64, (5, 3, 2, 3), (5, None, None, 3)),
+    ],
+)
+def test_any_shape_and_dtype_that_fit(tmp_path: Path, dtype: Any, stored: Any, shape: Any) -> None:
+    values = np.random.default_rng(0).integers(0, 2, (6, *stored)).astype(dtype)
+    np.savez(tmp_path / "d.npz", X=values, y=np.array([0, 1, 2] * 2))
+    found = load(tmp_path / "d.npz", shape, 3)
+    assert found.x.dtype == np.float32
+    assert len(found.x.shape) == len(shape) + 1
+    np.testing.assert_array_equal(found.x.ravel(), values.ravel())
+
+
+NAMED = np.array(["dog", "ant", "cat", "ant"])
+
+
+@pytest.mark.parametrize(
+    ("stored", "names", "expected"),
+    [
+        (NAMED, (), [2, 0, 1, 0]),
+        (NAMED.astype("S"), (), [2, 0, 1, 0]),
+        (NAMED, ("dog", "cat", "ant"), [0, 2, 1, 2]),
+        (np.eye(3)[[2, 0, 1, 0]], ("ant", "cat", "dog"), [2, 0, 1, 0]),
+        (np.array([2.0, 0, 1, 0]), ("ant", "cat", "dog"), [2, 0, 1, 0]),
+    ],
+)
+def test_names_and_one_hot_rows(tmp_path: Path, stored: Any, names: Any, expected: Any) -> None:
+    np.savez(tmp_path / "d.npz", X=np.zeros((4, 2)), y=stored, X_test=np.zeros((4, 2)), y_test=stored)
+    found = load(tmp_path / "d.npz", (2,), 3, names=names)
+    assert found.y.tolist() == expected
+    assert set(found.labels) == {"ant", "cat", "dog"}
+    assert found.held_out is not None
+    assert found.held_out.y.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("stored", "names", "expected"),
+    [
+        (np.array(list("abcd")), (), "4 different names ('a', 'b', 'c', 'd'), the model has 3 classes"),
+        (np.array(list("abaa")), (), "name all in the order of the model's outputs with --labels"),
+        (np.array(list("abcd")), ("a", "b", "c"), "'d' in row 3 is not one of 'a', 'b', 'c'"),
+        (np.array([0, 1, 2, 0]), ("a", "b"), "--labels names 2 classes, but the model has 3"),
+        (np.ones((4, 3)), (), "not every row has a single 1 among zeros"),
+        (np.array([1, 2, 3, 3]), (), "labels up to 3 for 3 classes can mean two things"),
+        (np.array([0, 300, 1, 1], np.uint16), (), "label 300 in row 1; expected 0 to 2"),
+    ],
+)
+def test_labels_that_fit_no_class(tmp_path: Path, stored: Any, names: Any, expected: str) -> None:
+    np.savez(tmp_path / "d.npz", X=np.zeros((4, 2)), y=stored)
+    assert expected in refused(partial(load, names=names), tmp_path / "d.npz", (2,), 3)
+
+
+@pytest.mark.parametrize(
+    ("own", "shape", "remedy"),
+    [
+        ((20, 20), (400,), "X.reshape(len(X), 400) flattens pictures by rows"),
+        ((16,), (4, 4, 1), "X.reshape(len(X), 4, 4, 1) if the values are by rows"),
+        ((3, 4, 5), (4, 5, 3), "channels go last: X.transpose(0, 2, 3, 1)"),
+        ((4, 5, 3), (5, 4, 3), "X.reshape(len(X), 5, 4, 3) if"),
+    ],
+)
+def test_a_picture_is_never_silently_reshaped(tmp_path: Path, own: Any, shape: Any, remedy: str) -> None:
+    np.savez(tmp_path / "d.npz", X=np.zeros((6, *own)), y=np.array([0, 1, 2] * 2))
+    assert remedy in refused(load, tmp_path / "d.npz", shape, 3)
+
+
+def test_a_test_fraction_holds_out_the_same_share_of_each_class(tmp_path: Path) -> None:
+    y = np.repeat([0, 1, 2], [100, 50, 10])
+    np.savez(tmp_path / "d.npz", X=np.arange(160.0)[:, None], y=y)
+
+    def halves(seed: int = 1) -> Dataset:
+        return load(tmp_path / "d.npz", (1,), 3, test_fraction=0.2, seed=seed)
+
+    first, again = halves(), halves()
+    assert first.held_out is not None
+    assert again.held_out is not None
+    assert np.bincount(first.held_out.y).tolist() == [20, 10, 2]
+    assert sorted([*first.x[:, 0], *first.held_out.x[:, 0]]) == list(range(160))
+    np.testing.assert_array_equal(first.held_out.x, again.held_out.x)
+    assert (split(y, 0.2, 1) != split(y, 0.2, 2)).any()
+    assert "is 0; give another" in refused(partial(load, test_fraction=0.001), tmp_path / "d.npz", (1,), 3)
+
+
+def test_a_test_set_needs_both_arrays_and_no_fraction(folder: Path, x: Any) -> None:
+    np.save(folder / "X_test.npy", x[:4])
+    assert refused(load_xy, folder).startswith(f"{folder / 'y_test.npy'}: no such file")
+    np.save(folder / "y_test.npy", LABELS[:3])
+    assert "X_test has 4 rows and y_test has 3" in refused(load_xy, folder)
+    np.save(folder / "y_test.npy", LABELS[:4])
+    assert "leave one of them out" in refused(partial(load, test_fraction=0.5), folder, (400,), 10)
 
 
 def test_whole_course_data(root: Path, x: Any, y: Any) -> None:
@@ -79,13 +182,11 @@ def nan_at(row: int, value: float) -> Any:
 @pytest.mark.parametrize(
     ("stored", "expected"),
     [
-        (np.zeros((ROWS, 399)), "shape (12, 399); expected (m, 400)"),
-        (np.zeros((ROWS, 20, 20)), "shape (12, 20, 20); expected (m, 400)"),
+        (np.zeros((ROWS, 399)), "shape (12, 399); expected (m, 400), one row per input"),
         (np.zeros(400), "shape (400,); expected (m, 400)"),
         (np.zeros((0, 400)), "shape (0, 400); expected (m, 400)"),
-        (np.zeros((ROWS, 400), complex), "dtype complex128; expected float32 or float64"),
-        (np.full((ROWS, 400), "a"), "dtype <U1; expected float32 or float64"),
-        (np.zeros((ROWS, 400), bool), "dtype bool; expected float32 or float64"),
+        (np.zeros((ROWS, 400), complex), "dtype complex128; expected numbers, such as float32 or uint8"),
+        (np.full((ROWS, 400), "a"), "dtype <U1; expected numbers"),
         (nan_at(3, np.nan), "NaN or infinity in 1 rows, the first is row 3; remove or repair them"),
         (nan_at(4, -np.inf), "NaN or infinity in 1 rows, the first is row 4; remove or repair them"),
         (nan_at(5, 1e300), "NaN or infinity in 1 rows, the first is row 5; remove or repair them"),
@@ -93,24 +194,22 @@ def nan_at(row: int, value: float) -> Any:
 )
 def test_bad_x(folder: Path, stored: Any, expected: str) -> None:
     np.save(folder / "X.npy", stored)
-    assert refused(load_xy, folder) == f"{folder / 'X.npy'}: {expected}" + (
-        ", one row per image" if "(m, 400)" in expected else ""
-    )
+    assert refused(load_xy, folder).startswith(f"{folder / 'X.npy'}: {expected}")
 
 
 @pytest.mark.parametrize(
     ("stored", "expected"),
     [
-        (np.zeros((ROWS, 2)), "shape (12, 2); expected (m, 1) or (m,), one label per image"),
-        (np.zeros(()), "shape (); expected (m, 1) or (m,)"),
-        (np.full(ROWS, 0.5), "not whole numbers; expected integers 0..9"),
-        (np.full(ROWS, np.nan), "not whole numbers; expected integers 0..9"),
-        (np.full(ROWS, "7"), "labels of dtype <U1 that are not whole numbers"),
-        (np.full(ROWS, 11), "label 11 in row 0; expected 0..9, or 1..10 with 10 for 0"),
+        (np.zeros((ROWS, 2)), "shape (12, 2); expected one label per row of X, (m,) or (m, 1), or one-hot (m, 10)"),
+        (np.zeros(()), "shape (); expected one label per row"),
+        (np.full(ROWS, 0.5), "not whole numbers; expected 0 to 9, or names"),
+        (np.full(ROWS, np.nan), "not whole numbers; expected 0 to 9"),
+        (np.full(ROWS, 11), "label 11 in row 0; expected 0 to 9 for the model's 10 classes"),
+        (np.full(ROWS, 1e300), "label 1e+300; expected 0 to 9"),
         (np.arange(ROWS) - 1, "label -1 in row 0"),
-        (np.arange(ROWS) % 11, "label 10 in row 10; expected 0..9, or 1..10 with 10 for 0"),  # both 0 and 10
-        (np.zeros(ROWS - 1), "X.npy has 12 rows and y.npy has 11; they must have the same length"),
-        (np.zeros(0), "X.npy has 12 rows and y.npy has 0; they must have the same length"),
+        (np.arange(ROWS) % 11, "label 10 in row 10; expected 0 to 9"),  # both 0 and 10
+        (np.zeros(ROWS - 1), "X has 12 rows and y has 11; they must have the same length"),
+        (np.zeros(0), "X has 12 rows and y has 0; they must have the same length"),
     ],
 )
 def test_bad_y(folder: Path, stored: Any, expected: str) -> None:

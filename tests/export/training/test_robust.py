@@ -20,7 +20,7 @@ from edgedigits_export import packaged
 from edgedigits_export.converting.bundle import export_bundle
 from edgedigits_export.training import calibration, robust
 from edgedigits_export.training.calibration import expected_calibration_error
-from edgedigits_export.training.data import load_xy
+from edgedigits_export.training.data import HeldOut, load_xy
 from edgedigits_export.training.model import build, logits_of
 
 Digits = tuple[Any, Any, Any]
@@ -98,10 +98,10 @@ def test_the_export_reads_the_unseen_digits_last(brief: Any, some: Digits, tmp_p
         training={},
         plain_int8=True,
         temperature=lambda: called("temperature", 2.0),
-        unseen=lambda: called("unseen", tuple(array[:300] for array in (some[2], *some[:2]))),
+        held_out=lambda: called("held_out", HeldOut(some[0][:300], some[1][:300], some[2][:300])),
         on_step=calls.append,
     )
-    assert calls.index("float32.onnx") < calls.index("temperature") < calls.index("unseen")
+    assert calls.index("float32.onnx") < calls.index("temperature") < calls.index("held_out")
     manifest = Bundle(tmp_path / "bundle").manifest
     logits = logits_of(brief.model, some[0][:300])
     assert manifest.temperature == 2.0
