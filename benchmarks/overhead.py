@@ -38,8 +38,10 @@ if TYPE_CHECKING:
 CASES = (
     ("litert", "float32.tflite"),
     ("litert", "int8.tflite"),
+    ("litert", "int8_full.tflite"),
     ("tflite-runtime", "float32.tflite"),
     ("tflite-runtime", "int8.tflite"),
+    ("tflite-runtime", "int8_full.tflite"),
     ("onnxruntime", "float32.onnx"),
 )
 PACKAGES = {"litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter"}
@@ -52,7 +54,7 @@ def bare(bundle: Bundle, runtime: str, artifact: str) -> Call:
         return bare_onnx(bundle.read(artifact))
     interpreter = import_module(PACKAGES[runtime]).Interpreter(model_content=bundle.read(artifact), num_threads=1)
     interpreter.allocate_tensors()
-    return bare_int8(interpreter) if artifact.startswith("int8") else bare_float(interpreter)
+    return (bare_int8 if bundle.artifact(artifact).input.scale else bare_float)(interpreter)
 
 
 def bare_onnx(model: bytes) -> Call:

@@ -191,7 +191,10 @@ RIVALS: dict[str, tuple[Callable[[Bundle], Call] | None, tuple[str, str]]] = {
     OURS: (partial(ours, artifact=MODEL), LITERT),
     "`Classifier.logits`, int8": (partial(ours, artifact="int8.tflite"), LITERT),
     "LiteRT, set / invoke / get, float32": (partial(bare, runtime="litert", artifact=MODEL), LITERT),
-    "LiteRT, quantize / set / invoke / get, int8": (partial(bare, runtime="litert", artifact="int8.tflite"), LITERT),
+    "LiteRT, quantize / set / invoke / get, int8": (
+        partial(bare, runtime="litert", artifact="int8_full.tflite"),
+        LITERT,
+    ),
     "LiteRT, `CompiledModel` write / run / read": (compiled_model, LITERT),
     "onnxruntime, `session.run`, default options": (onnx_with_defaults, ONNX),
     SESSION_RUN: (partial(bare, runtime="onnxruntime", artifact="float32.onnx"), ONNX),

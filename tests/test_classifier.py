@@ -93,11 +93,11 @@ class TestOpening:
     def test_manifest_that_promises_something_else(self, bundle_copy: Path) -> None:
         path = bundle_copy / MANIFEST
         facts = json.loads(path.read_text(encoding="utf-8"))
-        (int8,) = (a for a in facts["artifacts"] if a["file"] == "int8.tflite")
+        (int8,) = (a for a in facts["artifacts"] if a["file"] == "int8_full.tflite")
         int8["input"]["zero_point"] += 1
         path.write_text(json.dumps(facts), encoding="utf-8")
-        with pytest.raises(ModelError, match=r"int8\.tflite: the manifest says .*, litert reports .*; export the"):
-            Classifier(bundle_copy, "int8", "litert")
+        with pytest.raises(ModelError, match=r"int8_full\.tflite: the manifest says .*, litert reports .*; export the"):
+            Classifier(bundle_copy, "int8_full", "litert")
 
 
 class TestChoosing:

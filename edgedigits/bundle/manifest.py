@@ -26,7 +26,7 @@ from edgedigits.system.schema import MOST_PROBLEMS, Sha256, Text, check_text, ch
 SCHEMA = 2  # schema 1, without a contract, is read too
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 ROWS_PER_BLOCK = 100  # 160 kB of the digits: neither much to check for one row nor many lines in the manifest
-MOST_FILES = 64  # of each kind; a bundle has three artifacts and two files of arrays
+MOST_FILES = 64  # of each kind; a bundle has four artifacts and two files of arrays
 
 
 def check_file_name(name: str) -> None:
@@ -51,7 +51,7 @@ class Artifact:
     """One exported model file and what it takes and gives.
 
     ``facts`` holds what only inspection needs: the operators of a .tflite, the opset and IR version of an .onnx, how an
-    int8 model was quantized.
+    int8 model was quantized. ``output_scale`` is the step of the int8 output inside a model with float32 output.
     """
 
     file: FileName
@@ -62,6 +62,7 @@ class Artifact:
     input: TensorSpec
     output: TensorSpec
     facts: dict[str, Any]
+    output_scale: Annotated[float | None, within(1e-30, 1e30)] = None
 
     @property
     def opened_by(self) -> tuple[str, ...]:
@@ -69,9 +70,14 @@ class Artifact:
         return tuple(name for name in runtimes_for(self.format) if name in self.runtimes)
 
     @property
+    def quantum(self) -> float | None:
+        """The real size of one step of the int8 output; None for a float artifact."""
+        return self.output_scale if self.output.scale is None else self.output.scale
+
+    @property
     def quantized(self) -> bool:
-        """Whether the output is int8."""
-        return self.output.scale is not None
+        """Whether the model is int8 inside, with float32 or int8 input and output."""
+        return self.quantum is not None
 
 
 @dataclass(frozen=True)

@@ -185,9 +185,9 @@ def _identify_rounding(
     """Fill in ``arithmetic`` of the artifact's int8 rows; the logits of its numpy rows need not be computed again."""
     own = [n for n, row in enumerate(rows) if row.artifact == artifact.file]
     finite = [n for n in own if rows[n].min_lead_quanta is not None]
-    if artifact.format == "tflite" and artifact.output.scale is not None and finite:
+    if artifact.format == "tflite" and artifact.quantum is not None and finite:
         known = {rows[n].kernels: logits.get(n) for n in own if rows[n].runtime == "numpy"}
-        names = identify_rounding([logits[n] for n in finite], artifact.output.scale, known, compute)
+        names = identify_rounding([logits[n] for n in finite], artifact.quantum, known, compute)
         for n, name in zip(finite, names, strict=True):
             rows[n] = replace(rows[n], arithmetic=name)
 
@@ -248,7 +248,7 @@ def _compare(row: ParityRow, bundle: Bundle, outputs: FloatArray, expected: Floa
         return replace(row, message="some logits are NaN or infinite")
     difference = np.abs(outputs.astype(np.float64) - expected)
     row = replace(row, max_abs_diff=float(difference.max()), mean_abs_diff=float(difference.mean()))
-    scale = bundle.artifact(row.artifact).output.scale
+    scale = bundle.artifact(row.artifact).quantum
     if scale is None:
         return row
     lead = int(metrics.lead_quanta(logits, golden, scale).min())

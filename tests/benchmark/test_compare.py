@@ -182,11 +182,11 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("new", "options", "status", "text"),
         [
-            ("old", (), 0, "no regression: none of 3 rows is significantly slower by more than 5 %"),
-            ("slow", (), 1, "REGRESSION: 3 of 3 rows slower by more than 5 %, or broken"),
+            ("old", (), 0, "no regression: none of 4 rows is significantly slower by more than 5 %"),
+            ("slow", (), 1, "REGRESSION: 4 of 4 rows slower by more than 5 %, or broken"),
             ("slow", ("--max-regress", "50%"), 0, "by more than 50 %"),
             ("slow", ("--max-regress", "0.299"), 1, "by more than 29.9 %"),
-            ("few", (), 2, "UNDECIDED: 3 of 3 rows"),
+            ("few", (), 2, "UNDECIDED: 4 of 4 rows"),
             ("elsewhere", ("--across-machines",), 0, "warning: different machines"),
         ],
     )

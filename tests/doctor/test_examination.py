@@ -159,7 +159,7 @@ class TestBroken:
         status, _, checks = diagnose(broken(tflite_runtime__interpreter=WRONG))
         row = checks["tflite-runtime"]
         assert (status, row["status"], row["line"]) == (1, "wrong answer", "pip uninstall tflite-runtime")
-        digits = "float32.tflite says 7, int8.tflite says 7"
+        digits = "float32.tflite says 7, int8.tflite says 7, int8_full.tflite says 7"
         assert row["message"] == f"X[{IMAGE}] is a 2, but {digits}; use litert or onnxruntime or numpy"
 
     def test_numpy(self, diagnose: Any, broken: Environment) -> None:

@@ -37,9 +37,9 @@ def test_parity_holds_there(case: str, installation: Installation) -> None:
     print(f"\n{pi.model}, {pi.system.name}\n{parity.stdout}")
     assert parity.returncode == 0, parity.stdout + parity.stderr
     rows = json.loads((installation.device.home / "parity.json").read_text(encoding="utf-8"))["rows"]
-    assert {row["artifact"] for row in rows} == {"float32.tflite", "int8.tflite"}
+    assert {row["artifact"] for row in rows} == {"float32.tflite", "int8.tflite", "int8_full.tflite"}
     assert {(row["runtime"], row["kernels"]) for row in rows} == {(CASES[case].runtime, CASES[case].kernels)}
-    assert [(row["status"], row["images"], row["mismatches"]) for row in rows] == [("ok", 5000, 0)] * 2
+    assert [(row["status"], row["images"], row["mismatches"]) for row in rows] == [("ok", 5000, 0)] * 3
 
 
 @pytest.mark.parametrize("stranger", STRANGERS, ids=" on ".join)

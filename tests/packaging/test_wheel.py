@@ -17,7 +17,15 @@ from PIL import Image, ImageDraw
 ROOT = Path(__file__).parents[2]
 DATA_FILES = {
     f"edgedigits/models/notebook/{name}"
-    for name in ("manifest.json", "inputs.npz", "golden.npz", "float32.tflite", "int8.tflite", "float32.onnx")
+    for name in (
+        "manifest.json",
+        "inputs.npz",
+        "golden.npz",
+        "float32.tflite",
+        "int8.tflite",
+        "int8_full.tflite",
+        "float32.onnx",
+    )
 }
 # What the two share is stored once.
 DATA_FILES |= {name.replace("notebook", "robust") for name in DATA_FILES if not name.endswith("inputs.npz")}
@@ -89,7 +97,8 @@ def test_parity_works_and_says_what_is_not_installed(edgedigits: Callable[..., A
     assert done.returncode == 0
     ran = [(row["artifact"], row["runtime"], row["mismatches"]) for row in rows if row["status"] == "ok"]
     expected = [("float32.tflite", "litert", 0)] * 3 + [("float32.tflite", "numpy", 0)]
-    expected += [("int8.tflite", "litert", 0)] * 3 + [("int8.tflite", "numpy", 0)] * 4
+    for int8 in ("int8.tflite", "int8_full.tflite"):
+        expected += [(int8, "litert", 0)] * 3 + [(int8, "numpy", 0)] * 4
     assert ran == expected
     assert {row["runtime"] for row in rows if row["status"] == "missing"} >= {"tflite-runtime", "onnxruntime"}
 

@@ -98,7 +98,7 @@ def by_layer(layers: tuple[LayerError, ...]) -> dict[str, LayerError]:
 
 def test_packaged_model() -> None:
     bundle = Bundle()
-    by_numpy, by_litert = (layer_errors(bundle.read("int8.tflite"), bundle.inputs()[0], r) for r in RUNTIMES)
+    by_numpy, by_litert = (layer_errors(bundle.read("int8_full.tflite"), bundle.inputs()[0], r) for r in RUNTIMES)
     assert by_numpy.layers == by_litert.layers
     assert [layer.layer for layer in by_numpy.layers] == ["layer1", "layer2", "logits"]
     assert by_numpy.not_measured == ()

@@ -10,7 +10,7 @@ from edgedigits.runtimes.table import RUNTIMES
 from edgedigits.runtimes.tensors import FloatArray
 
 INT8 = Bundle().artifact("int8.tflite")
-SCALE = INT8.output.scale or 0.0
+SCALE = INT8.quantum or 0.0
 
 
 class Oracle:

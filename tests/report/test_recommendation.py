@@ -12,7 +12,7 @@ from edgedigits.parity.result import ParityReport
 from edgedigits.report.recommendation import recommend
 from edgedigits.system.text import duration
 
-FLOAT, INT8, ONNX = "float32.tflite", "int8.tflite", "float32.onnx"
+FLOAT, INT8, FULL, ONNX = "float32.tflite", "int8.tflite", "int8_full.tflite", "float32.onnx"
 FAST, TIED = {"window_p50_ns": (4900, 5000, 5100)}, {"window_p50_ns": (9900, 10_050, 10_200)}
 FAILED, MISSING = {"mismatches": 7, "allowed": 0}, {"status": "missing", "message": "install it"}
 
@@ -56,13 +56,13 @@ def test_recommended_row(
 
 
 def test_no_recommendation(bench: BenchmarkReport, parity: ParityReport) -> None:
-    failed = recommend(bench, alter(parity, dict.fromkeys((FLOAT, INT8, ONNX), FAILED)))
+    failed = recommend(bench, alter(parity, dict.fromkeys((FLOAT, INT8, FULL, ONNX), FAILED)))
     assert failed.headline == "Ship none of these yet: no measured row has passed parity."
     assert failed.reasons[0].startswith("float32.tflite in litert takes 10.0 µs, but parity failed: 7 of 5,000")
     invalid = recommend(replace(bench, invalid="the device was throttled"), parity)
     assert invalid.headline == "INVALID: this run does not support a recommendation."
     assert invalid.reasons[0] == "The device was throttled."
-    missing = recommend(alter(bench, dict.fromkeys((FLOAT, INT8, ONNX), MISSING)))
+    missing = recommend(alter(bench, dict.fromkeys((FLOAT, INT8, FULL, ONNX), MISSING)))
     assert missing.headline == "No row that a device could run was measured."
     assert missing.reasons[0] == "float32.tflite in litert: missing: install it."
     assert {(r.row, r.tone) for r in (failed, invalid, missing)} == {(None, "bad")}

@@ -61,6 +61,7 @@ class Model:
 
     content: bytes
     format: str
+    quantized: bool = False
 
     def open(self, **options: Any) -> Session:
         return Session(self.content, self.format, RUNTIME, **options)
@@ -73,7 +74,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         path = tmp_path_factory.mktemp("keras") / file
         subprocess.run([sys.executable, "-c", WRITE_KERAS, str(path)], check=True, capture_output=True)
         return Model(path.read_bytes(), "keras")
-    return Model(BUNDLE.read(file), BUNDLE.artifact(file).format)
+    return Model(BUNDLE.read(file), BUNDLE.artifact(file).format, BUNDLE.artifact(file).quantized)
 
 
 @pytest.fixture(scope="module")
@@ -98,13 +99,13 @@ def flips(logits: FloatArray) -> int:
 
 
 class TestResults:
-    def test_argmax_is_the_golden_one(self, session: Session) -> None:
-        assert flips(session.run(X)) <= (INT8_FLIPS if quantized(session) else 0)
+    def test_argmax_is_the_golden_one(self, model: Model, session: Session) -> None:
+        assert flips(session.run(X)) <= (INT8_FLIPS if model.quantized else 0)
 
     @pytest.mark.parametrize("kernels", INFO.kernels)
     def test_every_kernel_set(self, model: Model, kernels: str) -> None:
         with model.open(kernels=kernels) as session:
-            assert flips(session.run(X)) <= (INT8_FLIPS if quantized(session) else 0)
+            assert flips(session.run(X)) <= (INT8_FLIPS if model.quantized else 0)
 
     @pytest.mark.parametrize("size", [1, 2, 200])
     def test_a_batch_equals_its_rows(self, session: Session, size: int) -> None:

@@ -96,7 +96,13 @@ def dense_int8(x: Tensor, w: Tensor, bias: AnyArray, y: Tensor, fused: int, kern
 
 def quantize(y: Tensor) -> Step:
     """QUANTIZE, float32 -> int8: internal/reference/quantize.h, AffineQuantize."""
-    return lambda x: np.clip(round_half_away((x / y.scale).astype("f8")) + y.zero_point, -128, 127).astype(np.int8)
+    zero = y.zero_point.astype(np.float64)
+
+    def step(x: AnyArray) -> AnyArray:
+        total = round_half_away((x / y.scale).astype(np.float64)) + zero
+        return np.minimum(np.maximum(total, -128.0), 127.0).astype(np.int8)  # in half the time of np.clip
+
+    return step
 
 
 def _spec(tensor: Tensor) -> TensorSpec:
@@ -134,7 +140,8 @@ def _step(op: Operator, x: Tensor, kernels: str) -> Step:
         case "RESHAPE", was, now if was == now and math.prod(before.shape) == math.prod(after.shape):
             return lambda v: v.reshape(len(v), *after.shape)
         case "QUANTIZE", "float32", "int8" if before.shape == after.shape:
-            return after.quantize if kernels == "xnnpack" else quantize(op.output)  # XNNPACK's f32-qs8-vcvt
+            # XNNPACK's f32-qs8-vcvt, and LiteRT's optimized kernel.
+            return after.quantize if kernels in ("ruy", "xnnpack") else quantize(op.output)
         case "DEQUANTIZE", "int8", "float32" if before.shape == after.shape:
             return before.dequantize  # internal/reference/dequantize.h
     raise ValueError(f"the numpy runtime has no {op.name} from {before} to {after}; try litert")

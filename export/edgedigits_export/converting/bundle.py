@@ -29,6 +29,7 @@ from edgedigits.system.files import atomic_directory, atomic_file, locked, sha25
 from edgedigits.system.text import to_json
 from edgedigits_export.converting import onnx, tflite
 from edgedigits_export.converting.held_out import judge
+from edgedigits_export.int8.file import with_float_ends
 from edgedigits_export.int8.quantize import quantize
 from edgedigits_export.interrupts import interrupts_deferred
 from edgedigits_export.quiet import suppress_output
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     import keras
 
 TOOLS = ("tensorflow", "keras", "tf2onnx", "onnx", "numpy")
+INT8, FULL_INT8 = "int8.tflite", "int8_full.tflite"  # with float32 and with int8 input and output
 
 
 def export_bundle(
@@ -119,9 +121,9 @@ def export_bundle(
             data["unseen"] = sha256(held.images.tobytes())
         else:
             arrays[HELD_OUT] = _npz(np.savez_compressed, X=held.x, y=_compact(held.y, classes))
-        facts, line = judge(artifacts["int8.tflite"], contract, held.x, held.y, golden["unseen_logits"])
+        facts, line = judge(artifacts[INT8], contract, held.x, held.y, golden["unseen_logits"])
         quantization.update(facts)
-        on_note(f"int8.tflite: {line}")
+        on_note(f"{INT8}: {line}")
     with suppress_output(verbose):
         described = tuple(_describe(file, content, quantization) for file, content in artifacts.items())
     # Not compressed, so that one row can be read alone.
@@ -209,23 +211,23 @@ def _convert_all(
     """The artifacts by file name, and the manifest's facts of the quantization."""
     facts: dict[str, Any] = {}
 
-    def int8() -> bytes:
+    def int8() -> dict[str, bytes]:
         result = quantize(
             model, x, plain=plain, per_channel=not per_tensor, seed=seed, progress=on_step, verbose=verbose
         )
         facts.update(result.facts())
-        return result.model
+        return {INT8: with_float_ends(result.model), FULL_INT8: result.model}
 
-    converters: dict[str, Callable[[], bytes]] = {
-        "float32.tflite": lambda: tflite.convert(model, verbose),
-        "int8.tflite": int8,
-        "float32.onnx": lambda: onnx.convert(model, verbose),
+    converters: dict[str, Callable[[], dict[str, bytes]]] = {
+        "float32.tflite": lambda: {"float32.tflite": tflite.convert(model, verbose)},
+        INT8: int8,
+        "float32.onnx": lambda: {"float32.onnx": onnx.convert(model, verbose)},
     }
-    artifacts = {}
+    artifacts = dict[str, bytes]()
     for file, convert in converters.items():
         on_step(file)
         try:
-            artifacts[file] = convert()
+            artifacts |= convert()
         except EdgeDigitsError:
             raise
         except Exception as cause:  # a converter may raise anything
@@ -239,9 +241,11 @@ def _convert_all(
 def _describe(file: str, content: bytes, quantization: dict[str, Any]) -> Artifact:
     kind = Path(file).suffix[1:]
     source, sink, facts = {"tflite": tflite.describe, "onnx": onnx.describe}[kind](content)
-    if sink.scale is not None:
+    scale = tflite.output_scale(content) if kind == "tflite" else None
+    if sink.scale or scale:
         facts["quantization"] = quantization
-    return Artifact(file, kind, _runtimes_that_open(content, kind), sha256(content), len(content), source, sink, facts)
+    runtimes = _runtimes_that_open(content, kind)
+    return Artifact(file, kind, runtimes, sha256(content), len(content), source, sink, facts, scale)
 
 
 def _runtimes_that_open(content: bytes, kind: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from edgedigits.runtimes.oracle.reader import read_graph
 from edgedigits.runtimes.session import Session
 from edgedigits.runtimes.tensors import TensorSpec
 from edgedigits_export.quiet import suppress_output
@@ -18,6 +19,12 @@ def convert(model: keras.Model, verbose: bool = False) -> bytes:
 
     with suppress_output(verbose):
         return bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+
+
+def output_scale(content: bytes) -> float | None:
+    """The step of the int8 output in a .tflite file that dequantizes it itself; None for another file."""
+    *_, last = read_graph(content)[2]
+    return float(last.inputs[0].scale[0]) if last.name == "DEQUANTIZE" and last.inputs[0] else None
 
 
 def describe(content: bytes) -> tuple[TensorSpec, TensorSpec, dict[str, Any]]:

@@ -34,13 +34,15 @@ def test_any_classifier_of_flat_inputs_is_exported(exported: Path, small: tuple[
     bundle = Bundle(exported)
     bundle.verify()
     manifest, expected = bundle.manifest, np.asarray(model(x))
-    assert bundle.names == ("float32.tflite", "int8.tflite", "float32.onnx")
+    assert bundle.names == ("float32.tflite", "int8.tflite", "int8_full.tflite", "float32.onnx")
     assert manifest.labels == ("0", "1", "2")
     assert manifest.training == {"seed": 5}
     np.testing.assert_array_equal(bundle.inputs()[0], x)
     np.testing.assert_array_equal(bundle.golden(), expected)
-    assert [a.input.shape for a in manifest.artifacts] == [(7,)] * 3
-    assert [a.input.dtype for a in manifest.artifacts] == ["float32", "int8", "float32"]
+    assert [a.input.shape for a in manifest.artifacts] == [(7,)] * 4
+    assert [a.input.dtype for a in manifest.artifacts] == ["float32", "float32", "int8", "float32"]
+    assert [a.quantized for a in manifest.artifacts] == [False, True, True, False]
+    assert manifest.artifacts[1].quantum == manifest.artifacts[2].quantum
     facts = {a.file: a.facts for a in manifest.artifacts}
     assert facts["float32.onnx"]["opset"] == onnx_export.OPSET
     assert facts["float32.onnx"]["ir_version"] == onnx_export.IR_VERSION

@@ -45,22 +45,22 @@ def inspect(edgedigits: Run, hidden: Callable[..., dict[str, str]]) -> Run:
 
 def facts_in(done: Done) -> Any:
     assert done.returncode == 0, done.stderr
-    (artifact,) = json.loads(done.stdout)
-    return artifact
+    _, full = json.loads(done.stdout)
+    return full
 
 
 def test_a_convolutional_bundle(bundle: Path, inspect: Run) -> None:
     artifacts = Bundle(bundle).manifest.artifacts
     assert all("numpy" not in artifact.runtimes for artifact in artifacts)  # it has no convolution
-    assert artifacts[1].facts["quantization"]["method"] == "plain"
+    assert artifacts[2].facts["quantization"]["method"] == "plain"
     found = facts_in(inspect(bundle, "--json", "-"))
-    assert (found["artifact"], found["runtime"], found["not_measured"]) == ("int8.tflite", "litert", [])
+    assert (found["artifact"], found["runtime"], found["not_measured"]) == ("int8_full.tflite", "litert", [])
     operators = [layer["operator"] for layer in found["layers"]]
     assert operators == ["CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "FULLY_CONNECTED"]
     for layer in found["layers"]:
         # Zeros on the digits' background need no rounding, so the error may be smaller.
         assert HEALTHY / 2 < layer["in_range_rmse_over_scale"] < 1.1 * HEALTHY
-    assert [line.split()[2] for line in inspect(bundle).stdout.splitlines()[2:6]] == operators
+    assert [line.split()[2] for line in inspect(bundle).stdout.splitlines()[7:11]] == operators
     if find_spec("tflite_runtime") is not None:
         other = facts_in(inspect(bundle, "--json", "-", without=RUNTIMES[:1]))
         assert other["runtime"] == "tflite-runtime"
