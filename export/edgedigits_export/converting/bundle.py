@@ -121,7 +121,7 @@ def export_bundle(
             data["unseen"] = sha256(held.images.tobytes())
         else:
             arrays[HELD_OUT] = _npz(np.savez_compressed, X=held.x, y=_compact(held.y, classes))
-        facts, line = judge(artifacts[INT8], contract, held.x, held.y, golden["unseen_logits"])
+        facts, line = judge(artifacts[FULL_INT8], contract, held.x, held.y, golden["unseen_logits"])
         quantization.update(facts)
         on_note(f"{INT8}: {line}")
     with suppress_output(verbose):
