@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-all test-pi fuzz lint clean
+.PHONY: run test test-all test-pi test-mcu fuzz lint clean
 run: $(VENV)/.installed
 	$(BIN)/edgedigits run
 
@@ -19,6 +19,11 @@ test-all: test
 test-pi: $(VENV)/.installed
 	$(BIN)/python -m pytest -rP tests/emulated
 
+# The generated C on emulated microcontrollers, all images; needs QEMU and cross compilers (Debian: gcc-arm-none-eabi
+# gcc-riscv64-unknown-elf qemu-system-arm qemu-system-misc) and takes ten seconds.
+test-mcu: $(VENV)/.installed
+	$(BIN)/python -m pytest tests/mcu
+
 # More bad inputs than the tests make, led by what of the code they reach: so many seconds for each of the eight readers.
 FUZZ_SECONDS ?= 60
 fuzz: $(VENV)/.installed
@@ -33,7 +38,7 @@ lint: $(VENV)/.installed
 # The constraints pin what was tested; the stamp is touched last, so that an interrupted install starts again.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[runtimes,sign,export,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[runtimes,serial,sign,export,dev]'
 	touch $@
 
 clean:

@@ -37,6 +37,11 @@ KERNELS = dict.fromkeys(name for info in RUNTIMES.values() for name in info.kern
     show_default=True,
     help="Folder with unseen.npz, for --unseen where the bundle holds none.",
 )
+@click.option(
+    "--serial",
+    metavar="PORT",
+    help="Run on the microcontroller at PORT, which has the sketch parity.ino of `edgedigits c`.",
+)
 @row_options
 @json_option
 def parity(
@@ -51,7 +56,8 @@ def parity(
     """Compare every artifact with the trained model's logits, in every runtime and kernel set.
 
     Each row runs all images of the bundle in its own process. Runtimes that are not installed are listed as missing. A
-    float artifact must predict the same class as the trained model for every image.
+    float artifact must predict the same class as the trained model for every image. With --serial only the
+    microcontroller is checked, and the runtimes that --runtime names; its logits must equal the kernel set reference.
     """
     from edgedigits.bundle.bundle import Bundle
     from edgedigits.parity.check import check_parity
@@ -61,6 +67,7 @@ def parity(
         Bundle(bundle, signed_by=signed_by),
         workers=workers or os.cpu_count() or 1,
         unseen=data if unseen else None,
+        on_image=lambda done, of: progress(f"image {done:,} of {of:,} on the board"),
         on_row=lambda row: progress(f"{row.artifact} in {row.runtime} ({row.kernels}): {row.status}"),
         **options,
     )

@@ -16,6 +16,7 @@ from edgedigits.bundle.dataset import Labels
 from edgedigits.classifier import open_artifact
 from edgedigits.errors import InputError, RuntimeUnavailableError
 from edgedigits.parity import metrics
+from edgedigits.parity.board import full_integer_artifact, run_on_board
 from edgedigits.parity.result import Flip, ParityReport, ParityRow
 from edgedigits.runtimes.table import RUNTIMES, runtime_info
 from edgedigits.runtimes.tensors import FloatArray
@@ -37,7 +38,9 @@ def check_parity(
     unseen: Path | None = None,
     timeout: float = 300.0,
     memory_bytes: int | None = None,
+    serial: str | None = None,
     on_row: Callable[[ParityRow], None] = lambda row: None,
+    on_image: Callable[[int, int], None] = lambda done, of: None,
 ) -> ParityReport:
     """Run every artifact x runtime x kernel set over all of the bundle's inputs, each in a process of its own.
 
@@ -49,10 +52,14 @@ def check_parity(
         unseen: run on the bundle's held-out inputs instead, or on unseen.npz in this folder where it has none; their
             mismatches do not fail an int8 row.
         timeout, memory_bytes: the limits of one row, as in :func:`edgedigits.system.isolation.run_all`.
+        serial: the port of a microcontroller with the sketch of `edgedigits c`; its row is the last, and the only one
+            unless ``runtimes`` are named.
         on_row: called with each finished row.
+        on_image: called with the number of images done on the microcontroller, and in all.
 
     Raises:
-        RuntimeUnavailableError: a named runtime is not installed, or no runtime is.
+        RuntimeUnavailableError: a named runtime is not installed, or no runtime is; or the port cannot be opened.
+        ModelError: the microcontroller does not answer, or holds another model.
         BundleError: a file of the bundle does not match its manifest.
     """
     if batch < 1:
@@ -65,8 +72,9 @@ def check_parity(
     if unseen is not None:
         x, labels = _held_out(bundle, unseen)
     golden = bundle.golden(unseen is not None)
-    rows = list(_plan(chosen, runtimes, kernels, len(golden), allow_mismatches if unseen is None else len(golden)))
-    if not rows:
+    allowed = allow_mismatches if unseen is None else len(golden)
+    rows = [] if serial and not runtimes else list(_plan(chosen, runtimes, kernels, len(golden), allowed))
+    if not rows and not serial:
         asked = f"{', '.join(runtimes) or 'the runtimes'} with kernels {', '.join(kernels) or 'any'}"
         raise RuntimeUnavailableError(
             f"nothing to run: none of {asked} "
@@ -75,24 +83,37 @@ def check_parity(
     for row in rows:
         if row.status == "missing":
             on_row(row)
-    if all(row.status == "missing" for row in rows):
+    if not serial and all(row.status == "missing" for row in rows):
         installs = dict.fromkeys(RUNTIMES[row.runtime].install for row in rows if row.runtime != "tensorflow")
         raise RuntimeUnavailableError(f"no runtime is installed, so nothing was checked; {' or '.join(installs)}")
+
+    def compare(row: ParityRow, found: FloatArray) -> ParityRow:
+        row = _compare(row, bundle, found, golden, labels)
+        if unseen is not None and row.mismatches is not None:  # on tuned-on images a bound bounds nothing
+            row = replace(row, flip_rate_upper_95=metrics.rate_upper_bound(row.mismatches, len(golden)))
+        return row
+
     logits: dict[int, FloatArray] = {}
     with TemporaryDirectory() as name:
         folder = Path(name)
         np.save(folder / "X.npy", x)
         run = partial(_run_tasks, bundle, folder, timeout, memory_bytes, workers)
         numbers = [number for number, row in enumerate(rows) if row.status != "missing"]
+        if serial:  # first, since a board that does not answer ends the command
+            artifact = full_integer_artifact(bundle)
+            row, on_board = run_on_board(artifact, serial, x, timeout, on_image)
+            ((_, _, expected),) = run([(artifact.file, "numpy", "reference")], len(x))
+            row = compare(replace(row, allowed=allowed), on_board)
+            rows.append(_require_equal(row, on_board, expected, artifact.output.scale))
+            logits[len(rows) - 1] = on_board
+            on_row(rows[-1])
         combinations = [(rows[n].artifact, rows[n].runtime, rows[n].kernels) for n in numbers]
         for index, outcome, found in run(combinations, batch):
             number = numbers[index]
             row = replace(rows[number], status=outcome.status, signal=outcome.signal, message=outcome.message)
             row = replace(row, seconds=round(outcome.seconds, 3))
             if found is not None:
-                row, logits[number] = _compare(row, bundle, found, golden, labels), found
-                if unseen is not None and row.mismatches is not None:  # on tuned-on images a bound bounds nothing
-                    row = replace(row, flip_rate_upper_95=metrics.rate_upper_bound(row.mismatches, len(golden)))
+                row, logits[number] = compare(row, found), found
             rows[number] = row
             on_row(row)
 
@@ -116,6 +137,16 @@ def _held_out(bundle: Bundle, folder: Path) -> tuple[FloatArray, Labels]:
         return found
     images, labels = bundle.unseen(folder)
     return to_rows(images), labels
+
+
+def _require_equal(row: ParityRow, logits: FloatArray, expected: FloatArray | None, scale: float | None) -> ParityRow:
+    """The row of a board, which fails unless its logits are those of the kernel set ``reference``."""
+    assert expected is not None
+    assert scale is not None
+    if np.array_equal(logits, expected) or row.status != "ok":
+        return row
+    difference = _difference(logits, expected, scale, "the kernel set 'reference'")
+    return replace(row, status="error", message=f"{difference}; the compiler or the sketch is at fault")
 
 
 def _plan(
@@ -220,12 +251,12 @@ def identify_rounding(
         for i in open_rows:
             if np.array_equal(found[i], logits):
                 names[i] = kernels
-    return [name or _difference(found[i], exact, scale) for i, name in enumerate(names)]
+    return [name or f"unknown: {_difference(found[i], exact, scale, 'exact')}" for i, name in enumerate(names)]
 
 
-def _difference(logits: FloatArray, exact: FloatArray, scale: float) -> str:
-    gap = np.rint(np.abs(logits.astype(np.float64) - exact) / scale)
-    return f"unknown: {np.count_nonzero(gap)} logits differ from exact, by up to {gap.max():.0f} quanta"
+def _difference(logits: FloatArray, expected: FloatArray, scale: float, name: str) -> str:
+    gap = np.rint(np.abs(logits.astype(np.float64) - expected) / scale)
+    return f"{np.count_nonzero(gap)} logits differ from {name}, by up to {gap.max():.0f} quanta"
 
 
 def _compare(row: ParityRow, bundle: Bundle, outputs: FloatArray, expected: FloatArray, labels: Labels) -> ParityRow:

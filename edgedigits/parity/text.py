@@ -67,6 +67,11 @@ def _int8_text(rows: Sequence[ParityRow], most_listed: int) -> list[str]:
             f"{first.artifact}, {first.mismatches} of {first.images} predictions changed in {len(group)} rows{bound}; "
             f"accuracy: McNemar's exact p = {first.accuracy_p:.2g}"
         )
+    lines += [
+        f"{row.artifact} in {row.runtime}: {row.us_per_image:,.1f} us per image by the board's own clock"
+        for row in rows
+        if row.us_per_image is not None
+    ]
     for group in group_rows((row for row in int8 if row.runtime != "numpy"), lambda row: row.arithmetic):
         kernels, _, difference = str(group[0].arithmetic).partition(": ")
         match = f"no kernel set ({difference})" if difference else f"the kernel set {kernels!r}"

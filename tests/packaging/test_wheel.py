@@ -44,6 +44,7 @@ def test_the_wheel_holds_both_packages_and_the_bundle_and_no_more(wheel: Path) -
         "edgedigits/runtimes/oracle/tflite.fbs",
         "edgedigits/kit/install.sh",
     }
+    others |= {p.relative_to(ROOT / "export").as_posix() for p in (ROOT / "export").rglob("*.j2")}
     assert names == sources | DATA_FILES | others
 
 
@@ -57,8 +58,8 @@ def test_the_wheel_names_its_extras_and_commands(wheel: Path) -> None:
         metadata = archive.read(info).decode()
         points = archive.read(info.replace("METADATA", "entry_points.txt")).decode()
     extras = {line.split(": ")[1] for line in metadata.splitlines() if line.startswith("Provides-Extra: ")}
-    assert extras == {"litert", "tflite-runtime", "onnxruntime", "runtimes", "sign", "export", "dev"}
-    for command in ("run", "train", "export", "plot"):
+    assert extras == {"litert", "tflite-runtime", "onnxruntime", "runtimes", "serial", "sign", "export", "dev"}
+    for command in ("run", "train", "export", "plot", "c"):
         assert f"{command} = edgedigits_export.commands.{command}:{command}" in points
 
 
@@ -134,6 +135,11 @@ def test_a_kit_of_the_installed_wheel_holds_the_same_files(edgedigits: Callable[
     paths = [path for path in (ROOT / "edgedigits").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     sources = {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in paths}
     assert files == {name: content for name, content in sources.items() if "/models/notebook/" not in name}
+
+
+def test_c_needs_no_tensorflow(edgedigits: Callable[..., Any], tmp_path: Path) -> None:
+    assert edgedigits("c").returncode == 0
+    assert (tmp_path / "digits" / "src" / "digits.c").is_file()
 
 
 @pytest.mark.parametrize("command", ["run", "train", "export", "plot"])
