@@ -125,6 +125,7 @@ def check_parity(
             return computed
 
         for artifact in chosen:
+            _compare_kernels(bundle, artifact, rows, logits, golden)
             _identify_rounding(artifact, rows, logits, partial(compute, artifact.file))
     return ParityReport(str(bundle.path), len(golden), unseen is not None, tuple(rows))
 
@@ -207,6 +208,23 @@ def compute_logits(request: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
+def _compare_kernels(
+    bundle: Bundle, artifact: Artifact, rows: list[ParityRow], logits: dict[int, FloatArray], golden: FloatArray
+) -> None:
+    """Fill in by how much the artifact's int8 rows differ, if two ran, and list the near-ties that this makes."""
+    own = [n for n, row in enumerate(rows) if row.artifact == artifact.file and row.min_lead_quanta is not None]
+    scale = artifact.output.scale
+    if scale is None or len(own) < 2:
+        return
+    scores = bundle.manifest.contract.scores
+    quanta = int(np.rint(metrics.widest_gap([logits[n] for n in own]) / scale))
+    leads = [metrics.lead_quanta(scores(logits[n]), scores(golden), scale) for n in own]
+    for n in own:
+        rows[n] = replace(rows[n], kernel_quanta=quanta, kernel_lead_quanta=int(metrics.widest_gap(leads)))
+        if quanta > 1:
+            rows[n] = replace(rows[n], ledger=list_flips(scores(logits[n]), scores(golden), scale, quanta))
+
+
 def _identify_rounding(
     artifact: Artifact,
     rows: list[ParityRow],
@@ -283,17 +301,17 @@ def _compare(row: ParityRow, bundle: Bundle, outputs: FloatArray, expected: Floa
     if scale is None:
         return row
     lead = int(metrics.lead_quanta(logits, golden, scale).min())
-    return replace(row, min_lead_quanta=lead, ledger=_ledger(logits, golden, scale))
+    return replace(row, min_lead_quanta=lead, ledger=list_flips(logits, golden, scale))
 
 
-def _ledger(logits: FloatArray, golden: FloatArray, scale: float) -> tuple[Flip, ...]:
-    """The images whose prediction changes, or whose int8 lead is at most the one quantum by which kernels differ."""
+def list_flips(logits: FloatArray, golden: FloatArray, scale: float, near: int = 1) -> tuple[Flip, ...]:
+    """The images whose prediction changes, or whose int8 lead is at most ``near`` quanta, by which kernels differ."""
     expected, predicted = golden.argmax(axis=1), logits.argmax(axis=1)
     lead = metrics.leads(golden, expected) / scale
     int8_lead = metrics.lead_quanta(logits, logits, scale)
 
     def flip(i: int) -> Flip:
-        kind = {0: "tie", 1: "near-tie"}.get(int(int8_lead[i]), "real")
+        kind = "tie" if int8_lead[i] == 0 else "near-tie" if int8_lead[i] <= near else "real"
         return Flip(i, int(expected[i]), int(predicted[i]), float(lead[i]), int(int8_lead[i]), kind)
 
-    return tuple(flip(i) for i in np.flatnonzero((expected != predicted) | (int8_lead <= 1)).tolist())
+    return tuple(flip(i) for i in np.flatnonzero((expected != predicted) | (int8_lead <= near)).tolist())

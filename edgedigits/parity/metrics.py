@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +39,11 @@ def lead_quanta(logits: FloatArray, golden: FloatArray, scale: float) -> Indices
     """The lead of the golden class in the artifact, (images,) int64, in output quanta of size ``scale``."""
     quanta: Indices = np.rint(leads(logits, golden.argmax(axis=1)).astype(np.float64) / scale).astype(np.int64)
     return quanta
+
+
+def widest_gap(arrays: Sequence[npt.NDArray[Any]]) -> float:
+    """The largest difference of two of the arrays, which have one shape, at one place."""
+    return float((np.maximum.reduce(arrays) - np.minimum.reduce(arrays)).max())
 
 
 def errors(logits: FloatArray, labels: Indices) -> int:

@@ -17,7 +17,8 @@ class Flip:
         label, int8_label: the classes that the trained model and the artifact predict.
         lead_quanta: the difference of the trained model's two largest logits, in the artifact's output quanta.
         int8_lead_quanta: the same of the artifact's own logits.
-        kind: ``"tie"`` for an int8 lead of 0, ``"near-tie"`` for 1, by which kernels differ, else ``"real"``.
+        kind: ``"tie"`` for an int8 lead of 0, ``"near-tie"`` for one of at most the quanta by which kernel sets were
+            found to differ (at least 1), else ``"real"``.
     """
 
     image: int
@@ -43,6 +44,8 @@ class ParityRow:
         ties: the number of images with more than one largest logit.
         max_abs_diff, mean_abs_diff: of the logits from the golden ones.
         min_lead_quanta: int8 only: the smallest lead of the trained model's class, in output quanta; 0 is a tie.
+        kernel_quanta, kernel_lead_quanta: int8 only: the most output quanta by which two rows of the artifact differ in
+            a logit, and in the lead of the trained model's class on an image; None if fewer than two ran.
         errors: the number of images whose argmax is not their label.
         ledger: int8 only: the changed predictions and near-ties.
         flip_rate_upper_95: the exact upper 95 % confidence bound of the rate of mismatches on images like these; None
@@ -64,6 +67,8 @@ class ParityRow:
     max_abs_diff: float | None = None
     mean_abs_diff: float | None = None
     min_lead_quanta: Annotated[int | None, ANY_SIGN] = None
+    kernel_quanta: int | None = None
+    kernel_lead_quanta: int | None = None
     errors: int | None = None
     ledger: tuple[Flip, ...] = ()
     flip_rate_upper_95: float | None = None
@@ -101,6 +106,18 @@ class ParityReport:
         """The report as JSON types."""
         rows = [asdict(row) | {"passed": row.passed} for row in self.rows]
         return {"passed": self.passed} | asdict(self) | {"rows": rows}
+
+
+def kernel_text(rows: Iterable[ParityRow]) -> list[str]:
+    """Per int8 artifact: how far its rows were found to differ, and whether the smallest lead exceeds that."""
+    lines = []
+    for group in group_rows(rows, lambda row: row.kernel_quanta is not None):
+        leads = [row.min_lead_quanta for row in group if row.min_lead_quanta is not None]
+        lead, gap = min(leads), group[0].kernel_lead_quanta or 0
+        verdict = "exceeds that" if lead > gap else "does not exceed that, so other kernels may change a prediction"
+        measured = f"logits differ by up to {group[0].kernel_quanta} quanta, leads by up to {gap}"
+        lines.append(f"{group[0].artifact}, its {len(group)} rows: {measured}; the smallest lead, {lead}, {verdict}")
+    return lines
 
 
 def group_rows(rows: Iterable[ParityRow], key: Callable[[ParityRow], Any]) -> list[list[ParityRow]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from edgedigits.parity.result import group_rows
+from edgedigits.parity.result import group_rows, kernel_text
 from edgedigits.system.text import number, table
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def _int8_text(rows: Sequence[ParityRow], most_listed: int) -> list[str]:
         for row in rows
         if row.us_per_image is not None
     ]
+    lines += kernel_text(int8)
     for group in group_rows((row for row in int8 if row.runtime != "numpy"), lambda row: row.arithmetic):
         kernels, _, difference = str(group[0].arithmetic).partition(": ")
         match = f"no kernel set ({difference})" if difference else f"the kernel set {kernels!r}"

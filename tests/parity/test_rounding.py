@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from edgedigits.bundle.bundle import Bundle
-from edgedigits.parity.check import KERNELS, identify_rounding
+from edgedigits.parity.check import KERNELS, check_parity, identify_rounding, list_flips
+from edgedigits.parity.result import kernel_text
 from edgedigits.runtimes.session import Session
 from edgedigits.runtimes.table import RUNTIMES
 from edgedigits.runtimes.tensors import FloatArray
@@ -64,3 +67,30 @@ def test_a_model_that_the_numpy_runtime_cannot_run_has_no_name(images: FloatArra
     oracle = Oracle(images, failing=("exact",))
     assert identify_rounding([oracle.logits("ruy")], SCALE, {}, oracle) == [None]
     assert oracle.asked == ["exact"]
+
+
+def test_how_far_kernels_differ_is_measured_on_this_model() -> None:
+    """The leads of this bundle exceed it; where they do not, parity says so, and more images count as near-ties."""
+    bundle = Bundle("robust")
+    report = check_parity(bundle, artifacts=["int8.tflite"], runtimes=["numpy"], batch=5000)
+    content, scale = bundle.read("int8.tflite"), bundle.artifact("int8.tflite").output.scale
+    found = []
+    for kernels in RUNTIMES["numpy"].kernels:
+        with Session(content, "tflite", "numpy", kernels=kernels) as session:
+            found.append(session.run(bundle.inputs()[0]) / np.float32(scale or 0))
+    quanta = max(np.abs(a - b).max() for a in found for b in found)
+    assert {row.kernel_quanta for row in report.rows} == {round(quanta)}
+    (line,) = kernel_text(report.rows)
+    assert f"its 4 rows: logits differ by up to {quanta:.0f} quanta, leads by up to " in line
+    assert line.endswith("exceeds that")
+    close = [replace(row, min_lead_quanta=row.kernel_lead_quanta) for row in report.rows]
+    assert kernel_text(close)[0].endswith("does not exceed that, so other kernels may change a prediction")
+    assert kernel_text(check_parity(bundle, runtimes=["numpy"], kernels=["exact"], batch=5000).rows) == []
+
+
+def test_a_near_tie_is_within_what_kernels_differ_by() -> None:
+    golden = np.array([[9.0, 0.0], [9.0, 0.0], [9.0, 0.0]], np.float32)
+    logits = np.array([[3.0, 0.0], [2.0, 0.0], [0.0, 4.0]], np.float32)
+    assert [(flip.image, flip.kind) for flip in list_flips(logits, golden, 1.0)] == [(2, "real")]
+    kinds = [(flip.image, flip.kind) for flip in list_flips(logits, golden, 1.0, near=3)]
+    assert kinds == [(0, "near-tie"), (1, "near-tie"), (2, "real")]
