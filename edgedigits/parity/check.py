@@ -213,7 +213,7 @@ def _compare_kernels(
 ) -> None:
     """Fill in by how much the artifact's int8 rows differ, if two ran, and list the near-ties that this makes."""
     own = [n for n, row in enumerate(rows) if row.artifact == artifact.file and row.min_lead_quanta is not None]
-    scale = artifact.output.scale
+    scale = artifact.quantum
     if scale is None or len(own) < 2:
         return
     scores = bundle.manifest.contract.scores

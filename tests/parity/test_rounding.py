@@ -73,7 +73,7 @@ def test_how_far_kernels_differ_is_measured_on_this_model() -> None:
     """The leads of this bundle exceed it; where they do not, parity says so, and more images count as near-ties."""
     bundle = Bundle("robust")
     report = check_parity(bundle, artifacts=["int8.tflite"], runtimes=["numpy"], batch=5000)
-    content, scale = bundle.read("int8.tflite"), bundle.artifact("int8.tflite").output.scale
+    content, scale = bundle.read("int8.tflite"), bundle.artifact("int8.tflite").quantum
     found = []
     for kernels in RUNTIMES["numpy"].kernels:
         with Session(content, "tflite", "numpy", kernels=kernels) as session:

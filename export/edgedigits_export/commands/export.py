@@ -67,6 +67,7 @@ def export(
 
     Every artifact is compared with the Keras model on all of X, so give the data that the model was trained on.
     """
+    from edgedigits.parity.result import kernel_text
     from edgedigits_export.converting.bundle import export_bundle, locked_bundle
     from edgedigits_export.training.calibration import temperature_for
     from edgedigits_export.training.model import load, require
@@ -105,6 +106,8 @@ def export(
     )
     progress("")
     _print_parity(report)
+    for line in kernel_text(report.rows):
+        click.echo(line)
     click.echo(f"wrote {out}")
     if was_signed:
         click.echo(f"the replaced bundle was signed, the new one is not: edgedigits sign {out} --key NAME.key")
