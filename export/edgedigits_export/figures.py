@@ -9,23 +9,33 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgedigits.bundle.contract import softmax
-from edgedigits.bundle.dataset import Labels, to_image
-from edgedigits.errors import RuntimeUnavailableError
+from edgedigits.bundle.contract import DIGITS_SIDE, Contract
+from edgedigits.bundle.dataset import Labels
+from edgedigits.errors import InputError, RuntimeUnavailableError
 from edgedigits.runtimes.tensors import FloatArray
 from edgedigits.system.files import atomic_file
+from edgedigits.system.limits import RefusedError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 GRID = 8
+MOST_BARS = 12
+DIGITS = Contract((DIGITS_SIDE**2,), pictures="digits", order="columns")
+DIGIT_LABELS = tuple(map(str, range(10)))
 
 
-def samples(x: FloatArray, y: Labels, seed: int = 1234) -> Figure:
-    """An 8x8 grid of random digits, upright, each under its label."""
+def samples(
+    x: FloatArray, y: Labels, seed: int = 1234, contract: Contract = DIGITS, labels: Sequence[str] = DIGIT_LABELS
+) -> Figure:
+    """An 8x8 grid of random inputs as upright pictures, each under its label.
+
+    This and the other figures of pictures raise InputError if inputs of this contract are none.
+    """
     chosen = np.random.default_rng(seed).choice(len(x), size=min(GRID * GRID, len(x)), replace=False)
-    figure = _grid(x[chosen], [str(label) for label in y[chosen]])
-    figure.suptitle(f"{len(chosen)} of {len(x)} digits, with their labels")
+    figure = _grid(_pictures(x[chosen], contract), [labels[label] for label in y[chosen]], contract)
+    noun = "digits" if contract.pictures == "digits" else "pictures"
+    figure.suptitle(f"{len(chosen)} of {len(x)} {noun}, with their labels")
     return figure
 
 
@@ -43,33 +53,46 @@ def loss(losses: Sequence[float]) -> Figure:
     return figure
 
 
-def prediction(row: FloatArray, logits: FloatArray, title: str) -> Figure:
-    """A digit beside the model's ten probabilities for it."""
+def prediction(
+    row: FloatArray,
+    probabilities: FloatArray,
+    title: str,
+    contract: Contract = DIGITS,
+    labels: Sequence[str] = DIGIT_LABELS,
+) -> Figure:
+    """An input beside the model's probabilities for it, (classes,); of many classes the most probable."""
+    (picture,) = _pictures(row[np.newaxis], contract)
     figure = _figure(7.2, 3.2)
-    picture, bars = figure.subplots(1, 2, width_ratios=[1, 1.6])
-    _draw(picture, row)
-    probabilities = softmax(logits)
+    left, bars = figure.subplots(1, 2, width_ratios=[1, 1.6])
+    _draw(left, picture, contract)
+    left.set_title(title)
     best = int(probabilities.argmax())
-    picture.set_title(title)
-    colors = ["#1f5f8b" if c == best else "#b9c7d1" for c in range(len(probabilities))]
-    drawn = bars.bar(range(len(probabilities)), probabilities, color=colors)
-    bars.bar_label(drawn, [f"{p:.1%}" if p >= 0.005 else "" for p in probabilities], fontsize=8)
-    bars.set(
-        xticks=range(len(probabilities)),
-        ylim=(0, 1.1),
-        xlabel="digit",
-        ylabel="probability",
-        title=f"prediction {best}",
-    )
+    shown = np.sort(np.argsort(-probabilities, kind="stable")[:MOST_BARS])
+    colors = ["#1f5f8b" if c == best else "#b9c7d1" for c in shown]
+    drawn = bars.bar(range(len(shown)), probabilities[shown], color=colors)
+    bars.bar_label(drawn, [f"{p:.1%}" if p >= 0.005 else "" for p in probabilities[shown]], fontsize=8)
+    names = [labels[c] for c in shown]
+    bars.set_xticks(range(len(shown)), names, rotation=0 if max(map(len, names)) <= 3 else 45)
+    noun = "digit" if contract.pictures == "digits" else "class"
+    some = "" if len(shown) == len(probabilities) else f", the {len(shown)} most probable of {len(probabilities)}"
+    bars.set(ylim=(0, 1.1), xlabel=noun + some, ylabel="probability", title=f"prediction {labels[best]}")
     return figure
 
 
-def mistakes(x: FloatArray, y: Labels, logits: FloatArray, most: int = GRID * GRID) -> Figure:
-    """The misclassified digits, each under ``label -> prediction``; at most ``most`` of them are drawn."""
-    predicted = logits.argmax(axis=1)
+def mistakes(
+    x: FloatArray,
+    y: Labels,
+    outputs: FloatArray,
+    contract: Contract = DIGITS,
+    labels: Sequence[str] = DIGIT_LABELS,
+    most: int = GRID * GRID,
+) -> Figure:
+    """The misclassified inputs, each under ``label -> prediction``; at most ``most`` of them are drawn."""
+    predicted = contract.scores(outputs).argmax(axis=1)
     wrong = np.flatnonzero(predicted != y)
     shown = wrong[:most]
-    figure = _grid(x[shown], [f"{y[i]} \N{RIGHTWARDS ARROW} {predicted[i]}" for i in shown])
+    titles = [f"{labels[y[i]]} \N{RIGHTWARDS ARROW} {labels[predicted[i]]}" for i in shown]
+    figure = _grid(_pictures(x[shown], contract), titles, contract)
     more = "" if len(shown) == len(wrong) else f", the first {len(shown)} shown"
     figure.suptitle(f"{len(wrong)} errors of {len(x)} images: label \N{RIGHTWARDS ARROW} prediction{more}")
     return figure
@@ -107,18 +130,33 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _draw(axes: Any, row: FloatArray) -> None:
-    axes.imshow(to_image(row), cmap="gray_r", vmin=0.0, vmax=1.0)
+def _pictures(x: FloatArray, contract: Contract) -> list[FloatArray]:
+    """Each input of x (m, *shape) as an upright picture, gray or RGB."""
+    try:
+        return [contract.to_picture(row) for row in x]
+    except RefusedError as cause:
+        raise InputError(f"{cause}; plot draws inputs of shape (n * n,), (h, w) or (h, w, 1 or 3)") from cause
+
+
+def _draw(axes: Any, picture: FloatArray, contract: Contract) -> None:
+    """Digits as dark ink on a white page, other pictures in the range of the model's training data."""
+    low, high = contract.minimum, contract.maximum
+    if contract.pictures == "digits":
+        axes.imshow(picture, cmap="gray_r", vmin=0.0, vmax=1.0)
+    else:
+        low = float(picture.min()) if low is None else low
+        width = (float(picture.max()) if high is None else high) - low
+        axes.imshow(np.clip((picture - low) / (width or 1.0), 0.0, 1.0), cmap="gray", vmin=0.0, vmax=1.0)
     axes.set_axis_off()
 
 
-def _grid(rows: FloatArray, titles: Sequence[str]) -> Figure:
-    columns = min(GRID, max(1, len(rows)))
-    lines = max(1, -(-len(rows) // columns))
+def _grid(pictures: Sequence[FloatArray], titles: Sequence[str], contract: Contract) -> Figure:
+    columns = min(GRID, max(1, len(pictures)))
+    lines = max(1, -(-len(pictures) // columns))
     figure = _figure(max(4.0, columns), lines * 1.15 + 0.4)
     for axes in np.ravel(figure.subplots(lines, columns, squeeze=False)):
         axes.set_axis_off()
-    for axes, row, title in zip(figure.axes, rows, titles, strict=False):
-        _draw(axes, row)
+    for axes, picture, title in zip(figure.axes, pictures, titles, strict=False):
+        _draw(axes, picture, contract)
         axes.set_title(title, fontsize=9, pad=2)
     return figure

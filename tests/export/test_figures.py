@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from edgedigits.bundle.bundle import Bundle
+from edgedigits.bundle.contract import Contract, softmax
 from edgedigits.bundle.dataset import to_image
+from edgedigits.errors import InputError
 from edgedigits_export import figures
 
 
@@ -30,8 +33,36 @@ def test_loss_is_drawn_against_the_epoch() -> None:
 
 def test_the_prediction_names_the_digit() -> None:
     bundle = Bundle()
-    figure = figures.prediction(bundle.input_row(1015), bundle.golden()[1015], "X[1015]")
+    figure = figures.prediction(bundle.input_row(1015), softmax(bundle.golden()[1015]), "X[1015]")
     assert [axes.get_title() for axes in figure.axes] == ["X[1015]", "prediction 2"]
+    assert figure.axes[1].get_xlabel() == "digit"
+
+
+def test_other_models_have_pictures_of_their_own_and_classes() -> None:
+    x = np.random.default_rng(0).random((9, 4, 5, 3), np.float32) * 255
+    y, names = np.arange(9) % 2, ("cat", "dog")
+    contract = Contract((4, 5, 3), 0.0, 127.0, 255.0)
+    first = figures.samples(x, y, 1, contract, names)
+    chosen = np.random.default_rng(1).choice(9, size=9, replace=False)
+    assert [axes.get_title() for axes in first.axes[:9]] == [names[label] for label in y[chosen]]
+    np.testing.assert_allclose(np.asarray(first.axes[2].images[0].get_array()), x[chosen[2]] / 255, atol=1e-6)
+    assert "9 of 9 pictures" in str(first.get_suptitle())
+    assert first.axes[0].images[0].get_cmap().name == "gray"
+    bars = figures.prediction(x[0], np.array([0.25, 0.75], np.float32), "X[0]", contract, names).axes[1]
+    assert (bars.get_xlabel(), bars.get_title()) == ("class", "prediction dog")
+    sigmoid = Contract((4, 5, 3), output="sigmoid")
+    wrong = figures.mistakes(x, y, np.full((9, 1), 0.9, np.float32), sigmoid, names)
+    assert [axes.get_title() for axes in wrong.axes[:5]] == ["cat \N{RIGHTWARDS ARROW} dog"] * 5
+    many = figures.prediction(x[0], np.arange(300) / np.float32(44850), "", contract, [str(c) for c in range(300)])
+    assert many.axes[1].get_xlabel() == "class, the 12 most probable of 300"
+
+
+def test_inputs_that_are_no_pictures_are_refused_in_one_line() -> None:
+    with pytest.raises(
+        InputError, match=r"^an input of shape \(7,\) cannot be shown as a picture; plot draws"
+    ) as caught:
+        figures.mistakes(np.zeros((3, 7), np.float32), np.zeros(3, int), np.eye(3, dtype=np.float32), Contract((7,)))
+    assert "\n" not in str(caught.value)
 
 
 def test_mistakes_are_all_there_with_both_labels(x: Any, y: Any) -> None:

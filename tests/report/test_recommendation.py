@@ -74,7 +74,7 @@ def test_reservations(bench: BenchmarkReport, parity: ParityReport) -> None:
     single = alter(bench, {FLOAT: {"window_p50_ns": (10_000,)}})
     for run, checked, reason in (
         (bench, None, "Its parity was not checked: add a file"),
-        (bench, replace(parity, unseen=True), "Parity was run on unseen digits"),
+        (bench, replace(parity, unseen=True), "Parity was run on held-out inputs"),
         (single, parity, "ties cannot be detected; use --windows 5"),
         (replace(single, cut_short=True), parity, "The run was interrupted; this row has 1 finished window."),
         (noisy, parity, "Its window medians differ by 25%, which is noisy"),

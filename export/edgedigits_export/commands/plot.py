@@ -16,7 +16,7 @@ from edgedigits_export.commands.options import BUILD, data_option, load_data, ne
 @click.option(
     "--bundle",
     type=click.Path(path_type=Path),
-    help="A directory, a .zip, notebook or robust. [default: build/bundle, or notebook]",
+    help="A directory, a .zip, notebook or robust. [default: build/bundle, or notebook; `samples`: the data]",
 )
 @data_option
 @click.option(
@@ -50,7 +50,7 @@ def _draw(figure: str, bundle: Path | None, data: Path | None, history: Path, in
     from edgedigits.system.limits import read_json
     from edgedigits_export import figures
 
-    if figure == "samples":
+    if figure == "samples" and bundle is None:
         return figures.samples(*load_data(data), seed)
     if figure == "loss":
         try:
@@ -60,8 +60,11 @@ def _draw(figure: str, bundle: Path | None, data: Path | None, history: Path, in
         return figures.loss(losses)
     built = BUILD / "bundle"
     opened = Bundle(bundle or (built if built.is_dir() else None))
+    contract, labels = opened.manifest.contract, opened.manifest.labels
+    if figure == "samples":
+        return figures.samples(*opened.inputs(), seed, contract, labels)
     if figure == "mistakes":
-        return figures.mistakes(*opened.inputs(), opened.golden())
+        return figures.mistakes(*opened.inputs(), opened.golden(), contract, labels)
     row = opened.input_row(index)
     with Classifier(opened) as classifier:
-        return figures.prediction(row, classifier.logits(row), f"X[{index}]")
+        return figures.prediction(row, classifier.probabilities(row), f"X[{index}]", contract, labels)
