@@ -71,7 +71,7 @@ def parity_problem(row: LatencyRow, parity: ParityReport | None) -> str:
     if parity is None:
         return "its parity was not checked"
     if parity.unseen:
-        return "parity was run on unseen digits, which does not prove it on the bundle's own images"
+        return "parity was run on held-out inputs, which does not prove it on the bundle's own images"
     found = _parity_rows(row, parity)
     if not found:
         return "the parity run does not include it"
