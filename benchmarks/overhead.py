@@ -100,8 +100,8 @@ def bare_int8(interpreter: Any) -> Call:
     table = (stored - np.float32(out_zero_point)) * np.float32(out_scale)
 
     def logits(x: FloatArray) -> FloatArray:
-        maximum(x, low, work)
-        minimum(work, high, work)
+        maximum(x, low, out=work)
+        minimum(work, high, out=work)
         multiply(work, inverse, work)
         rint(work, work)
         add(work, zero, work)

@@ -105,8 +105,8 @@ class TensorSpec:
         multiply, rint, add, maximum, minimum = np.multiply, np.rint, np.add, np.maximum, np.minimum
 
         def quantize_into(real: FloatArray, stored: AnyArray) -> None:
-            maximum(real, low, work)
-            minimum(work, high, work)
+            maximum(real, low, out=work)  # by name, unlike those of the others, as NumPy 2.5 demands
+            minimum(work, high, out=work)
             multiply(work, inverse, work)
             rint(work, work)
             add(work, zero, work)
