@@ -83,6 +83,14 @@ def bench_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def own_bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Bundles of other models: ``rows``, ``softmax``, ``sigmoid`` and ``many``; see tests/helpers/own_bundles.py."""
+    from own_bundles import write_all
+
+    return write_all(tmp_path_factory.mktemp("own"))
+
+
+@pytest.fixture(scope="session")
 def parity_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real parity run of the same rows, which lets int8 pass."""
     path = tmp_path_factory.mktemp("parity") / "parity.json"

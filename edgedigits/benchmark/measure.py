@@ -160,7 +160,7 @@ def _steps(
             steps.append(_Step("window", artifact, name, request, min_seconds * (1.1 if window else 1.5) + 1.0))
     first = {name: artifact for artifact, name in reversed(installed)}
     tflite = [artifact for artifact, _ in installed if artifact.format == "tflite"]
-    if with_tensorflow and tflite and RUNTIMES["tensorflow"].installed:
+    if with_tensorflow and tflite and "tensorflow" in tflite[0].opened_by and RUNTIMES["tensorflow"].installed:
         first["tensorflow"] = tflite[0]
     for name, artifact in first.items():
         count, seconds = (min(starts, 2), 5.0) if name == "tensorflow" else (starts, 0.5)

@@ -7,6 +7,7 @@ made wrong: the shapes and checksums of the arrays, and the tensors that a .tfli
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from edgedigits.system.limits import MOST_ARCHIVE_BYTES, MOST_MANIFEST_BYTES, Re
 from edgedigits.system.schema import check_sha256, validate
 from edgedigits.system.text import table
 
+MOST_LISTED = 20  # labels
 REMEDY = "Copy the bundle again from an intact one, or make it again with `edgedigits export`."
 
 
@@ -169,7 +171,7 @@ def inspect_text(bundle: Bundle) -> str:
     head = ("artifact", "bytes", "opened by", "sha256")
     rows = [(a.file, f"{a.bytes:,}", ", ".join(a.runtimes), a.sha256[:16]) for a in manifest.artifacts]
     rows += [(name, f"{len(bundle.read(name)):,}", "", digest[:16]) for name, digest in manifest.files.items()]
-    lines = [f"{manifest.name} ({bundle.path}): {manifest.images} images, labels {' '.join(manifest.labels)}"]
+    lines = [f"{manifest.name} ({bundle.path}): {manifest.images} images, labels {_listed(manifest.labels)}"]
     if signature is not None:
         checked = "verified" if signature["verified"] else "not verified; use `edgedigits verify`"
         lines.append(f"signed by {signature['key']}, {checked}")
@@ -181,10 +183,34 @@ def inspect_text(bundle: Bundle) -> str:
     for a in manifest.artifacts:
         lines += [f"{a.file}", f"  input   {a.input}", f"  output  {a.output}"]
         lines += [f"  {key}  {_plain(value)}" for key, value in a.facts.items()]
+    lines += ["", "contract", *(f"  {line}" for line in contract_lines(manifest))]
     facts = manifest.to_dict()
-    for title in ("contract", "training", "calibration", "versions", "data"):
+    for title in ("training", "calibration", "versions", "data"):
         lines += ["", title, *(f"  {key}  {_plain(value)}" for key, value in facts[title].items())]
     return "\n".join(lines)
+
+
+def contract_lines(manifest: Manifest) -> list[str]:
+    """What the model takes and gives, in words."""
+    contract, labels = manifest.contract, manifest.labels
+    values = ""
+    if None not in (contract.minimum, contract.mean, contract.maximum):
+        values = f", values from {contract.minimum:.4g} to {contract.maximum:.4g}, mean {contract.mean:.4g}"
+    pictures = contract.pictures
+    if pictures != "none" and contract.picture_shape is not None:
+        height, width, channels = contract.picture_shape
+        pictures += f", {'gray' if channels == 1 else 'RGB'} {width}x{height}, {contract.order}"
+        pictures += f", divided by {contract.pixel_scale:g}"
+    output = contract.outputs
+    output += f", the probability of {labels[-1]}" if contract.output == "sigmoid" else f" of {len(labels)} classes"
+    return [f"input     float32 {list(contract.shape)}{values}", f"pictures  {pictures}", f"output    {output}"]
+
+
+def _listed(labels: Sequence[str]) -> str:
+    """The names of the classes, of many only the first."""
+    if len(labels) <= MOST_LISTED:
+        return ", ".join(labels)
+    return f"{', '.join(labels[:MOST_LISTED])} and {len(labels) - MOST_LISTED} more"
 
 
 def _plain(value: Any) -> str:

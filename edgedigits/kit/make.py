@@ -18,6 +18,7 @@ from edgedigits.kit.own_wheel import own_distribution, write_own_wheel
 from edgedigits.kit.targets import RELEASES, TARGETS, Target, choose_runtime, parse_python
 from edgedigits.runtimes.wheels import DEBIAN_ARM32, Wheel, version_text
 from edgedigits.system.files import atomic_file, sha256, write_zip
+from edgedigits.system.limits import printable
 
 INSTALL = "install.sh"
 TEST_INDEX = 1015  # the image that install.sh classifies to test the installation
@@ -192,5 +193,6 @@ def _expected_output(bundle: Bundle, runtime: str) -> tuple[int, str]:
     index = min(TEST_INDEX, bundle.manifest.images - 1)
     # A float model must give the trained model's answer; an int8 model may give another one on this image.
     exact = any(runtime in artifact.opened_by and not artifact.quantized for artifact in bundle.manifest.artifacts)
-    # The digit stands between a colon and a space, with or without a warning behind it.
-    return index, f": {bundle.golden()[index].argmax()} " if exact else f"X[{index}]: "
+    # The class stands between a colon and a space, with or without a warning behind it.
+    label = bundle.manifest.labels[bundle.manifest.contract.scores(bundle.golden()[index]).argmax()]
+    return index, f": {printable(label)} " if exact else f"X[{index}]: "

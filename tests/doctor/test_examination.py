@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ import pytest
 from edgedigits.benchmark import machine
 from edgedigits.benchmark.machine import Throttling
 from edgedigits.doctor.diagnosis import Check, Diagnosis, diagnosis_text
-from edgedigits.doctor.examination import IMAGE, _warnings, dependency_remedy, externally_managed, runtime_remedy
+from edgedigits.doctor.examination import _warnings, dependency_remedy, externally_managed, runtime_remedy, try_runtime
 from edgedigits.runtimes.table import RUNTIMES
 from edgedigits.runtimes.wheels import TABLE_DATE, Platform
 
@@ -159,8 +160,18 @@ class TestBroken:
         status, _, checks = diagnose(broken(tflite_runtime__interpreter=WRONG))
         row = checks["tflite-runtime"]
         assert (status, row["status"], row["line"]) == (1, "wrong answer", "pip uninstall tflite-runtime")
-        digits = "float32.tflite says 7, int8.tflite says 7, int8_full.tflite says 7"
-        assert row["message"] == f"X[{IMAGE}] is a 2, but {digits}; use litert or onnxruntime or numpy"
+        says = r"float32.tflite says (\d), int8.tflite says \2, int8_full.tflite says \2"
+        wrong = rf"X\[\d+\] is (\d), but {says}; use litert or onnxruntime or numpy"
+        found = re.fullmatch(wrong, row["message"])
+        assert found
+        assert int(found[1]) + int(found[2]) == 9
+
+    def test_an_own_bundle_in_a_kit(self, own_bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+        """It stands where the reference is, and has fewer images, two classes and one output."""
+        monkeypatch.setattr("edgedigits.bundle.bundle.DEFAULT_BUNDLE", own_bundles["sigmoid"])
+        found = try_runtime({"name": "litert"})
+        assert found["expected"] in ("ham", "spam")
+        assert found["classes"] == dict.fromkeys(("float32.tflite", "int8.tflite"), found["expected"])
 
     def test_numpy(self, diagnose: Any, broken: Environment) -> None:
         status, found, checks = diagnose(broken(numpy=DIES.format("SIGILL")))
