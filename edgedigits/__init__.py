@@ -1,4 +1,4 @@
-"""Run an exported digit classifier on a device, check its results against the trained model, and time it."""
+"""Run an exported classifier on a device, check its results against the trained model, and time it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ if TYPE_CHECKING:
     from edgedigits.bundle.bundle import Bundle
     from edgedigits.classifier import Classifier
     from edgedigits.errors import EdgeDigitsError
+    from edgedigits.pictures.predictions import Reading
 
 __version__ = "0.1.0"
-__all__ = ["Bundle", "Classifier", "EdgeDigitsError", "__version__"]
+__all__ = ["Bundle", "Classifier", "EdgeDigitsError", "Reading", "__version__"]
 
 _HOME = {
     "Bundle": "edgedigits.bundle.bundle",
     "Classifier": "edgedigits.classifier",
     "EdgeDigitsError": "edgedigits.errors",
+    "Reading": "edgedigits.pictures.predictions",
 }
 
 

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from io import BytesIO
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 import numpy as np
 
 from edgedigits.bundle.bundle import Artifact, Bundle, reading_bundle
+from edgedigits.bundle.contract import Contract
 from edgedigits.bundle.dataset import Labels
-from edgedigits.errors import ModelError, RuntimeUnavailableError, SharingError
-from edgedigits.runtimes.session import Session, not_copyable
+from edgedigits.errors import InputError, ModelError, RuntimeUnavailableError, SharingError
+from edgedigits.runtimes.session import LARGEST_FLOAT, Session, not_copyable
 from edgedigits.runtimes.table import CHOSEN_ONLY_BY_NAME, RUNTIMES, runtime_info
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from edgedigits.pictures.predictions import Reading
+
+FAR = 10.0  # times the largest trained value: an input that exceeds it was not scaled as the training data were
 
 
 class Classifier:
@@ -26,6 +37,10 @@ class Classifier:
     By default the first float32 artifact with an installed runtime is used, never in TensorFlow. ``threads`` applies
     to one call. Threads may share a classifier; calls run one at a time. Raises BundleError, RuntimeUnavailableError or
     ModelError when it is opened, and SharingError if it is pickled or used in a forked child.
+
+    Every method takes float32 (or float64) inputs as the model was trained on, or uint8 pixels, 0 to 255, which are
+    scaled as the bundle's contract says. InputError for another shape or dtype, NaN, infinity, or values far outside
+    the trained range; ClosedError after :meth:`close`.
     """
 
     def __init__(
@@ -39,19 +54,80 @@ class Classifier:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle or reading_bundle())
         self._contract = self.bundle.manifest.contract
         self.artifact, self.runtime = choose_model(self.bundle, artifact, runtime)
-        self.session = open_artifact(self.bundle, self.artifact, self.runtime, threads=threads, kernels=kernels)
-        #: Logits: (n,) or upright (20, 20) -> (classes,); (m, n) or (m, 20, 20) -> (m, classes); float32.
-        #: InputError for another shape or dtype, NaN or infinity; ClosedError after :meth:`close`.
-        self.logits: Callable[[AnyArray], FloatArray] = self.session.run
+        self.session = open_artifact(
+            self.bundle,
+            self.artifact,
+            self.runtime,
+            threads=threads,
+            kernels=kernels,
+            convert=partial(convert_input, self._contract),
+            most_energy=most_energy(self._contract),
+        )
+        # Found before the method of the same name, which would cost a call in two microseconds.
+        vars(self)["logits"] = self.session.run
 
-    def predict(self, x: AnyArray) -> np.int64 | Labels:
-        """The predicted class, the argmax of :meth:`logits`: one image -> an int64; m images -> (m,) int64."""
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes, by index."""
+        return self.bundle.manifest.labels
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one input."""
+        return self._contract.shape
+
+    def logits(self, x: AnyArray | Sequence[Any]) -> FloatArray:
+        """The model's outputs, float32: (classes,) for one input (*input_shape,), (m, classes) for (m, *input_shape).
+
+        A sigmoid model outputs one value instead of the classes. Gray pictures, (h, w) or (m, h, w), are taken too.
+        """
+        return self.session.run(np.asarray(x))
+
+    @overload
+    def predict(self, x: Sequence[float]) -> np.int64: ...
+
+    @overload
+    def predict(self, x: AnyArray | Sequence[Sequence[float]]) -> Labels: ...
+
+    def predict(self, x: AnyArray | Sequence[Any]) -> np.int64 | Labels:
+        """The index of the predicted class: one input -> an int64; m inputs -> (m,) int64.
+
+        Type checkers do not know an array's shape and take the result for (m,), of which ``int(...)`` is allowed too.
+        """
         classes: np.int64 | Labels = self._contract.scores(self.logits(x)).argmax(axis=-1)
         return classes
 
-    def probabilities(self, x: AnyArray) -> FloatArray:
+    def probabilities(self, x: AnyArray | Sequence[Any]) -> FloatArray:
         """Probabilities of the classes, (classes,) or (m, classes): the model's own, or from its calibrated logits."""
         return self._contract.probabilities(self.logits(x), self.bundle.manifest.temperature)
+
+    def read(self, picture: Path | str | bytes | Image | AnyArray, top: int = 3) -> Reading:
+        """The class of one picture, with its probability, the ``top`` most probable classes and reasons to doubt it.
+
+        ``picture`` is the path of a file, a file's bytes, a Pillow image or a uint8 array (height, width), or with 3 or
+        4 channels, of any size. An array of floats is one input, as in :meth:`predict`. InputError if the picture
+        cannot be read or shows no digit, or if the model takes no pictures.
+        """
+        from edgedigits.pictures.predictions import to_reading
+
+        reasons: tuple[str, ...] = ()
+        if isinstance(picture, np.ndarray) and picture.dtype.kind == "f":
+            x = picture
+        else:
+            from edgedigits.pictures.reading import read_picture
+
+            source = BytesIO(picture) if isinstance(picture, bytes) else picture
+            source = Path(source) if isinstance(source, str) else source
+            steps = read_picture(source, self._contract)
+            x, reasons = steps.row, steps.implausibilities
+        probabilities = self.probabilities(x)
+        if probabilities.ndim != 1:
+            raise InputError(f"the array has shape {x.shape}; read takes one picture, use predict for several inputs")
+        return to_reading(probabilities.tolist(), reasons, self.labels, self._contract, top)
+
+    def __repr__(self) -> str:
+        name, file, classes = self.bundle.manifest.name, self.artifact.file, len(self.labels)
+        return f"<Classifier {name}: {file} in {self.runtime}, inputs {self.input_shape}, {classes} classes>"
 
     def __reduce__(self) -> NoReturn:
         raise SharingError(not_copyable("classifier"))
@@ -67,10 +143,65 @@ class Classifier:
         self.close()
 
 
-def open_artifact(bundle: Bundle, artifact: Artifact, runtime: str, *, threads: int, kernels: str | None) -> Session:
-    """Verify and open a bundle's artifact; ModelError if its input or output differs from the manifest."""
-    model, convert = bundle.read(artifact.file), bundle.manifest.contract.to_input
-    session = Session(model, artifact.format, runtime, threads=threads, kernels=kernels, convert=convert)
+def convert_input(contract: Contract, x: AnyArray) -> AnyArray:
+    """An array as the model's input: uint8 pixels are scaled, gray pictures are laid out.
+
+    InputError if a value is more than ``FAR`` times as large as any that the model was trained on.
+    """
+    if x.dtype == np.uint8 and contract.pictures != "none":
+        x = x.astype(np.float32) / np.float32(contract.pixel_scale)
+    if x.dtype.kind == "f" and x.size:
+        found, trained = float(np.abs(x).max()), largest_trained(contract)
+        if FAR * trained < found < math.inf:
+            raise InputError(
+                f"the input reaches {found:.6g}, but the model was trained on values from {contract.minimum:.4g} to "
+                f"{contract.maximum:.4g}; {_likely_cause(found / trained, contract)}"
+            )
+    return contract.to_input(x)
+
+
+def largest_trained(contract: Contract) -> float:
+    """The largest absolute value that the model was trained on; infinity if the bundle does not say."""
+    if contract.minimum is None or contract.maximum is None:
+        return math.inf
+    return max(abs(contract.minimum), abs(contract.maximum)) or math.inf
+
+
+def _likely_cause(factor: float, contract: Contract) -> str:
+    if not 100 < factor < 300:
+        return "scale it as the training data were"
+    remedy = "divide them by 255" + (", or pass them as uint8" if contract.pictures != "none" else "")
+    return f"these are probably pixels from 0 to 255: {remedy}"
+
+
+def most_energy(contract: Contract) -> float:
+    """The largest sum of squares of one input within the trained range, above which its values are checked."""
+    return min(math.prod(contract.shape) * largest_trained(contract) ** 2, LARGEST_FLOAT)
+
+
+def open_artifact(
+    bundle: Bundle,
+    artifact: Artifact,
+    runtime: str,
+    *,
+    threads: int,
+    kernels: str | None,
+    convert: Callable[[AnyArray], AnyArray] | None = None,
+    most_energy: float = LARGEST_FLOAT,
+) -> Session:
+    """Verify and open a bundle's artifact; ModelError if its input or output differs from the manifest.
+
+    ``convert`` and ``most_energy`` are those of :class:`Session`; by default pictures are laid out as inputs.
+    """
+    session = Session(
+        bundle.read(artifact.file),
+        artifact.format,
+        runtime,
+        threads=threads,
+        kernels=kernels,
+        convert=convert or bundle.manifest.contract.to_input,
+        most_energy=most_energy,
+    )
     for expected, found in ((artifact.input, session.input), (artifact.output, session.output)):
         if not expected.matches(found):
             session.close()
@@ -83,9 +214,10 @@ def open_artifact(bundle: Bundle, artifact: Artifact, runtime: str, *, threads: 
 def choose_model(bundle: Bundle, artifact: str | None, runtime: str | None) -> tuple[Artifact, str]:
     """The artifact and the runtime to use where one or both are None, float32 before quantized.
 
+    Of several artifacts with the same name before the suffix, the first that a runtime opens is used.
     RuntimeUnavailableError if no installed runtime opens it, BundleError if there is no such artifact.
     """
-    wanted = [bundle.artifact(artifact)] if artifact else sorted(bundle.manifest.artifacts, key=lambda a: a.quantized)
+    wanted = bundle.artifacts(artifact) if artifact else sorted(bundle.manifest.artifacts, key=lambda a: a.quantized)
     files = " or ".join(candidate.file for candidate in wanted)
     infos = [info for name, info in RUNTIMES.items() if name not in CHOSEN_ONLY_BY_NAME]
     if runtime:
@@ -96,6 +228,6 @@ def choose_model(bundle: Bundle, artifact: str | None, runtime: str | None) -> t
             if info.name in candidate.opened_by and info.installed:
                 return candidate, info.name
     if runtime:
-        raise RuntimeUnavailableError(f"{runtime} does not open {files}; choose another --artifact or --runtime")
+        raise RuntimeUnavailableError(f"{runtime} does not open {files}; choose another artifact or runtime")
     remedies = [info.install for info in infos if any(info.name in candidate.opened_by for candidate in wanted)]
     raise RuntimeUnavailableError(f"no installed runtime opens {files}; {' or '.join(remedies)}")

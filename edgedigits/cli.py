@@ -53,7 +53,7 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="edgedigits")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
-    """Export a small digit classifier, prove on each device that it gives the trained model's results, and time it.
+    """Export a small classifier, prove on each device that it gives the trained model's results, and time it.
 
     BUNDLE is a directory or .zip file written by `edgedigits export`, or the name of a bundle in the package: notebook
     (the default) or robust (the default of `predict`). The exit status is 0 on success, 1 if a check failed, 2 on

@@ -142,7 +142,7 @@ class TestPredict:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (("--index", "5000"), "--index 5000: the bundle holds images 0 to 4999"),
+            (("--index", "5000"), "no image 5000: the bundle holds images 0 to 4999"),
             (("--index", "0", "--bundle", "none"), "none: no such bundle; expected a directory or .zip made by "),
             (("--index", "0", "--artifact", "int8", "--runtime", "onnxruntime"), "onnxruntime does not open int8.tfl"),
         ],
@@ -153,7 +153,7 @@ class TestPredict:
     def test_debug_shows_the_traceback(self, edgedigits: Run) -> None:
         done = edgedigits("--debug", "predict", "--index", "5000")
         assert "Traceback (most recent call last)" in done.stderr
-        assert "InputError: --index 5000" in done.stderr
+        assert "InputError: no image 5000" in done.stderr
 
 
 def test_parity_fails(edgedigits: Run, replace_in_bundle: Callable[[str, bytes], Path], tmp_path: Path) -> None:

@@ -123,14 +123,17 @@ class Bundle:
     Args:
         path: a directory or a .zip, or the name of a bundle inside the package (``notebook``, ``robust``) where there
             is no such path; None for ``notebook``, the reference.
-        signed_by: files of public keys, of which one must have signed it; None accepts unsigned bundles too.
+        signed_by: the file of a public key, or several of which one must have signed it; None accepts unsigned
+            bundles too.
 
     Raises:
         BundleError: nothing is there, or its manifest cannot be read.
         SignatureError: it is not signed by any of these keys, or was changed since.
     """
 
-    def __init__(self, path: Path | str | None = None, *, signed_by: Sequence[Path | str] | None = None) -> None:
+    def __init__(
+        self, path: Path | str | None = None, *, signed_by: Path | str | Sequence[Path | str] | None = None
+    ) -> None:
         self.files = BundleFiles(path)
         self.path = self.files.path
         # Read once: what is verified is what is used.
@@ -139,7 +142,8 @@ class Bundle:
         if signed_by is not None:
             from edgedigits.bundle.signature import verify_signature
 
-            self.signer = verify_signature(self.manifest_bytes, self.signature(), signed_by, self.path)
+            keys = [signed_by] if isinstance(signed_by, str | Path) else signed_by
+            self.signer = verify_signature(self.manifest_bytes, self.signature(), keys, self.path)
         try:
             self.manifest = Manifest.from_json(self.manifest_bytes.decode("utf-8"))
         except ValueError as cause:
@@ -181,12 +185,18 @@ class Bundle:
 
     def artifact(self, name: str) -> Artifact:
         """The artifact of that file name; the suffix may be left out where that is unambiguous."""
+        found = self.artifacts(name)
+        if len(found) > 1:
+            raise BundleError(f"{self.path}: more than one artifact {name!r}; choose one of {', '.join(self.names)}")
+        return found[0]
+
+    def artifacts(self, name: str) -> list[Artifact]:
+        """The artifact of that file name, or all that have it before their suffix; BundleError if there is none."""
         artifacts = self.manifest.artifacts
         found = [a for a in artifacts if a.file == name] or [a for a in artifacts if Path(a.file).stem == name]
-        if len(found) != 1:
-            count = "more than one" if found else "no"
-            raise BundleError(f"{self.path}: {count} artifact {name!r}; choose one of {', '.join(self.names)}")
-        return found[0]
+        if not found:
+            raise BundleError(f"{self.path}: no artifact {name!r}; choose one of {', '.join(self.names)}")
+        return found
 
     def verify(self) -> tuple[FloatArray, Labels] | None:
         """Check every file of the bundle against the manifest; BundleError names the first that differs.
@@ -259,7 +269,7 @@ class Bundle:
         """``X[index]``, (*shape,) float32; from a directory only the block of rows around it is read and verified."""
         images, shape = self.manifest.images, self.manifest.contract.shape
         if not 0 <= index < images:
-            raise InputError(f"--index {index}: the bundle holds images 0 to {images - 1}")
+            raise InputError(f"no image {index}: the bundle holds images 0 to {images - 1}")
         if self.manifest.rows and self.path.is_dir():
             try:
                 return self.manifest.rows.read(self.files.locate(INPUTS), index, images).reshape(shape)

@@ -72,6 +72,11 @@ class Contract:
         """The output in words, for messages and tables."""
         return {"logits": "logits", "softmax": "softmax probabilities", "sigmoid": "one sigmoid"}[self.output]
 
+    @property
+    def pixel_scale(self) -> float:
+        """What the pixel values of a picture, 0 to 255, are divided by to give the values of an input."""
+        return 255.0 if self.pictures == "digits" else self.scale
+
     def to_input(self, x: AnyArray) -> AnyArray:
         """Upright gray pictures (height, width) or (m, height, width) as inputs; other arrays unchanged."""
         size = self.picture_shape
@@ -94,6 +99,11 @@ class Contract:
         sides = (width, height) if self.order == "columns" else (height, width)
         picture = x.reshape(*sides, *([channels] if channels == 3 else []))
         return picture.swapaxes(0, 1) if self.order == "columns" else picture
+
+    def from_picture(self, picture: AnyArray) -> AnyArray:
+        """An upright picture, as :meth:`to_picture` returns it, as a C-contiguous input; any dtype."""
+        upright = picture.swapaxes(0, 1) if self.order == "columns" else picture
+        return np.ascontiguousarray(upright.reshape(self.shape))
 
     def scores(self, outputs: FloatArray) -> FloatArray:
         """Outputs (..., n) as one score per class, (..., classes), whose argmax is the predicted class.

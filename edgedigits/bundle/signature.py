@@ -58,7 +58,7 @@ def verify_signature(manifest: bytes, signature: bytes | None, keys: Sequence[Pa
     """
     trusted = {fingerprint(key): key for key in map(load_public, keys)}
     if not trusted:
-        raise InputError("no public key is trusted; give one with --key KEY.pub")
+        raise InputError("no public key is trusted; give the file of one, such as KEY.pub")
     if signature is None:
         raise SignatureError(f"{where}: not signed (there is no {SIGNATURE}); ask its maker for a signed one")
     try:

@@ -23,6 +23,7 @@ from edgedigits.system.terminal import FAILED, TROUBLE, emit, progress_bar, quie
 
 if TYPE_CHECKING:
     from edgedigits.bundle.bundle import Bundle
+    from edgedigits.pictures.plain import PlainPicture
     from edgedigits.pictures.predictions import Row
     from edgedigits.pictures.preprocessing import Preprocessed
     from edgedigits.runtimes.tensors import FloatArray
@@ -30,15 +31,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Input:
-    """One picture or bundle image: the model's input (n,) and the steps to it, or the error that prevented it."""
+    """One picture or bundle image: the model's input and the steps to it, or the error that prevented it."""
 
     source: str
     row: FloatArray | None = None
-    steps: Preprocessed | None = None
+    steps: Preprocessed | PlainPicture | None = None
     error: str = ""
 
 
-@click.command(short_help="Read the digit in each picture.")
+@click.command(short_help="Predict the class of each picture, such as its digit.")
 @click.argument("images", nargs=-1, type=click.Path(path_type=Path, readable=False))
 @click.option("--index", "indices", multiple=True, type=int, metavar="N", help="Image N of the bundle; repeatable.")
 @click.option(
@@ -57,7 +58,10 @@ class _Input:
 )
 @memory_option
 def predict(bundle: Path | None, timeout: float | None, memory_bytes: int | None, **options: Any) -> int:
-    """Read the digit in each picture: any size, dark on light or light on dark, a photo, a scan or a drawing.
+    """Predict the class of each picture.
+
+    The bundles that come with edgedigits read one digit: any size, dark on light or light on dark, a photo, a scan or a
+    drawing. For another model a picture is resized and scaled as `edgedigits inspect` shows under "contract".
 
     IMAGES are files, folders, patterns, or - for standard input. Each prediction is `sure`, or `unsure` with reasons.
     Unreadable pictures are reported on standard error; the exit status is then 2. A bundle that does not come with
@@ -92,20 +96,28 @@ def _predict(
     from edgedigits.bundle.bundle import Bundle, reading_bundle
 
     opened = Bundle(bundle or reading_bundle(), signed_by=signed_by)
+    if opened.manifest.contract.pictures == "none":
+        _refuse_pictures(opened, images, as_ascii, explain)
     inputs = list(_load_inputs(opened, images, indices))  # before the runtime starts, so that errors appear at once
     for each in inputs:
         if each.error:
             click.echo(f"edgedigits: {printable(each.error)}", err=True)
     rows = _predict_rows(opened, inputs, artifact, runtime)
-    _write_results(inputs, rows, as_ascii, json_file, csv_file)
-    steps = [(each.steps, each.row, row) for each, row in zip(inputs, rows, strict=True) if each.row is not None]
-    if explain and steps:
-        from edgedigits.pictures.explain import draw_steps
-
-        draw_steps(steps, explain)
-    if len(steps) < len(inputs):
+    _write_results(opened, inputs, rows, as_ascii, json_file, csv_file)
+    if explain:
+        _explain(opened, inputs, rows, explain)
+    if any(each.row is None for each in inputs):
         return TROUBLE
     return FAILED if strict and any(row["status"] != "sure" for row in rows) else 0
+
+
+def _refuse_pictures(bundle: Bundle, images: Sequence[Path], as_ascii: bool, explain: Path | None) -> None:
+    """InputError for pictures, and for drawings of inputs that are none."""
+    takes_none = f"the model of {bundle.path} takes no pictures"
+    if images:
+        raise InputError(f"{takes_none}; export it with --pictures plain, or use --index N")
+    if as_ascii or explain:
+        raise InputError(f"{takes_none}, so its inputs cannot be drawn; leave out --ascii and --explain")
 
 
 def _load_inputs(bundle: Bundle, images: Sequence[Path], indices: Sequence[int]) -> Iterator[_Input]:
@@ -117,19 +129,19 @@ def _load_inputs(bundle: Bundle, images: Sequence[Path], indices: Sequence[int])
     with progress_bar(shown=len(sources) >= 20) as show:  # fewer do not take long enough
         for done, source in enumerate(sources):
             show(done, len(sources))
-            yield _load_picture(source)
+            yield _load_picture(source, bundle)
     yield from rows
 
 
-def _load_picture(source: Path | InputError) -> _Input:
-    from edgedigits.pictures.preprocessing import preprocess
+def _load_picture(source: Path | InputError, bundle: Bundle) -> _Input:
+    from edgedigits.pictures.reading import read_picture
     from edgedigits.pictures.sources import read_stdin
 
     if isinstance(source, InputError):
         return _Input(str(source).partition(": ")[0], error=str(source))
     name = "standard input" if str(source) == "-" else click.format_filename(source)
     try:
-        steps = preprocess(read_stdin() if str(source) == "-" else source, name)
+        steps = read_picture(read_stdin() if str(source) == "-" else source, bundle.manifest.contract, name)
     except InputError as error:
         return _Input(name, error=" ".join(str(error).split()))
     return _Input(name, steps.row, steps)
@@ -137,9 +149,10 @@ def _load_picture(source: Path | InputError) -> _Input:
 
 def _predict_rows(bundle: Bundle, inputs: Sequence[_Input], artifact: str | None, runtime: str | None) -> list[Row]:
     """One row per input; the runtime is started only if there is something to predict."""
-    from edgedigits.pictures.predictions import prediction_row, unread_row
+    from edgedigits.pictures.predictions import prediction_row, to_reading, unread_row
 
-    rows = [unread_row(each.source, each.error) for each in inputs]
+    contract = bundle.manifest.contract
+    rows = [unread_row(each.source, each.error, contract) for each in inputs]
     if all(each.row is None for each in inputs):
         return rows
     from edgedigits.classifier import Classifier
@@ -152,25 +165,48 @@ def _predict_rows(bundle: Bundle, inputs: Sequence[_Input], artifact: str | None
             if each.row is not None:
                 reasons = each.steps.implausibilities if each.steps else ()
                 probabilities = classifier.probabilities(each.row).tolist()
-                rows[number] = prediction_row(each.source, probabilities, reasons) | model
+                read = to_reading(probabilities, reasons, classifier.labels, contract)
+                rows[number] = prediction_row(each.source, probabilities, read, contract) | model
     return rows
 
 
 def _write_results(
-    inputs: Sequence[_Input], rows: Sequence[Row], as_ascii: bool, json_file: str | None, csv_file: str | None
+    bundle: Bundle,
+    inputs: Sequence[_Input],
+    rows: Sequence[Row],
+    as_ascii: bool,
+    json_file: str | None,
+    csv_file: str | None,
 ) -> None:
     """Print a line per prediction, unless JSON or CSV goes to standard output, and write the requested files."""
-    from edgedigits.pictures.predictions import format_row, to_ascii, to_csv
+    from edgedigits.pictures.predictions import format_row, to_ascii, to_brightness, to_csv
 
+    labels, contract = bundle.manifest.labels, bundle.manifest.contract
     lines = []
     for each, row in zip(inputs, rows, strict=True):
         if each.row is not None:
-            lines += [to_ascii(each.row), format_row(row)] if as_ascii else [format_row(row)]
+            lines += [to_ascii(to_brightness(each.row, contract))] if as_ascii else []
+            lines.append(format_row(row, labels))
     text = "\n".join(lines)
     if csv_file == "-":
-        text = to_csv(rows).rstrip("\n")
+        text = to_csv(rows, labels, contract).rstrip("\n")
     elif csv_file is not None:
         from edgedigits.system.files import write_text
 
-        write_text(Path(csv_file), to_csv(rows))
+        write_text(Path(csv_file), to_csv(rows, labels, contract))
     emit(rows, text, json_file)
+
+
+def _explain(bundle: Bundle, inputs: Sequence[_Input], rows: Sequence[Row], target: Path) -> None:
+    """Draw the steps of every prediction, if there is one."""
+    from edgedigits.pictures.explain import Step, draw_steps
+    from edgedigits.pictures.predictions import to_brightness
+
+    contract = bundle.manifest.contract
+    steps = [
+        Step(each.steps, to_brightness(each.row, contract), row)
+        for each, row in zip(inputs, rows, strict=True)
+        if each.row is not None
+    ]
+    if steps:
+        draw_steps(steps, bundle.manifest.labels, contract.pictures == "digits", target)

@@ -1,16 +1,17 @@
-"""Decode a picture file to one gray picture: formats, orientation, transparency, color, limits on its size."""
+"""Decode a picture, to gray where asked: formats, orientation, transparency, color, limits on its size."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from edgedigits.errors import InputError
-from edgedigits.runtimes.tensors import FloatArray
+from edgedigits.runtimes.tensors import AnyArray, FloatArray
 
 MAX_PIXELS = 50_000_000
 LARGE = 2000  # pixels: a JPEG at least twice as long is decoded at a half, a fourth or an eighth of its size
@@ -20,11 +21,25 @@ EXIF_ORIENTATION = 0x0112
 COLOR_SIDE = 64  # pixels: the side of the small copy in which the ink's color is determined
 
 
-def load_gray(source: Path | BinaryIO) -> Image.Image:
+def load_gray(source: Path | BinaryIO | Image.Image | AnyArray) -> Image.Image:
     """A picture's first frame, upright, as mode L, or F in 0 to 255 for more than 8 bits; InputError if unreadable."""
+    return load(source, to_gray)
+
+
+def load(
+    source: Path | BinaryIO | Image.Image | AnyArray, convert: Callable[[Image.Image], Image.Image]
+) -> Image.Image:
+    """A picture's first frame, upright and converted; a file, a seekable stream, a Pillow image or a uint8 array.
+
+    InputError if it is unreadable or too large.
+    """
     # Given a path as text, Pillow imports only the plugin for its suffix.
-    file = str(source) if isinstance(source, Path) else source
+    file: Any = str(source) if isinstance(source, Path) else source
     try:
+        if isinstance(file, np.ndarray):
+            file = from_array(file)
+        if isinstance(file, Image.Image):
+            return convert(_upright(file))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -34,14 +49,9 @@ def load_gray(source: Path | BinaryIO) -> Image.Image:
                 longest = max(picture.size)
                 if longest >= 2 * LARGE:
                     picture.draft(None, (picture.width * LARGE // longest, picture.height * LARGE // longest))
-                if picture.width * picture.height > MAX_PIXELS:
-                    raise Image.DecompressionBombError
-                if picture.getexif().get(EXIF_ORIENTATION, 1) == 1:
-                    picture.load()
-                    return to_gray(picture)
-                from PIL import ImageOps
-
-                return to_gray(ImageOps.exif_transpose(picture))
+                return convert(_upright(picture))
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError("no such file; give the path of a picture") from None
     except PermissionError:
@@ -55,21 +65,49 @@ def load_gray(source: Path | BinaryIO) -> Image.Image:
         raise InputError(f"cannot be read as a picture ({cause}); save it again as PNG") from cause
 
 
+def from_array(pixels: AnyArray) -> Image.Image:
+    """A uint8 array (height, width), or with 1, 3 or 4 channels, as a picture; InputError for any other."""
+    shape = pixels.shape[:2] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels.shape
+    if pixels.dtype != np.uint8 or 0 in shape or not (len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4))):
+        raise InputError(
+            f"an array of {pixels.dtype} of shape {pixels.shape} is no picture; expected uint8, (height, width) or "
+            "(height, width, 3)"
+        )
+    return Image.fromarray(np.ascontiguousarray(pixels.reshape(shape)))
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """The loaded picture, turned as its EXIF orientation says; DecompressionBombError if it is too large."""
+    if picture.width * picture.height > MAX_PIXELS:
+        raise Image.DecompressionBombError
+    if picture.getexif().get(EXIF_ORIENTATION, 1) == 1:
+        picture.load()
+        return picture
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(picture)
+
+
+def has_transparency(picture: Image.Image) -> bool:
+    """Whether parts of the picture may be transparent."""
+    return picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info
+
+
 def to_gray(picture: Image.Image) -> Image.Image:
     """Convert any mode to L, or to F in 0 to 255 for more than 8 bits."""
-    has_transparency = "transparency" in picture.info
-    if picture.mode == "L" and not has_transparency:
+    transparent = has_transparency(picture)
+    if picture.mode == "L" and not transparent:
         return picture
     if picture.mode.startswith("I") or picture.mode == "F":
-        return _deep_to_gray(picture)
+        return deep_to_gray(picture)
     if picture.mode == "1":
         return picture.convert("L")
-    if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or has_transparency:
+    if transparent:
         return _transparent_to_gray(picture.convert("RGBA"))
     return _color_to_gray(picture.convert("RGB"))
 
 
-def _deep_to_gray(picture: Image.Image) -> Image.Image:
+def deep_to_gray(picture: Image.Image) -> Image.Image:
     """More than 8 bits -> F. Full scale is the bit depth of the largest value, or 1 for fractions."""
     deep = np.nan_to_num(np.asarray(picture, dtype=np.float64), posinf=0.0, neginf=0.0)
     deep = deep - min(float(deep.min()), 0.0)

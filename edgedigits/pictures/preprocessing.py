@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from edgedigits.errors import InputError
 from edgedigits.pictures.decoding import load_gray
@@ -12,7 +12,10 @@ from edgedigits.pictures.geometry import Box
 from edgedigits.pictures.normalization import normalize, to_input
 from edgedigits.pictures.plausibility import ShapeFeatures, implausibilities, measure_shape
 from edgedigits.pictures.segmentation import Digit, segment
-from edgedigits.runtimes.tensors import FloatArray
+from edgedigits.runtimes.tensors import AnyArray, FloatArray
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,8 @@ class Preprocessed:
         return implausibilities(self.shape) if self.shape else ()
 
 
-def preprocess(source: Path | BinaryIO, name: str | None = None) -> Preprocessed:
-    """Load a picture, a file or a seekable stream, and bring the digit on it into the data set's geometry.
+def preprocess(source: Path | BinaryIO | Image | AnyArray, name: str | None = None) -> Preprocessed:
+    """Load a picture (as :func:`load_gray` does) and bring the digit on it into the data set's geometry.
 
     InputError, which starts with the name (by default the path), if it cannot be read or shows no digit.
     """

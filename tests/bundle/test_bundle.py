@@ -131,7 +131,7 @@ def test_artifact_by_an_unknown_name(asked: str, message: str) -> None:
 
 @pytest.mark.parametrize("index", [-1, 5000])
 def test_row_out_of_range(index: int) -> None:
-    with pytest.raises(InputError, match=f"--index {index}: the bundle holds images 0 to 4999"):
+    with pytest.raises(InputError, match=f"no image {index}: the bundle holds images 0 to 4999"):
         Bundle().input_row(index)
 
 

@@ -202,6 +202,7 @@ class TestOpenssl:
         (tmp_path / "its.key").chmod(0o600)
         sign_bundle(Bundle(bundle_copy), load_private(tmp_path / "its.key", no_password))
         assert Bundle(bundle_copy, signed_by=[tmp_path / "its.pub"]).signer
+        assert Bundle(bundle_copy, signed_by=str(tmp_path / "its.pub")).signer
 
 
 class TestCommands:

@@ -18,6 +18,7 @@ import PIL
 import pytest
 from PIL import Image
 
+from edgedigits.bundle.bundle import Bundle
 from edgedigits.runtimes.tensors import AnyArray
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -53,6 +54,7 @@ class TestSources:
         rows = json.loads(done.stdout)
         assert [row["source"] for row in rows] == [str(folder / name) for name in DIGITS]
         assert [row["digit"] for row in rows] == [1, 3, 7]
+        assert [row["label"] for row in rows] == ["1", "3", "7"]
         assert {row["status"] for row in rows} <= {"sure", "unsure"}
 
     def test_a_pattern(self, edgedigits: Run, folder: Path) -> None:
@@ -169,6 +171,78 @@ class TestOutput:
         os.close(terminal)
         assert b"[###" in shown
         assert shown.rstrip().endswith(b"\x1b[K")
+
+
+@pytest.fixture(scope="module")
+def by_rows(own_bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[int]]:
+    """40 pictures of the inputs of the row-major model, and what it says of their arrays."""
+    folder = tmp_path_factory.mktemp("rows")
+    x, y = Bundle(own_bundles["rows"]).inputs()
+    for number in range(40):
+        pixels = np.rint(x[25 * number] * 255).astype(np.uint8).reshape(20, 20)
+        Image.fromarray(pixels).save(folder / f"{number:02}.png")
+    return folder, y[::25].tolist()
+
+
+class TestOwnModels:
+    def test_row_major_pictures(self, edgedigits: Run, own_bundles: dict[str, Path], by_rows: Any) -> None:
+        """As many right as its arrays give, which is all."""
+        folder, expected = by_rows
+        done = edgedigits("predict", folder, "--bundle", own_bundles["rows"], "--json", "-")
+        assert done.returncode == 0
+        rows = json.loads(done.stdout)
+        assert [row["index"] for row in rows] == expected
+        assert [row["label"] for row in rows] == [str(index) for index in expected]
+        assert not any("digit" in row for row in rows)
+        doubts = {doubt for row in rows for doubt in row["doubts"]}
+        assert doubts <= {"no class reaches a probability of 80%"}
+
+    def test_ascii_is_upright(self, edgedigits: Run, own_bundles: dict[str, Path], by_rows: Any) -> None:
+        folder, _ = by_rows
+        done = edgedigits("predict", folder / "30.png", "--bundle", own_bundles["rows"], "--ascii")
+        lines = done.stdout.splitlines()[:20]
+        with Image.open(folder / "30.png") as picture:
+            white = np.argwhere(np.asarray(picture) > 250)
+        assert all(lines[row][2 * column] == "@" for row, column in white)
+
+    def test_images_with_named_classes(self, edgedigits: Run, own_bundles: dict[str, Path], folder: Path) -> None:
+        bundle = own_bundles["softmax"]
+        page = folder.parent / "steps.png"
+        done = edgedigits("predict", folder, "--bundle", bundle, "--explain", page, "--csv", folder / "a.csv")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert all(any(f" {name} " in line for name in ("cat", "dog", "York")) for line in done.stdout.splitlines())
+        with (folder / "a.csv").open(newline="") as stream:
+            table = list(csv.DictReader(stream))
+        assert len(table) == 3
+        for row in table:
+            shares = {name: float(row[f"p_{name}"]) for name in ("cat", "dog", "New York")}
+            assert row["label"] == max(shares, key=lambda name: shares[name])
+        with Image.open(page) as drawn:
+            assert drawn.size[0] < 1000  # without a digit's steps
+
+    def test_two_classes_and_300(self, edgedigits: Run, own_bundles: dict[str, Path]) -> None:
+        done = edgedigits("predict", "--index", "3", "--index", "0", "--bundle", own_bundles["sigmoid"])
+        assert done.returncode == 0
+        for line in done.stdout.splitlines():
+            assert {"ham", "spam"} <= set(line.replace("(", " ").split())
+        done = edgedigits("predict", "--index", "3", "--bundle", own_bundles["many"], "--json", "-")
+        (row,) = json.loads(done.stdout)
+        assert (len(row["probabilities"]), row["label"]) == (300, f"class {row['index']}")
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["a.png", "b.jpg"], "takes no pictures; export it with --pictures plain, or use --index N"),
+            (["--index", "0", "--ascii"], "takes no pictures, so its inputs cannot be drawn; leave out --ascii and"),
+        ],
+    )
+    def test_a_model_without_pictures(
+        self, edgedigits: Run, own_bundles: dict[str, Path], folder: Path, arguments: list[str], message: str
+    ) -> None:
+        paths = [folder / name if "." in name else name for name in arguments]
+        done = edgedigits("predict", *paths, "--bundle", own_bundles["sigmoid"])
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        assert f"edgedigits: the model of {own_bundles['sigmoid']} {message}" in done.stderr
 
 
 def test_a_plain_picture_imports_no_more_than_it_needs(folder: Path) -> None:

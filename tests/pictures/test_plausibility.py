@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from edgedigits.pictures.plausibility import implausibilities, measure_shape
-from edgedigits.pictures.predictions import MIN_PROBABILITY, NO_CLEAR_DIGIT, reasons_to_doubt
+from edgedigits.pictures.predictions import MIN_PROBABILITY, reasons_to_doubt
 from edgedigits.pictures.preprocessing import Preprocessed
 from edgedigits.pictures.segmentation import Digit
 from edgedigits.runtimes.tensors import AnyArray
@@ -92,5 +92,7 @@ def test_features_do_not_depend_on_size_and_little_on_rotation(preprocess_image:
 
 def test_probabilities() -> None:
     assert reasons_to_doubt([MIN_PROBABILITY, 1 - MIN_PROBABILITY]) == ()
-    assert reasons_to_doubt([MIN_PROBABILITY - 0.01, 1.01 - MIN_PROBABILITY]) == (NO_CLEAR_DIGIT,)
+    assert reasons_to_doubt([MIN_PROBABILITY - 0.01, 1.01 - MIN_PROBABILITY]) == (
+        "no digit reaches a probability of 80%",
+    )
     assert reasons_to_doubt([1.0, 0.0], ("a reason",)) == ("a reason",)

@@ -40,7 +40,7 @@ class TestDataSet:
 
 
 def test_ascii_shows_the_upright_digit(x: AnyArray) -> None:
-    lines = to_ascii(x[1015]).split("\n")
+    lines = to_ascii(to_image(x[1015])).split("\n")
     assert len(lines) == 20
     assert max(map(len, lines)) <= 40
     dark = [(row, column) for row, column in np.argwhere(to_image(x[1015]) > 0.95)]
