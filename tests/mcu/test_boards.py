@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from boards import BOARDS, build, missing_tools, run
+from boards import BOARDS, build, flash_bytes, missing_tools, run
 
 from edgedigits.bundle.bundle import Bundle
 from edgedigits.parity.board import full_integer_artifact
@@ -49,7 +49,7 @@ def test_every_logit_is_equal(case: Case, name: str, tmp_path: Path, counted: Ca
     assert len(found.answers) == len(x)
     assert not wrong.any()
     assert np.array_equal(found.answers[:, -1], expected.argmax(axis=1))
-    assert found.flash <= MOST_FLASH
+    assert found.flash == flash_bytes(board, tmp_path / "digits.c.o") <= MOST_FLASH  # no static RAM either
     assert 1600 < found.stack <= MOST_STACK  # at least the list of the inputs
 
 

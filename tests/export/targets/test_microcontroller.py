@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 from collections.abc import Callable
 from itertools import pairwise
@@ -10,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dense_models import Layer, write
-from host import SANITIZED, compile_c, compile_example, needs_gcc, run_example
+from host import SANITIZED, compile_c, compile_example, compile_sketch, needs_gcc, run_example
 from numpy.typing import NDArray
 
 from edgedigits.bundle.bundle import Bundle
@@ -199,6 +201,28 @@ def test_a_mutant_fails_the_self_test(left_shifting: Path, tmp_path: Path, old: 
     done = subprocess.run([program], stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert done.returncode == 1
     assert "self-test FAILED" in done.stderr
+
+
+@needs_gcc
+def test_the_sketch_of_the_documentation_blinks_a_one(library: Path, root: Path, tmp_path: Path) -> None:
+    (code,) = re.findall(
+        r"^```cpp\n(.*?)^```", (root / "docs/microcontroller.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    (tmp_path / "blink.ino").write_text(code)
+    program = compile_sketch(tmp_path / "blink.ino", library, tmp_path / "blink")
+    done = subprocess.run([program, "2"], capture_output=True, text=True)
+    assert done.stderr.splitlines() == ["pin 13 high", "pin 13 low"] * 2
+
+
+def test_the_documentation_shows_what_was_measured(library: Path, root: Path) -> None:
+    rows = json.loads((root / "benchmarks/results/microcontroller.json").read_text())["rows"]
+    shown = [row for row in rows if (row["bundle"], row["code"]) == ("notebook", "edgedigits -O2")]
+    assert len(shown) == 5
+    for row in shown:
+        keys = ("flash_bytes", "stack_bytes", "mean_instructions", "worst_instructions", "full_instructions")
+        cells = [row["core"], *(f"{row[key]:,}" for key in keys)]
+        assert " | ".join(cells) in (root / "docs/microcontroller.md").read_text().replace(", notebook", "")
+        assert " | ".join([*cells[:4], cells[5]]) in (library / "README.md").read_text()
 
 
 def random_model(seed: int) -> tuple[bytes, NDArray[np.int8]]:
