@@ -1,4 +1,4 @@
-"""A bundle as something else than a bundle, such as C for a microcontroller.
+"""A bundle as something other than a bundle: C for a microcontroller, a web page.
 
-In: a bundle. Out: a folder of source files. Nothing here imports TensorFlow.
+In: a verified bundle. Out: source files that run and prove it elsewhere. Nothing here imports TensorFlow.
 """
