@@ -28,8 +28,8 @@ def web(
 ) -> None:
     """Write static files that read handwritten digits in a browser, as one draws, and prove parity there.
 
-    BUNDLE defaults to robust. The page runs the .tflite artifacts in a runtime of its own, written in JavaScript, and with
-    --runtime litert in LiteRT.js too. A folder needs a web server; a single file can be opened from a disk.
+    BUNDLE defaults to robust. The page runs the .tflite artifacts in its own JavaScript runtime, and with --runtime
+    litert in LiteRT.js too. A folder needs a web server; a single file can be opened from a disk.
     """
     from edgedigits.bundle.bundle import Bundle, reading_bundle
     from edgedigits_export.targets.web.litert import read_package

@@ -41,8 +41,8 @@ def _npm_pack(folder: Path) -> Path:
     npm = shutil.which("npm")
     if npm is None:
         raise RuntimeUnavailableError(
-            f"LiteRT.js is obtained with npm, which is not installed; install it, or run `npm pack {PACKAGE}@{VERSION}` "
-            "elsewhere and give the file with --tgz"
+            "LiteRT.js is obtained with npm, which is not installed; install npm, or run "
+            f"`npm pack {PACKAGE}@{VERSION}` elsewhere and give its file with --tgz"
         )
     command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--pack-destination", str(folder), "--loglevel=error"]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import html
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,13 +61,13 @@ def write_site(bundle: Bundle, output: Path, litert: Mapping[str, bytes], draw_o
 
 def _artifacts(bundle: Bundle, litert: bool) -> list[Artifact]:
     """The .tflite artifacts; InputError if the page cannot draw their input or has no runtime for them."""
-    manifest = bundle.manifest
-    by_columns = "column by column" in str(manifest.preprocessing.get("input"))
-    found = [artifact for artifact in manifest.artifacts if artifact.format == "tflite"]
-    if not by_columns or any(artifact.input.shape != (400,) for artifact in found):
+    contract = bundle.manifest.contract
+    if contract.pictures != "digits" or contract.output == "sigmoid":
+        what = f"pictures: {contract.pictures}, shape {contract.shape}, output: {contract.output}"
         raise InputError(
-            f"{bundle.path}: the page draws 20x20 digits, 400 inputs column by column, which this model does not take"
+            f"{bundle.path}: the page draws 20x20 digits for models that give one score per class, not for {what}"
         )
+    found = [artifact for artifact in bundle.manifest.artifacts if artifact.format == "tflite"]
     if not found:
         raise InputError(f"{bundle.path} has no .tflite artifact, which a browser could run; export it with one")
     if not litert and not any(runs_in_js(bundle, artifact) for artifact in found):
@@ -100,9 +101,9 @@ def _facts(bundle: Bundle, artifacts: list[Artifact], files: Mapping[str, bytes]
         "version": __version__,
         "litert": VERSION if litert else None,
         "images": manifest.images,
-        "width": 400,
+        "width": math.prod(manifest.contract.shape),
         "labels": list(manifest.labels),
-        "output": "logits",
+        "output": manifest.contract.output,
         "temperature": manifest.temperature,
         "probes": 0,
         "artifacts": [

@@ -43,4 +43,17 @@ async function drawings(strokes, pages, rows, reasons) {
   fs.writeFileSync(reasons, JSON.stringify(why));
 }
 
-await {models, drawings}[task](...names);
+// Hexadecimal contents -> their SHA-256, computed without crypto.subtle.
+async function checksums(plan) {
+  globalThis.document = {getElementById: () => ({textContent: '{}'})};
+  const {sha256} = await load('files.js');
+  for (const content of JSON.parse(fs.readFileSync(plan, 'utf8'))) console.log(await sha256(new Uint8Array(Buffer.from(content, 'hex')), null));
+}
+
+// Outputs of four classes whose quantum is 0.25 -> the metrics of a row.
+async function metrics(outputs, golden, labels) {
+  const {compare} = await load('parity.js');
+  console.log(JSON.stringify(compare(read(outputs, Float32Array), read(golden, Float32Array), read(labels, Float32Array), 4, 0.25)));
+}
+
+await {models, drawings, checksums, metrics}[task](...names);

@@ -1,7 +1,7 @@
 // The page: strokes, the answer while one draws, and the proof of parity.
 import {load, SITE} from './files.js';
 import {kernelSet, openLiteRt} from './litert.js';
-import {argmax, prove} from './parity.js';
+import {argmax, median, prove} from './parity.js';
 import {drawLine, findDigit, image, normalize, PEN, toGray, toInput} from './pictures.js';
 import {implausibilities} from './plausibility.js';
 import {open, real} from './tflite.js';
@@ -16,7 +16,6 @@ const plan = SITE.artifacts.flatMap(artifact => [
   {artifact, runtime: 'litert.js', kernels: kernelSet ?? 'simd', version: SITE.litert, missing: absent},
 ]), usable = plan.filter(row => !row.missing);
 const openSession = ({artifact, runtime}) => load(`model/${artifact.file}`).then(async bytes => ({bytes, ...await (runtime === 'js' ? open : openLiteRt)(bytes)}));
-
 let run;
 async function choose() {
   run = real(await openSession(usable[$('session').value]));
@@ -72,7 +71,6 @@ function draw(event) {
   $('verdict').ariaBusy = true; // a screen reader waits for the end of the stroke
   answer();
 }
-
 let loading;
 const proof = () => loading ??= load('model/proof.f32').then(bytes => {
   const values = new Float32Array(bytes.buffer), {images, width, labels, probes} = SITE, sizes = [images * width, images * labels.length, images, probes * width];
@@ -102,7 +100,7 @@ async function proveAll() {
 }
 function tabulate(row) {
   const cells = $('rows').insertRow(), windows = row.window_p50_ns, verdict = row.status === 'missing' ? '' : row.passed ? 'good' : 'bad';
-  const us = windows && [...windows].sort((a, b) => a - b)[windows.length >> 1] / 1000, counted = row.status === 'ok' ? `${row.mismatches} of ${row.images}` : row.status;
+  const us = windows && median(windows) / 1000, counted = row.status === 'ok' ? `${row.mismatches} of ${row.images}` : row.status;
   const texts = [row.artifact, row.runtime, row.kernels, counted, row.max_abs_diff?.toPrecision(2), row.message || row.arithmetic, us?.toFixed(1)];
   texts.forEach((text, i) => say(cells.insertCell(), text ?? '', i === 3 ? verdict : ''));
 }
@@ -114,9 +112,8 @@ async function machine() {
   const [, name, version] = /(Firefox|Version|Chrome)\/([\d.]+)/.exec(agent) ?? ['', 'browser', agent]; // Safari has its own in Version/
   const packages = {[brand?.brand ?? name.replace('Version', 'Safari')]: brand?.version ?? version, edgedigits: SITE.version, 'litert.js': SITE.litert};
   const os = hints ? `${data.platform} ${hints.platformVersion}`.trim() : system, architecture = hints ? `${hints.architecture} ${hints.bitness}` : null;
-  return {model: hints?.model || system, os, architecture, cores: navigator.hardwareConcurrency ?? null, packages, user_agent: agent, date: new Date().toISOString()};
+  return {model: hints?.model || system, os, architecture, temperature_millicelsius: null, cores: navigator.hardwareConcurrency ?? null, packages, user_agent: agent, date: new Date().toISOString()};
 }
-
 async function start() {
   if (!sketch) throw new Error('this browser has no canvas to draw on; use another browser');
   if (!usable.length) throw new Error(absent);

@@ -5,7 +5,7 @@ const BLOCK = 250, WINDOWS = 5;
 export const argmax = scores => scores.reduce((best, score, i) => score > scores[best] ? i : best, 0);
 /** A class's score minus the largest other one, in float32. */
 const lead = (scores, label) => Math.fround(scores[label] - scores.reduce((most, score, i) => i !== label && score > most ? score : most, -Infinity));
-const median = values => [...values].sort((a, b) => a - b)[values.length >> 1];
+export const median = values => [...values].sort((a, b) => a - b)[values.length >> 1];
 /** Run a session ({run, quantum, ...} of a file) on every image; yields to the page after each block of images. */
 export async function prove(session, bytes, {x, labels, golden, probes}, classes, onProgress) {
   const run = real(session), images = labels.length, width = x.length / images, blocks = [], outputs = new Float32Array(images * classes);
@@ -32,7 +32,7 @@ export function compare(outputs, golden, labels, classes, quantum) {
     errors += predicted !== label;
     least = Math.min(least, even(lead(found, expected) / quantum));
     if (quantum && (predicted !== expected || own <= 1)) ledger.push({image, label: expected, int8_label: predicted,
-      lead_quanta: lead(trained, expected) / quantum, int8_lead_quanta: own, kind: ['tie', 'near-tie'][own] ?? 'real'});
+      lead_quanta: Math.fround(lead(trained, expected) / quantum), int8_lead_quanta: own, kind: ['tie', 'near-tie'][own] ?? 'real'});
   });
   const counted = {mismatches: mismatched.length, mismatched, ties, errors, passed: !mismatched.length};
   if (!outputs.every(Number.isFinite)) return {...counted, message: 'some outputs are NaN or infinite'};

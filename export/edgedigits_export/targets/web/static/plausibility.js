@@ -44,7 +44,7 @@ function rotate45(from) {
     const left = Math.floor(u - 0.5), top = Math.floor(v - 0.5), across = u - 0.5 - left, down = v - 0.5 - top;
     const line = row => { const a = pixel(from, clamp(left, w), row), b = pixel(from, clamp(left + 1, w), row); return a + (b - a) * across; };
     const upper = line(clamp(top, h)), lower = top + 1 < h ? line(top + 1) : upper;
-    return upper + (lower - upper) * down;
+    return Math.trunc(upper + (lower - upper) * down);
   });
 }
 /** The runs [start, end) of ones in each row. */

@@ -5,8 +5,7 @@ const OPERATORS = {6: 'DEQUANTIZE', 9: 'FULLY_CONNECTED', 22: 'RESHAPE', 114: 'Q
 const ACTIVATIONS = [[-Infinity, Infinity], [0, Infinity], [-1, 1], [0, 6]];
 export const KERNELS = ['exact', 'ruy', 'reference', 'xnnpack'];
 const f32 = Math.fround, clamp = (x, low, high) => x < low ? low : x > high ? high : x;
-/** Round to integers: ties away from zero, and ties to even. */
-const away = x => Math.trunc(x + (x < 0 ? -0.49999999999999994 : 0.49999999999999994));
+const away = x => Math.trunc(x + (x < 0 ? -0.49999999999999994 : 0.49999999999999994)); // round ties away from zero, or to even
 export const even = x => { const r = Math.round(x); return r - x === 0.5 && r % 2 ? r - 1 : r; };
 /** {input, output, operators, quantum} of a .tflite, a FlatBuffers file: the quantum is one step of its int8 outputs, or null. */
 export function readModel(bytes) {

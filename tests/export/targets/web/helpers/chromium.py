@@ -9,6 +9,7 @@ import os
 import queue
 import shutil
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,23 @@ from typing import Any
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # An answer that has not come after so many seconds never will.
 PATIENCE = 120.0
-OPTIONS = ["--headless=new", "--remote-debugging-pipe", "--no-first-run", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+OPTIONS = [
+    "--headless=new",
+    "--remote-debugging-pipe",
+    "--no-first-run",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--hide-scrollbars",
+]
 OPTIONS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+# The browser reads from descriptor 3 and writes to 4; a shell cannot put there a pipe whose number has two digits.
+START = """
+import fcntl, os, sys
+pipes = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3]]
+os.dup2(pipes[0], 3)
+os.dup2(pipes[1], 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 class Browser:
@@ -30,9 +46,8 @@ class Browser:
         assert CHROMIUM is not None, "EDGEDIGITS_BROWSER=required, but there is no chromium"
         theirs_in, self._write = os.pipe()
         self._read, theirs_out = os.pipe()
-        # The browser reads from descriptor 3 and writes to 4; the shell puts the pipes there.
-        shell = ["/bin/sh", "-c", f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}', "sh"]
-        command = [*shell, CHROMIUM, *OPTIONS, f"--user-data-dir={profile}"]
+        start = [sys.executable, "-c", START, str(theirs_in), str(theirs_out)]
+        command = [*start, CHROMIUM, *OPTIONS, f"--user-data-dir={profile}"]
         silent = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen(command, pass_fds=(theirs_in, theirs_out), **silent)  # type: ignore[call-overload]
         os.close(theirs_in)
