@@ -43,8 +43,13 @@ def test_the_wheel_holds_both_packages_and_the_bundle_and_no_more(wheel: Path) -
         "edgedigits/report/report.html.j2",
         "edgedigits/runtimes/oracle/tflite.fbs",
         "edgedigits/kit/install.sh",
+        "edgedigits_export/targets/web/apache-2.0.txt",
     }
     others |= {p.relative_to(ROOT / "export").as_posix() for p in (ROOT / "export").rglob("*.j2")}
+    static = ("index.html", "style.css", "sw.js")
+    modules = ("app", "files", "litert", "parity", "pictures", "plausibility", "tflite")
+    for name in (*static, *(f"{module}.js" for module in modules)):
+        others.add(f"edgedigits_export/targets/web/static/{name}")
     assert names == sources | DATA_FILES | others
 
 
@@ -59,7 +64,7 @@ def test_the_wheel_names_its_extras_and_commands(wheel: Path) -> None:
         points = archive.read(info.replace("METADATA", "entry_points.txt")).decode()
     extras = {line.split(": ")[1] for line in metadata.splitlines() if line.startswith("Provides-Extra: ")}
     assert extras == {"litert", "tflite-runtime", "onnxruntime", "runtimes", "serial", "sign", "export", "dev"}
-    for command in ("run", "train", "export", "plot", "c"):
+    for command in ("run", "train", "export", "plot", "c", "web"):
         assert f"{command} = edgedigits_export.commands.{command}:{command}" in points
 
 
@@ -119,6 +124,11 @@ def test_benchmark_and_inspect_work(edgedigits: Callable[..., Any]) -> None:
     assert measured.returncode == 0
     assert all(row["p50_ns"] > 0 for row in json.loads(measured.stdout)["rows"] if row["status"] == "ok")
     assert "float32 [n, 400]" in edgedigits("inspect").stdout
+
+
+def test_a_web_page_needs_nothing_else(edgedigits: Callable[..., Any], tmp_path: Path) -> None:
+    assert edgedigits("web", "--draw-only", "-o", "page.html").returncode == 0
+    assert (tmp_path / "page.html").stat().st_size < 200_000
 
 
 def test_a_kit_of_the_installed_wheel_holds_the_same_files(edgedigits: Callable[..., Any], tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from edgedigits_export.targets.web.site import write_site
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: object) -> None:
         """Not on the test's output."""
 
 

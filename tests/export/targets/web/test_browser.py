@@ -1,11 +1,11 @@
-"""The page in headless Chromium: drawing, the proof of parity and its JSON, damaged files, offline use, phone widths."""
+"""The page in headless Chromium: drawing, the proof of parity, its JSON, damaged files, offline use, phone widths."""
 
 from __future__ import annotations
 
 import http.server
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +50,11 @@ def prove(browser: Browser, folder: Path) -> Path:
 
 
 @pytest.fixture
-def page(browser: Browser, site: Path, serve: Serve) -> Iterator[http.server.ThreadingHTTPServer]:
+def page(browser: Browser, site: Path, serve: Serve) -> http.server.ThreadingHTTPServer:
     """The site in the browser, and the server that it came from."""
     server = serve(site)
     open_page(browser, f"http://127.0.0.1:{server.server_port}/")
-    yield server
+    return server
 
 
 @pytest.mark.usefixtures("page")
@@ -200,6 +200,9 @@ def test_only_the_table_scrolls_sideways_and_there_is_a_dark_page(browser: Brows
         with Image.open(BytesIO(browser.screenshot(1200, 1000, scheme))) as image:
             pixels = np.asarray(image.convert("L"), float)
         brightness[scheme] = np.median(pixels)
+        drawn = "document.getElementById('page').getContext('2d').getImageData(0, 0, 512, 512).data"
+        red = browser.run(f"{drawn}.filter((value, i, all) => i % 4 === 0 && all[i + 3] === 255)[0]")
+        assert abs(red - brightness[scheme]) > 150  # the ink follows the scheme
         assert (np.abs(pixels - np.median(pixels)) > 90).mean() > 0.01
     assert brightness["light"] > 200
     assert brightness["dark"] < 60

@@ -125,6 +125,7 @@ async function start() {
   canvas.onpointerup = canvas.onpointercancel = () => { $('verdict').ariaBusy = false; };
   const undo = $('undo').onclick = () => keep(strokes.length - 1), clear = $('clear').onclick = () => keep(0);
   canvas.onkeydown = ({key, ctrlKey, metaKey}) => { if (key === 'Escape') clear(); else if (key === 'z' && (ctrlKey || metaKey)) undo(); };
+  matchMedia('(prefers-color-scheme: dark)').onchange = () => keep(strokes.length); // in the other color of ink
   $('session').onchange = () => choose().catch(failed);
   $('parity').hidden = $('pick').hidden = !SITE.files['model/proof.f32'];
   $('index').max = SITE.images - 1;

@@ -99,17 +99,15 @@ class Browser:
 
     def wait(self, condition: str) -> Any:
         """The first value of an expression that is not false, looked at after each change of the document."""
-        return self.run(
-            f"new Promise(resolve => {{ const look = () => {{ const value = {condition}; if (value) resolve(value); else "
-            "requestAnimationFrame(look); }; look(); })"
-        )
+        look = f"const value = {condition}; if (value) resolve(value); else requestAnimationFrame(look);"
+        return self.run(f"new Promise(resolve => {{ const look = () => {{ {look} }}; look(); }})")
 
     def open(self, address: str) -> None:
         """Load a page to its end."""
         self.send("Page.navigate", url=address)
         self.wait_for_event("Page.loadEventFired")
 
-    def draw(self, stroke: list[tuple[float, float]]) -> None:
+    def draw(self, stroke: list[list[float]]) -> None:
         """Draw on the page's canvas with the mouse; points as shares of its width and height."""
         left, top, side = self.run(
             "(box => [box.x, box.y, box.width])(document.getElementById('page').getBoundingClientRect())"
