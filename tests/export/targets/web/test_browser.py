@@ -44,7 +44,7 @@ def prove(browser: Browser, folder: Path) -> Path:
     browser.wait("['good', 'bad'].includes(document.getElementById('result').className)")
     browser.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder), eventsEnabled=True)
     browser.run("document.getElementById('save').click()")
-    name = browser.wait_for_event("Browser.downloadWillBegin")["suggestedFilename"]
+    name: str = browser.wait_for_event("Browser.downloadWillBegin")["suggestedFilename"]
     browser.wait_for_event("Browser.downloadProgress", state="completed")
     return folder / name
 
