@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 
-from edgedigits.errors import EdgeDigitsError
+from edgedigits.errors import EdgeDigitsError, ExportError
+from edgedigits.system.limits import printable
 
 Restored = Callable[[], AbstractContextManager[None]]
 
@@ -59,6 +61,27 @@ def suppress_output(show: bool = False) -> Iterator[Restored]:
                 sink.seek(0)
                 sys.stderr.write(sink.read().decode("utf-8", errors="replace"))
             raise
+
+
+@contextlib.contextmanager
+def conversion(show: bool = False) -> Iterator[Restored]:
+    """As :func:`suppress_output`, for a converter; whatever it raises becomes an ExportError of one line."""
+    with suppress_output(show) as restored:
+        try:
+            yield restored
+        except EdgeDigitsError:
+            raise
+        except Exception as cause:
+            raise ExportError(_reason(cause)) from cause
+
+
+def _reason(cause: Exception) -> str:
+    """The operators that TensorFlow Lite's converter rejects, or else the first line of a message."""
+    operators = sorted(set(re.findall(r"'tf\.(\w+)' op", str(cause))))
+    if operators:
+        remedy = "; build LSTM and GRU layers with unroll=True" if "TensorListReserve" in operators else ""
+        return f"TensorFlow Lite has no operator for TensorFlow's {', '.join(operators)}{remedy}"
+    return printable((str(cause).strip() or type(cause).__name__).splitlines()[0][:200])
 
 
 def start_tensorflow() -> None:

@@ -7,7 +7,6 @@ import io
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,24 +14,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgedigits import __version__
-from edgedigits.bundle.bundle import GOLDEN, HELD_OUT, INPUTS, MANIFEST, Artifact, Bundle, Manifest
+from edgedigits.bundle.bundle import GOLDEN, HELD_OUT, INPUTS, MANIFEST, Bundle, Manifest
 from edgedigits.bundle.contract import Contract
 from edgedigits.bundle.dataset import Labels
 from edgedigits.bundle.manifest import InputRows
-from edgedigits.errors import EdgeDigitsError, ExportError, ModelError
+from edgedigits.errors import ExportError
 from edgedigits.parity.check import check_parity
 from edgedigits.parity.result import ParityReport
-from edgedigits.runtimes.session import Session
-from edgedigits.runtimes.table import RUNTIMES, runtimes_for
+from edgedigits.runtimes.table import RUNTIMES
 from edgedigits.runtimes.tensors import AnyArray, FloatArray
 from edgedigits.system.files import atomic_directory, atomic_file, locked, sha256, write_zip
+from edgedigits.system.limits import RefusedError
 from edgedigits.system.text import to_json
-from edgedigits_export.converting import onnx, tflite
+from edgedigits_export.converting.artifacts import FULL_INT8, INT8, chosen_files, convert_all
 from edgedigits_export.converting.held_out import judge
-from edgedigits_export.int8.file import with_float_ends
-from edgedigits_export.int8.quantize import quantize
+from edgedigits_export.converting.loading import with_shape
+from edgedigits_export.converting.outputs import output_kind
 from edgedigits_export.interrupts import interrupts_deferred
-from edgedigits_export.quiet import suppress_output
 from edgedigits_export.training import calibration
 from edgedigits_export.training.checks import accuracy_lines
 from edgedigits_export.training.data import HeldOut
@@ -41,8 +39,8 @@ from edgedigits_export.training.model import logits_of
 if TYPE_CHECKING:
     import keras
 
+RECIPES = ("notebook", "robust")  # of `edgedigits train`: their models read the course's digits
 TOOLS = ("tensorflow", "keras", "tf2onnx", "onnx", "numpy")
-INT8, FULL_INT8 = "int8.tflite", "int8_full.tflite"  # with float32 and with int8 input and output
 
 
 def export_bundle(
@@ -59,6 +57,11 @@ def export_bundle(
     temperature: Callable[[], float | None] = lambda: None,
     labels: Sequence[str] = (),
     held_out: Callable[[], HeldOut | None] = lambda: None,
+    pictures: str | None = None,
+    order: str | None = None,
+    scale: float = 1.0,
+    only: Sequence[str] = (),
+    allow_mismatches: int = 0,
     verbose: bool = False,
     on_step: Callable[[str], None] = lambda line: None,
     on_note: Callable[[str], None] = lambda line: None,
@@ -66,8 +69,8 @@ def export_bundle(
     """Write the bundle to ``out``, a directory or a .zip, whole or not at all.
 
     Args:
-        model: a Keras classifier of (n,) inputs, from :func:`edgedigits_export.training.model.load`.
-        x, y: the inputs that parity is checked on, (m, n) float32, and their labels (m,).
+        model: a Keras classifier, from :func:`edgedigits_export.converting.loading.load`.
+        x, y: the inputs that parity is checked on, (m, ...) float32, and their labels (m,).
         training: facts for the manifest.
         plain_int8: use the converter's own quantization instead of tuning for parity.
         per_tensor: use per-tensor weight scales instead of per-channel.
@@ -77,29 +80,30 @@ def export_bundle(
         labels: the names of the classes; empty means their numbers.
         held_out: returns inputs and labels that were not tuned on, or None. Called last, so that neither the artifacts
             nor the temperature can depend on them.
+        pictures, order, scale: how a picture becomes an input, as in
+            :class:`edgedigits.bundle.contract.Contract`; by default as the recipe in ``training`` says, or not at all.
+        only: the artifacts to make, by file name or by kind (tflite, int8, onnx); all by default.
+        allow_mismatches: how many an int8 artifact may have.
         verbose: show the converters' output.
         on_step: called with one line before each step.
-        on_note: called with each line that is to be read: the accuracy, warnings, the result on what was held out.
+        on_note: called with each line that is to be read: the accuracy, warnings, what is left out and why,
+            the result on what was held out.
 
     Returns:
-        The parity report of the new bundle: each artifact in one runtime.
+        The parity report of the new bundle: each artifact in one runtime. The bundle is written also if it fails.
 
     Raises:
-        ExportError: a conversion failed, a float artifact does not match the model, or ``out`` is not a bundle.
+        ExportError: the model or the options do not fit, every conversion failed, or ``out`` is not a bundle.
     """
     _check_replaceable(out)
-    if x.shape[1] != model.input_shape[1]:
-        raise ExportError(
-            f"the model takes {model.input_shape[1]} values and X has {x.shape[1]}; give the model's own data"
-        )
-    on_step("reference logits")
+    files = chosen_files(only)
+    model = with_shape(model, x.shape[1:])
+    on_step("reference outputs")
     golden = {"logits": logits_of(model, x)}
     if not np.isfinite(golden["logits"]).all():
         raise ExportError("the model outputs NaN or infinity on some inputs; train it again")
-    classes = golden["logits"].shape[1]
-    contract = Contract(x.shape[1:], float(x.min()), float(x.mean(dtype=np.float64)), float(x.max()))
-    if training.get("recipe") in ("notebook", "robust"):
-        contract = replace(contract, pictures="digits", order="columns")
+    contract = _contract(x, output_kind(model, golden["logits"]), pictures, order, scale, training.get("recipe"))
+    classes = contract.scores(golden["logits"][:1]).shape[1]
 
     def predicted(outputs: FloatArray) -> Labels:
         classes_of: Labels = contract.scores(outputs).argmax(axis=1)
@@ -109,7 +113,18 @@ def export_bundle(
         lambda some: predicted(logits_of(model, some)), predicted(golden["logits"]), x, y, classes
     ):
         on_note(line)
-    artifacts, quantization = _convert_all(model, x, plain_int8, per_tensor, seed, verbose, on_step)
+    described, artifacts, quantization = convert_all(
+        model,
+        x,
+        contract,
+        files,
+        plain=plain_int8,
+        per_tensor=per_tensor,
+        seed=seed,
+        verbose=verbose,
+        on_step=on_step,
+        on_note=on_note,
+    )
     on_step("calibration")
     divisor = temperature()
     data = {"X": sha256(x.tobytes()), "y": sha256(y.tobytes())}
@@ -121,11 +136,11 @@ def export_bundle(
             data["unseen"] = sha256(held.images.tobytes())
         else:
             arrays[HELD_OUT] = _npz(np.savez_compressed, X=held.x, y=_compact(held.y, classes))
-        facts, line = judge(artifacts[FULL_INT8], contract, held.x, held.y, golden["unseen_logits"])
-        quantization.update(facts)
-        on_note(f"{INT8}: {line}")
-    with suppress_output(verbose):
-        described = tuple(_describe(file, content, quantization) for file, content in artifacts.items())
+        int8 = artifacts.get(FULL_INT8) or artifacts.get(INT8)
+        if int8 is not None:
+            facts, line = judge(int8, contract, held.x, held.y, golden["unseen_logits"])
+            quantization.update(facts)  # the described artifacts hold this dictionary
+            on_note(f"{INT8}: {line}")
     # Not compressed, so that one row can be read alone.
     arrays[INPUTS] = _npz(np.savez, X=x, y=_compact(y, classes))
     arrays[GOLDEN] = _npz(np.savez_compressed, **golden)
@@ -147,7 +162,13 @@ def export_bundle(
         folder = Path(temporary)
         for file, content in {**artifacts, **arrays, MANIFEST: to_json(manifest.to_dict()).encode()}.items():
             (folder / file).write_bytes(content)
-        report = _check(Bundle(folder))
+        report = _check(Bundle(folder), allow_mismatches)
+        failed = failures(report)
+        if failed:
+            for artifact in described:
+                if artifact.file in failed:
+                    artifact.facts["fails_parity"] = failed[artifact.file]
+            (folder / MANIFEST).write_bytes(to_json(manifest.to_dict()).encode())
         with interrupts_deferred():
             _place(folder, out)
     return report
@@ -199,76 +220,10 @@ def _compact(y: Labels, classes: int) -> AnyArray:
     return y.astype(np.min_scalar_type(classes - 1))
 
 
-def _convert_all(
-    model: keras.Model,
-    x: FloatArray,
-    plain: bool,
-    per_tensor: bool,
-    seed: int,
-    verbose: bool,
-    on_step: Callable[[str], None],
-) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """The artifacts by file name, and the manifest's facts of the quantization."""
-    facts: dict[str, Any] = {}
-
-    def int8() -> dict[str, bytes]:
-        result = quantize(
-            model, x, plain=plain, per_channel=not per_tensor, seed=seed, progress=on_step, verbose=verbose
-        )
-        facts.update(result.facts())
-        return {INT8: with_float_ends(result.model), FULL_INT8: result.model}
-
-    converters: dict[str, Callable[[], dict[str, bytes]]] = {
-        "float32.tflite": lambda: {"float32.tflite": tflite.convert(model, verbose)},
-        INT8: int8,
-        "float32.onnx": lambda: {"float32.onnx": onnx.convert(model, verbose)},
-    }
-    artifacts = dict[str, bytes]()
-    for file, convert in converters.items():
-        on_step(file)
-        try:
-            artifacts |= convert()
-        except EdgeDigitsError:
-            raise
-        except Exception as cause:  # a converter may raise anything
-            reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
-            raise ExportError(
-                f"{file}: the converter failed ({reason}); --verbose shows its output. No bundle was written"
-            ) from cause
-    return artifacts, facts
-
-
-def _describe(file: str, content: bytes, quantization: dict[str, Any]) -> Artifact:
-    kind = Path(file).suffix[1:]
-    source, sink, facts = {"tflite": tflite.describe, "onnx": onnx.describe}[kind](content)
-    scale = tflite.output_scale(content) if kind == "tflite" else None
-    if sink.scale or scale:
-        facts["quantization"] = quantization
-    runtimes = _runtimes_that_open(content, kind)
-    return Artifact(file, kind, runtimes, sha256(content), len(content), source, sink, facts, scale)
-
-
-def _runtimes_that_open(content: bytes, kind: str) -> tuple[str, ...]:
-    """The runtimes for this format; the numpy one only where it has every operator."""
-    names = runtimes_for(kind)
-    if "numpy" in names:
-        try:
-            Session(content, kind, "numpy").close()
-        except ModelError:
-            names = tuple(name for name in names if name != "numpy")
-    return names
-
-
-def _check(bundle: Bundle) -> ParityReport:
-    """Parity in the first installed runtime of each format; ExportError unless every float row is exact."""
+def _check(bundle: Bundle, allow_mismatches: int) -> ParityReport:
+    """Parity of each artifact in the first installed runtime of its format."""
     chosen = {next((n for n in a.opened_by if RUNTIMES[n].installed), None) for a in bundle.manifest.artifacts}
-    report = check_parity(bundle, runtimes=sorted(filter(None, chosen)), allow_mismatches=len(bundle.golden()))
-    for row in report.rows:
-        if not row.passed:
-            found = row.message or f"{row.mismatches} of {row.images} images differ from Keras"
-            raise ExportError(
-                f"{row.artifact} in {row.runtime}: {found}. No bundle was written; please report the model"
-            )
+    report = check_parity(bundle, runtimes=sorted(filter(None, chosen)), allow_mismatches=allow_mismatches)
     unopened = {a.file for a in bundle.manifest.artifacts} - {row.artifact for row in report.rows}
     if unopened:
         raise ExportError(
@@ -276,3 +231,29 @@ def _check(bundle: Bundle) -> ParityReport:
             "pip install ai-edge-litert onnxruntime"
         )
     return report
+
+
+def failures(report: ParityReport) -> dict[str, str]:
+    """What is wrong with each artifact that fails parity, by file."""
+    found = dict[str, str]()
+    for row in report.rows:
+        if not row.passed and row.artifact not in found:
+            wrong = row.message or f"{row.mismatches} of {row.images} inputs differ from Keras, {row.allowed} may"
+            found[row.artifact] = f"{wrong} ({row.runtime}, {row.kernels} kernels)"
+    return found
+
+
+def _contract(
+    x: FloatArray, output: str, pictures: str | None, order: str | None, scale: float, recipe: Any
+) -> Contract:
+    """The contract of a model; ``pictures`` is what was asked for, or by default what the recipe says."""
+    pictures = pictures or ("digits" if recipe in RECIPES else "none")
+    order = order or ("columns" if pictures == "digits" else "rows")
+    if pictures != "plain" and scale != 1:
+        raise ExportError(f"--scale {scale:g} goes with --pictures plain only, not with {pictures}")
+    try:
+        return Contract(
+            x.shape[1:], float(x.min()), float(x.mean(dtype=np.float64)), float(x.max()), pictures, order, scale, output
+        )
+    except RefusedError as cause:
+        raise ExportError(f"--pictures {pictures} {cause}") from cause

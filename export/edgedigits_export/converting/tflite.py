@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from edgedigits.runtimes.oracle.reader import read_graph
 from edgedigits.runtimes.session import Session
 from edgedigits.runtimes.tensors import TensorSpec
-from edgedigits_export.quiet import suppress_output
+from edgedigits_export.quiet import conversion
 
 if TYPE_CHECKING:
     import keras
@@ -17,7 +17,7 @@ def convert(model: keras.Model, verbose: bool = False) -> bytes:
     """The model as a float32 .tflite, any batch."""
     import tensorflow as tf
 
-    with suppress_output(verbose):
+    with conversion(verbose):
         return bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
 
 

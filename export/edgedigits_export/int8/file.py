@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 REPRESENTATIVE = 500
+Scores = Callable[[FloatArray], FloatArray]
 REMEDY = "replace that layer, or use float32.tflite"
 
 
@@ -43,9 +45,9 @@ def convert(converter: tf.lite.TFLiteConverter, calibration: FloatArray, per_cha
     try:
         content = bytes(converter.convert())
     except ConverterError as error:
-        ops = sorted(set(re.findall(r"'(tf\.\w+)' op", str(error))))
-        what = f"the converter cannot quantize {', '.join(ops)}" if ops else "the converter rejected the model"
-        raise QuantizationError(f"{what}; only operators of TFLite's int8 set are supported; {REMEDY}") from error
+        ops = sorted(set(re.findall(r"'tf\.(\w+)' op", str(error))))
+        what = f"no int8 operator for TensorFlow's {', '.join(ops)}" if ops else "no int8 version of the model"
+        raise QuantizationError(f"TensorFlow Lite has {what}; {REMEDY}") from error
     _require_int8(content)
     return content
 
@@ -56,12 +58,15 @@ def _require_int8(content: bytes) -> None:
     from tensorflow.lite.tools import flatbuffer_utils
 
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
-    floats = [t.name.decode() for graph in model.subgraphs for t in graph.tensors if t.type == TensorType.FLOAT32]
+    floats = {
+        flatbuffer_utils.opcode_to_name(model, op.opcodeIndex)
+        for graph in model.subgraphs
+        for op in graph.operators
+        if any(graph.tensors[i].type == TensorType.FLOAT32 for i in (*op.inputs, *op.outputs) if i >= 0)
+    }
     if floats:
-        raise QuantizationError(
-            f"{len(floats)} tensors are float ({floats[0]!r} first), expected int8 only: an operator has no int8 "
-            f"version; {REMEDY}"
-        )
+        culprits = sorted(floats - {"QUANTIZE", "DEQUANTIZE"}) or sorted(floats)
+        raise QuantizationError(f"TensorFlow Lite has no int8 version of {', '.join(culprits)}; {REMEDY}")
 
 
 def strip(content: bytes) -> bytes:
@@ -125,19 +130,21 @@ def with_float_ends(content: bytes) -> bytes:
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
-def measure(content: bytes, inputs: FloatArray, logits: FloatArray) -> tuple[int, int, str]:
+def measure(
+    content: bytes, inputs: FloatArray, outputs: FloatArray, scores: Scores = lambda outputs: outputs
+) -> tuple[int, int, str]:
     """Run a full-integer file, as it is and with float ends, on every kernel set, one input at a time as devices do.
 
-    inputs: (m, ...) float32. logits: (m, classes), those of Keras. Returns the most mismatches, the smallest lead in
-    output integers, and the runtime's package.
+    inputs: (m, ...) float32. outputs: (m, n), those of Keras. scores: makes one score per class of them. Returns the
+    most mismatches, the smallest lead in output integers, and the runtime's package.
     """
     runtime = RUNTIMES["litert" if RUNTIMES["litert"].installed else "tensorflow"]
-    mismatches, lead, scale = 0, 255, None
+    mismatches, lead, scale, expected = 0, 255, None, scores(outputs)
     for model, kernels in itertools.product((content, with_float_ends(content)), runtime.kernels):
         with Session(model, "tflite", runtime.name, kernels=kernels) as session:
-            found = np.stack([session.run(row) for row in inputs])
+            found = scores(np.stack([session.run(row) for row in inputs]))
             scale = scale or session.output.scale  # the one with float ends has none
             assert scale is not None
-            mismatches = max(mismatches, len(mismatched(found, logits)))
-            lead = min(lead, int(lead_quanta(found, logits, scale).min()))
+            mismatches = max(mismatches, len(mismatched(found, expected)))
+            lead = min(lead, int(lead_quanta(found, expected, scale).min()))
     return mismatches, lead, runtime.distribution

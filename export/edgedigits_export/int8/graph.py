@@ -7,7 +7,8 @@ converter's grid (largest magnitude = 127 steps).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,7 +88,6 @@ class Graph:
     logits: int
     output: int
     input_shape: tuple[int, ...]
-    model: keras.Model  # keeps the Keras tensors alive whose identities number the tensors here
     input_range: Range = (0.0, 1.0)
 
     @property
@@ -102,33 +102,64 @@ class Graph:
 
 
 def read(model: keras.Model) -> Graph:
-    """Read a Sequential or Functional classifier; batch normalization and ReLU are merged into the stage before."""
-    sequential = isinstance(model, keras.Sequential)
-    copy = model if sequential else _copy(model)
-    first = tensor = 0 if sequential else id(copy.inputs[0])
-    stages: list[Stage] = []
-    for layer in copy.layers:
-        if isinstance(layer, keras.layers.InputLayer):
-            continue
-        if isinstance(layer, keras.Model):
-            raise QuantizationError(f"layer {layer.name!r} is a nested model; flatten it into single layers")
-        # In a Sequential the order connects the layers; their tensors need not be the same objects.
-        sources = [tensor] if sequential else [id(t) for t in _as_list(layer.input)]
-        tensor = tensor + 1 if sequential else id(layer.output)
-        stages += _stage(layer, sources, tensor)
-    output = tensor if sequential else id(copy.outputs[0])
+    """Read a classifier, nested models too; batch normalization and ReLU are merged into the stage before.
+
+    Raises QuantizationError if its layers cannot be rewritten.
+    """
+    copy = _copy(model)
+    stages, output = _read(copy, 0, itertools.count(1))
     stages = _merge(stages, keep=output)
     last = next(stage for stage in stages if stage.target == output)
     softmax = last.activation == "softmax" or isinstance(last.layer, keras.layers.Softmax)
     logits = last.sources[0] if softmax else output
-    graph = Graph(stages, first, logits, output, tuple(copy.inputs[0].shape[1:]), copy)
+    graph = Graph(stages, 0, logits, output, tuple(copy.inputs[0].shape[1:]))
     if not any(stage.target == logits and stage.weighted for stage in stages):
-        raise QuantizationError("the last layer is neither Dense nor convolutional; use --plain")
+        raise QuantizationError("tuning needs a Dense or convolutional layer before the output")
     _link(graph)
     values = run(graph, tf.zeros((1, *graph.input_shape)), float_weights, quantized=False)
     for stage in graph.stages:
         stage.shape = tuple(values[stage.target].shape[1:])
     return graph
+
+
+def _read(model: keras.Model, source: int, numbers: Iterator[int]) -> tuple[list[Stage], int]:
+    """The stages of a model whose input is tensor `source`, and the number of its output."""
+    sequential = isinstance(model, keras.Sequential)
+    known = {id(model.inputs[0]): source}  # tensors by their identity; in a Sequential the order connects the layers
+    stages: list[Stage] = []
+    tensor = source
+    for layer in model.layers if sequential else model.operations:
+        if isinstance(layer, keras.layers.InputLayer):
+            continue
+        try:
+            sources = [tensor] if sequential else [known[id(t)] for t in _as_list(layer.input)]
+        except (AttributeError, ValueError, KeyError) as error:  # Keras's `input` raises both
+            raise QuantizationError(
+                f"tuning cannot follow the layer {layer.name!r}, which has several calls"
+            ) from error
+        if isinstance(layer, keras.Model):
+            inner, tensor = _read(layer, sources[0], numbers)
+            stages += inner
+        else:
+            tensor = next(numbers)
+            stages += _stage(_as_layer(layer), sources, tensor)
+        if not sequential:
+            known[id(layer.output)] = tensor
+    return stages, tensor if sequential else known[id(model.outputs[0])]
+
+
+def _as_layer(operation: Any) -> keras.layers.Layer:
+    """The operation as a layer: `a + b` of two tensors is keras.layers.Add."""
+    if isinstance(operation, keras.layers.Layer):
+        return operation
+    name = type(operation).__name__
+    pairs = {"Add": keras.layers.Add, "Subtract": keras.layers.Subtract, "Multiply": keras.layers.Multiply}
+    single = {"Softmax": keras.layers.Softmax, "Relu": keras.layers.ReLU}
+    if name in pairs and len(_as_list(operation.input)) == 2:
+        return pairs[name]()
+    if name in single:
+        return single[name]()
+    raise QuantizationError(f"tuning does not know the operation {name}")
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -140,7 +171,7 @@ def _copy(model: keras.Model) -> keras.Model:
     try:
         copy = keras.models.clone_model(model)
     except (TypeError, ValueError) as error:
-        raise QuantizationError("Keras cannot copy one of the layers (a Lambda?); use --plain") from error
+        raise QuantizationError("tuning cannot copy one of the layers, such as a Lambda") from error
     copy.set_weights(model.get_weights())
     return copy
 

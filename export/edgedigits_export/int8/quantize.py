@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgedigits.runtimes.tensors import FloatArray
-from edgedigits_export.int8.file import QuantizationError, convert, measure, strip
-from edgedigits_export.quiet import suppress_output
+from edgedigits_export.int8.file import QuantizationError, Scores, convert, measure, strip
+from edgedigits_export.quiet import conversion
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
+
+    from edgedigits_export.int8.graph import Graph
 
 MIN_CALIBRATION = 100  # TFLite's guide asks for 100 to 500 representative inputs; fewer miss the tails of the ranges
 GROWTH = 0.07  # by how much the tuned file may be larger than the converter's own
@@ -36,7 +38,9 @@ class Int8Result:
     """An int8 file and how well it matches Keras, measured in the real runtime on the calibration set.
 
     mismatches: inputs whose argmax differs, on the worst kernel set. min_lead_quanta: smallest lead of the Keras class
-    over the best other class, in output integers (negative if it is not the largest).
+    over the best other class, in output integers (negative if it is not the largest). plain_mismatches,
+    plain_min_lead_quanta: the same of the converter's own quantization. reason: why that one is kept, although tuning
+    was asked for.
     """
 
     method: str  # "tuned" or "plain"
@@ -49,6 +53,9 @@ class Int8Result:
     met_target: bool
     runtime: str
     model: bytes
+    reason: str = ""
+    plain_mismatches: int = 0
+    plain_min_lead_quanta: int = 0
 
     def facts(self) -> dict[str, Any]:
         """The manifest's entries."""
@@ -59,6 +66,7 @@ def quantize(
     model: keras.Model,
     calibration: FloatArray,
     *,
+    scores: Scores = lambda outputs: outputs,
     plain: bool = False,
     per_channel: bool = True,
     seed: int = 1234,
@@ -69,9 +77,12 @@ def quantize(
 ) -> Int8Result:
     """Quantize a Keras classifier to int8 weights, activations, input and output.
 
+    The converter's own quantization is kept where tuning is not possible or makes more mismatches.
+
     Args:
-        model: a dense or convolutional classifier with one input, one output and finite weights.
-        calibration: (m, ...) float32, m >= 100, the inputs on which the predicted classes must agree.
+        model: a classifier with one input, one output and finite weights.
+        calibration: (m, ...) float32, the inputs on which the predicted classes must agree; 100 or more for tuning.
+        scores: makes one score per class (m, classes) of the model's outputs (m, n).
         plain: use the converter's own quantization.
         per_channel: one weight scale per output channel, else one per tensor.
         seed: random seed of the tuning; the same seed gives the same file on the same machine.
@@ -81,26 +92,19 @@ def quantize(
         verbose: show the output of the converter and the runtime.
 
     Raises:
-        QuantizationError: the model or the calibration set cannot be quantized.
+        QuantizationError: an operator of the model has no int8 version.
     """
     import tensorflow as tf
 
     from edgedigits_export.int8.fit import tune
-    from edgedigits_export.int8.graph import read
-
-    if len(calibration) < MIN_CALIBRATION:
-        raise QuantizationError(
-            f"the calibration set has {len(calibration)} inputs, expected at least {MIN_CALIBRATION}; pass the "
-            "training inputs"
-        )
 
     def report(line: str) -> None:
         with restored():
             progress(line)
 
     def judge(content: bytes, method: str, tries: int) -> Int8Result:
-        mismatches, lead, runtime = measure(content, calibration, logits)
-        found = f"{mismatches} of {len(logits)} mismatches, smallest lead {lead} quanta"
+        mismatches, lead, runtime = measure(content, calibration, outputs, scores)
+        found = f"{mismatches} of {len(outputs)} mismatches, smallest lead {lead} quanta"
         report(f"int8 {method}, try {tries}: {found} ({runtime})")
         return Int8Result(
             method=method,
@@ -115,15 +119,19 @@ def quantize(
             model=content,
         )
 
-    with suppress_output(verbose) as restored:
+    with conversion(verbose) as restored:
         parts = [np.asarray(model(calibration[i : i + 1000], training=False)) for i in range(0, len(calibration), 1000)]
-        logits = np.concatenate(parts)
-        converter = tf.lite.TFLiteConverter.from_keras_model(model)
-        if plain:
-            return judge(convert(converter, calibration, per_channel), "plain", 1)
+        outputs = np.concatenate(parts)
         # An operator without int8 fails here, in a second, and not after the tuning.
-        own = convert(converter, calibration[:10], per_channel)
-        graph = read(model)
+        own = convert(tf.lite.TFLiteConverter.from_keras_model(model), calibration, per_channel)
+        kept = judge(own, "plain", 1)
+        kept = replace(kept, plain_mismatches=kept.mismatches, plain_min_lead_quanta=kept.min_lead_quanta)
+        if plain:
+            return kept
+        try:
+            graph = _graph_to_tune(model, calibration, outputs)
+        except QuantizationError as cause:
+            return replace(kept, reason=str(cause))
         spare_bytes = int((1 + GROWTH) * len(own)) - len(strip(own))
         best: Int8Result | None = None
         candidates = tune(graph, calibration, per_channel, seed, target_lead, spare_bytes, report)
@@ -135,7 +143,25 @@ def quantize(
             if result.met_target or tries >= max_tries:
                 break
     assert best is not None
-    return replace(best, tries=tries)
+    if best.mismatches > kept.mismatches:
+        return replace(kept, tries=tries, reason=f"tuning left {best.mismatches}")
+    return replace(best, tries=tries, plain_mismatches=kept.mismatches, plain_min_lead_quanta=kept.min_lead_quanta)
+
+
+def _graph_to_tune(model: keras.Model, calibration: FloatArray, outputs: FloatArray) -> Graph:
+    """The model as a graph that can be tuned; QuantizationError says why it cannot be."""
+    from edgedigits_export.int8.graph import float_weights, read, run
+
+    if len(calibration) < MIN_CALIBRATION:
+        raise QuantizationError(f"tuning needs {MIN_CALIBRATION} inputs, there are {len(calibration)}")
+    if outputs.shape[1] == 1:
+        raise QuantizationError("a single sigmoid is not tuned")
+    graph = read(model)
+    some = calibration[:MIN_CALIBRATION]
+    found = np.asarray(run(graph, some, float_weights, quantized=False)[graph.output])
+    if not np.allclose(found, outputs[: len(some)], rtol=1e-3, atol=1e-3 * max(float(np.abs(outputs).max()), 1e-3)):
+        raise QuantizationError("tuning cannot reproduce the model's outputs")
+    return graph
 
 
 def _rank(result: Int8Result) -> tuple[int, int]:

@@ -130,9 +130,17 @@ def test_plain_is_the_converters_own(trained: tuple[Any, Path], some: Any) -> No
     assert (facts["method"], facts["tries"]) == ("plain", 1)
 
 
-def test_too_few_inputs_are_refused(trained: tuple[Any, Path], some: Any) -> None:
-    with pytest.raises(QuantizationError, match=r"3 inputs, expected at least 100.*pass"):
-        quantize(trained[0].model, some[:3])
+def test_what_cannot_be_tuned_is_quantized_by_the_converter(trained: tuple[Any, Path], some: Any) -> None:
+    shared = layers.Dense(400, "relu")
+    start = keras.Input((400,))
+    for model, inputs, reason in (
+        (trained[0].model, some[:3], "tuning needs 100 inputs, there are 3"),
+        (keras.Model(start, layers.Dense(10)(shared(shared(start)))), some, "several calls"),
+        (keras.Sequential([keras.Input((400,)), layers.Dense(10), layers.LeakyReLU()]), some, "before the output"),
+    ):
+        result = quantize(model, inputs)
+        assert result.method == "plain"
+        assert reason in result.reason
 
 
 @pytest.mark.parametrize("plain", [True, False])
