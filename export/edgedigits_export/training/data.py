@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,19 +73,35 @@ def load(
     differ, or if a label is no class.
     """
     arrays, where = _read(path)
+    if "X_test" in arrays and test_fraction is not None:
+        raise InputError(f"{path} has X_test, so --test-fraction is not needed; leave one of them out")
+    return check_arrays(arrays, where, shape, classes, names, labels_from, test_fraction, seed)
+
+
+def check_arrays(
+    arrays: Mapping[str, AnyArray],
+    where: Mapping[str, str],
+    shape: Shape,
+    classes: int,
+    names: Sequence[str] = (),
+    labels_from: int | None = None,
+    test_fraction: float | None = None,
+    seed: int = 1234,
+) -> Dataset:
+    """Check X, y and, optionally, X_test and y_test as :func:`load` does; ``where`` names each in messages."""
     x, stored = _inputs(arrays["X"], shape, where["X"]), arrays["y"]
     course = shape == (SIDE * SIDE,) and is_course_order(stored)
     reader = label_reader(stored, where["y"], classes, names, labels_from, course)
     y = reader.read(stored, where["y"])
-    _check_lengths(path, x, y, "X", "y")
+    _check_lengths(where, x, y)
     held_out = None
     if "X_test" in arrays:
-        if test_fraction is not None:
-            raise InputError(f"{path} has X_test, so --test-fraction is not needed; leave one of them out")
-        held_out = HeldOut(
-            _inputs(arrays["X_test"], shape, where["X_test"]), reader.read(arrays["y_test"], where["y_test"])
+        inputs, labels = (
+            _inputs(arrays["X_test"], shape, where["X_test"]),
+            reader.read(arrays["y_test"], where["y_test"]),
         )
-        _check_lengths(path, held_out.x, held_out.y, "X_test", "y_test")
+        _check_lengths(where, inputs, labels, "_test")
+        held_out = HeldOut(inputs, labels)
     elif test_fraction is not None:
         chosen = split(y, test_fraction, seed)
         if not chosen.any() or chosen.all():
@@ -133,11 +149,10 @@ def _read_npz(path: Path) -> tuple[dict[str, AnyArray], dict[str, str]]:
     return arrays, {name: f"{path}, {name}" for name in NAMES}
 
 
-def _check_lengths(path: Path, x: FloatArray, y: Labels, x_name: str, y_name: str) -> None:
+def _check_lengths(where: Mapping[str, str], x: FloatArray, y: Labels, suffix: str = "") -> None:
     if len(x) != len(y):
-        raise InputError(
-            f"{path}: {x_name} has {len(x)} rows and {y_name} has {len(y)}; they must have the same length"
-        )
+        names = where[f"X{suffix}"], where[f"y{suffix}"]
+        raise InputError(f"{names[0]} has {len(x)} rows and {names[1]} has {len(y)}; they must have the same length")
 
 
 def _inputs(raw: AnyArray, shape: Shape, where: str) -> FloatArray:

@@ -160,7 +160,7 @@ def test_a_test_set_needs_both_arrays_and_no_fraction(folder: Path, x: Any) -> N
     np.save(folder / "X_test.npy", x[:4])
     assert refused(load_xy, folder).startswith(f"{folder / 'y_test.npy'}: no such file")
     np.save(folder / "y_test.npy", LABELS[:3])
-    assert "X_test has 4 rows and y_test has 3" in refused(load_xy, folder)
+    assert "y_test.npy has 3; they must" in refused(load_xy, folder)
     np.save(folder / "y_test.npy", LABELS[:4])
     assert "leave one of them out" in refused(partial(load, test_fraction=0.5), folder, (400,), 10)
 
@@ -208,8 +208,8 @@ def test_bad_x(folder: Path, stored: Any, expected: str) -> None:
         (np.full(ROWS, 1e300), "label 1e+300; expected 0 to 9"),
         (np.arange(ROWS) - 1, "label -1 in row 0"),
         (np.arange(ROWS) % 11, "label 10 in row 10; expected 0 to 9"),  # both 0 and 10
-        (np.zeros(ROWS - 1), "X has 12 rows and y has 11; they must have the same length"),
-        (np.zeros(0), "X has 12 rows and y has 0; they must have the same length"),
+        (np.zeros(ROWS - 1), "y.npy has 11; they must have the same length"),
+        (np.zeros(0), "y.npy has 0; they must have the same length"),
     ],
 )
 def test_bad_y(folder: Path, stored: Any, expected: str) -> None:
