@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 DATA = Path(__file__).parents[1] / "data"
-TRAINED_ON, HELD_OUT = 3000, 2000
+TRAINED_ON, HELD_OUT = 2000, 2000
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 RUNTIMES = ("litert", "tflite-runtime", "onnxruntime", "numpy")
 
@@ -235,6 +235,11 @@ def measure(quick: bool) -> Row:
             rows.append(in_child(__file__, {"name": name}))
         except ChildError as cause:
             failed.append(f"{name}: {cause}")
+    return summarize(rows, failed)
+
+
+def summarize(rows: list[Row], failed: list[str]) -> Row:
+    """The table and the targets of the measured models."""
     head = (
         "model", "float mismatches, worst runtime", "probability difference", "int8 mismatches, plain", "tuned",
         "least lead, plain", "tuned", f"flips of {HELD_OUT} held out, plain", "tuned", "kernels differ by",
