@@ -33,11 +33,12 @@ def read_package(path: Path | None) -> dict[str, bytes]:
     """
     if path is None:
         with TemporaryDirectory() as folder:
-            return _unpack(_npm_pack(Path(folder)))
+            return _unpack(npm_pack(Path(folder)))
     return _unpack(path)
 
 
-def _npm_pack(folder: Path) -> Path:
+def npm_pack(folder: Path) -> Path:
+    """Obtain the package with npm and return its .tgz in ``folder``."""
     npm = shutil.which("npm")
     if npm is None:
         raise RuntimeUnavailableError(
