@@ -176,7 +176,8 @@ def _likely_cause(factor: float, contract: Contract) -> str:
 
 def most_energy(contract: Contract) -> float:
     """The largest sum of squares of one input within the trained range, above which its values are checked."""
-    return min(math.prod(contract.shape) * largest_trained(contract) ** 2, LARGEST_FLOAT)
+    largest = largest_trained(contract)
+    return min(math.prod(contract.shape) * largest * largest, LARGEST_FLOAT)
 
 
 def open_artifact(
@@ -189,17 +190,23 @@ def open_artifact(
     convert: Callable[[AnyArray], AnyArray] | None = None,
     most_energy: float = LARGEST_FLOAT,
 ) -> Session:
-    """Verify and open a bundle's artifact; ModelError if its input or output differs from the manifest.
+    """Verify and open a bundle's artifact; ModelError if its input, output or classes differ from the manifest.
 
     ``convert`` and ``most_energy`` are those of :class:`Session`; by default pictures are laid out as inputs.
     """
+    contract, labels = bundle.manifest.contract, len(bundle.manifest.labels)
+    classes = artifact.output.elements + (contract.output == "sigmoid")
+    if classes != labels:
+        raise ModelError(
+            f"{artifact.file}: it tells {classes} classes apart, the manifest names {labels}; export the bundle again"
+        )
     session = Session(
         bundle.read(artifact.file),
         artifact.format,
         runtime,
         threads=threads,
         kernels=kernels,
-        convert=convert or bundle.manifest.contract.to_input,
+        convert=convert or contract.to_input,
         most_energy=most_energy,
     )
     for expected, found in ((artifact.input, session.input), (artifact.output, session.output)):

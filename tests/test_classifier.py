@@ -101,6 +101,13 @@ class TestOwnModels:
             assert opened.read(x[0]).label == ("ham", "spam")[int(opened.predict(x[0]))]
 
 
+def test_a_manifest_with_too_few_labels(bundle_copy: Path) -> None:
+    facts = json.loads((bundle_copy / MANIFEST).read_text(encoding="utf-8"))
+    (bundle_copy / MANIFEST).write_text(json.dumps({**facts, "labels": ["0", "1"]}), encoding="utf-8")
+    with pytest.raises(ModelError, match=r"float32\.tflite: it tells 10 classes apart, the manifest names 2; export"):
+        Classifier(bundle_copy)
+
+
 class TestPixels:
     def test_uint8_is_understood_by_its_dtype(self, classifier: Classifier, own_bundles: dict[str, Path]) -> None:
         x = Bundle(own_bundles["rows"]).inputs()[0][:9]

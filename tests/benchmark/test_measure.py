@@ -130,6 +130,11 @@ def test_refused(options: dict[str, Any], error: type[Exception], message: str) 
         measure(Bundle(), **{**QUICK, **options})
 
 
+def test_inputs_of_three_axes(own_bundles: dict[str, Path]) -> None:
+    (row,) = measure(Bundle(own_bundles["softmax"]), windows=1, min_seconds=0.05, starts=0).rows
+    assert (row.status, row.artifact, "100" in row.batch_ns) == ("ok", "float32.tflite", True)
+
+
 def test_damaged_bundle(bundle_copy: Path) -> None:
     (bundle_copy / "golden.npz").write_bytes(b"damaged")
     with pytest.raises(BundleError, match=r"golden\.npz is damaged"):

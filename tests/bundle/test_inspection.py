@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from edgedigits.bundle.bundle import GOLDEN, INPUTS, MANIFEST, MODELS, Bundle
-from edgedigits.bundle.inspection import examine
+from edgedigits.bundle.inspection import contract_lines, examine, inspect_text
 from edgedigits.errors import BundleError
 from edgedigits.system.files import sha256
 
@@ -192,3 +192,15 @@ class TestCommand:
         assert done.returncode == 1
         assert "\x1b" not in done.stdout
         assert len(done.stdout.splitlines()) == 3
+
+
+def test_bundles_of_other_models(own_bundles: dict[str, Path]) -> None:
+    assert not any(map(problems, own_bundles.values()))
+    lines = {name: contract_lines(Bundle(path).manifest) for name, path in own_bundles.items()}
+    assert lines["softmax"] == [
+        "input     float32 [28, 28, 1], values from 0 to 1, mean 0.5",
+        "pictures  plain, gray 28x28, rows, divided by 255",
+        "output    softmax probabilities of 3 classes",
+    ]
+    assert lines["sigmoid"][1:] == ["pictures  none", "output    one sigmoid, the probability of spam"]
+    assert "class 19 and 280 more\n" in inspect_text(Bundle(own_bundles["many"]))

@@ -15,7 +15,7 @@ from kits import PYTHON, make, on_linux, read
 from edgedigits.bundle.bundle import Bundle
 from edgedigits.bundle.signature import load_private, make_keys
 from edgedigits.bundle.signing import sign_bundle
-from edgedigits.kit.make import Kit, kit_text
+from edgedigits.kit.make import Kit, _expected_output, kit_text
 
 pytestmark = on_linux
 
@@ -92,3 +92,9 @@ def test_a_custom_bundle(bundle_copy: Path, tmp_path: Path) -> None:
         models = [name for name in wheel.namelist() if name.startswith("edgedigits/models/")]
     assert models == ["edgedigits/models/README.md"]  # the custom bundle replaces all others
     assert "bundle mine" in kit_text(made)
+
+
+def test_what_a_device_must_answer(own_bundles: dict[str, Path]) -> None:
+    """The name of the class, as `predict` prints it, on an image that the bundle has."""
+    index, expected = _expected_output(Bundle(own_bundles["sigmoid"]), "litert")
+    assert (index, expected) in [(199, ": ham "), (199, ": spam ")]

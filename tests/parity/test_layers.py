@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import flatbuffers
@@ -124,6 +125,13 @@ def test_narrow_and_wide_ranges(y_scale: float, healthy: bool) -> None:
         assert found.saturated > 0.3
     assert found.snr_db is not None
     assert (found.snr_db > 25) == (y_scale == 0.05)  # a range too wide has coarse quanta
+
+
+def test_a_sigmoid(own_bundles: dict[str, Path]) -> None:
+    bundle = Bundle(own_bundles["sigmoid"])
+    report = layer_errors(bundle.read("int8.tflite"), bundle.inputs()[0], "litert")
+    assert [layer.operator for layer in report.layers] == ["FULLY_CONNECTED", "LOGISTIC"]
+    assert all(layer.rmse_over_scale < 0.4 for layer in report.layers)
 
 
 def test_snr_is_none_without_an_error() -> None:
