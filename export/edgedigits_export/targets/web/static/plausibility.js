@@ -32,14 +32,12 @@ function finer(part) {
 }
 /** Pillow's rotate(45, BILINEAR, expand=True). */
 function rotate45(from) {
-  const c = 0.707106781186548, {w, h} = from;
-  const at = (x, y) => [c * x - c * y, c * x + c * y];
-  const [x0, y0] = at(-w / 2, -h / 2).map((v, i) => v + [w, h][i] / 2);
-  const corners = [[0, 0], [w, 0], [w, h], [0, h]].map(([x, y]) => at(x, y).map((v, i) => v + [x0, y0][i]));
-  const [width, height] = [0, 1].map(i => Math.ceil(Math.max(...corners.map(p => p[i]))) - Math.floor(Math.min(...corners.map(p => p[i]))));
-  const [dx, dy] = at(-(width - w) / 2, -(height - h) / 2), clamp = (v, size) => Math.min(Math.max(v, 0), size - 1);
+  const c = 0.707106781186548, {w, h} = from, x0 = c * (-w / 2) - c * (-h / 2) + w / 2, y0 = c * (-w / 2) + c * (-h / 2) + h / 2;
+  const span = corners => Math.ceil(Math.max(...corners)) - Math.floor(Math.min(...corners)), clamp = (v, size) => Math.min(Math.max(v, 0), size - 1);
+  const width = span([x0, c * w + x0, c * w - c * h + x0, x0 - c * h]), height = span([y0, c * w + y0, c * w + c * h + y0, c * h + y0]);
+  const dx = c * (-(width - w) / 2) - c * (-(height - h) / 2) + x0, dy = c * (-(width - w) / 2) + c * (-(height - h) / 2) + y0;
   return image(width, height, (x, y) => {
-    const [u, v] = at(x + 0.5, y + 0.5).map((p, i) => p + [x0 + dx, y0 + dy][i]);
+    const u = c * (x + 0.5) - c * (y + 0.5) + dx, v = c * (x + 0.5) + c * (y + 0.5) + dy;
     if (u < 0 || v < 0 || u >= w || v >= h) return 0;
     const left = Math.floor(u - 0.5), top = Math.floor(v - 0.5), across = u - 0.5 - left, down = v - 0.5 - top;
     const line = row => { const a = pixel(from, clamp(left, w), row), b = pixel(from, clamp(left + 1, w), row); return a + (b - a) * across; };
@@ -49,7 +47,8 @@ function rotate45(from) {
 }
 /** The runs [start, end) of ones in each row. */
 const findRuns = m => Array.from({length: m.h}, (_, y) => {
-  const bounds = Array.from({length: m.w + 1}, (_, x) => x).filter(x => pixel(m, x, y) !== pixel(m, x - 1, y));
+  const bounds = [];
+  for (let x = 0; x <= m.w; x++) if (pixel(m, x, y) !== pixel(m, x - 1, y)) bounds.push(x);
   return bounds.flatMap((start, i) => i % 2 ? [] : [[start, bounds[i + 1]]]);
 });
 const rowCrossings = m => findRuns(m).map(runs => runs.length);
