@@ -37,6 +37,29 @@ class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*COMMANDS, *self._registered()})
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands that run here, then those that lack packages."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            assert command is not None
+            missing: list[str] = getattr(command.callback, "missing", list)()
+            title = f"Commands that cannot run here without {', '.join(missing)}" if missing else "Commands"
+            sections.setdefault(title, []).append((name, command.get_short_help_str()))
+        for title, rows in sorted(sections.items()):
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self.list_commands(ctx):
+            from difflib import get_close_matches
+
+            similar = get_close_matches(args[0], self.list_commands(ctx), 1)
+            ctx.fail(f"no command is called {args[0]!r}{f'; did you mean {similar[0]}?' if similar else ''}")
+        return super().resolve_command(ctx, args)
+
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         command: click.Command | None = None
         if name in COMMANDS:

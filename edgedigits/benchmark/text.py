@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from edgedigits.runtimes.table import missing_text
 from edgedigits.system.text import number, table
 
 if TYPE_CHECKING:
@@ -20,15 +21,17 @@ def benchmark_text(report: BenchmarkReport) -> str:
     head = (
         "artifact", "runtime", "bytes", "samples", "p50 ns", "p90 ns", "p99 ns", "p99.9 ns", "spread", "invoke p50 ns",
     )  # fmt: skip
-    lines.append(table(head, map(_latency_cells, report.rows), left=2))
-    lines += [f"{row.artifact} in {row.runtime}: {row.status}: {row.message}" for row in report.rows if row.message]
-    timers = [row.timer_ns for row in report.rows if row.timer_ns is not None]
+    rows = [row for row in report.rows if row.status != "missing"]
+    lines.append(table(head, map(_latency_cells, rows), left=2))
+    lines += [f"{row.artifact} in {row.runtime}: {row.status}: {row.message}" for row in rows if row.message]
+    lines += missing_text(row.runtime for row in report.rows if row.status == "missing")
+    timers = [row.timer_ns for row in rows if row.timer_ns is not None]
     lines.append(
         f"one image per call, {method['threads']} thread{'s' * (method['threads'] > 1)}, {method['windows']} windows "
         f"of {method['min_seconds']:g} s; every sample includes the clock's {min(timers, default=0)} ns"
         "; NOISY: windows differ by more than 10 %"
     )
-    lines += _batches_text(report.rows) + _starts_text(report) + _sustained_text(report)
+    lines += _batches_text(rows) + _starts_text(report) + _sustained_text(report)
     lines += [f"warning: {warning.what}; {warning.remedy}" for warning in report.threats]
     if report.cut_short:
         lines.append("cut short: only finished windows are shown")

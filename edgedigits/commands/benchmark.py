@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from edgedigits.commands.options import bundle_argument, json_option, row_options
+from edgedigits.commands.options import bundle_argument, json_option, positive, row_options
 from edgedigits.system.terminal import FAILED, emit, progress_bar
 
 
 @click.command(short_help="Measure latency, one image at a time.")
 @bundle_argument
-@click.option("--threads", default=1, show_default=True, help="Threads the runtime may use.")
-@click.option("--windows", default=5, show_default=True, help="Processes started per row.")
-@click.option("--min-seconds", default=10.0, show_default=True, help="Measuring time per process, in seconds.")
+@click.option(
+    "--threads",
+    type=click.IntRange(1, os.cpu_count() or 1),
+    default=1,
+    show_default=True,
+    help="Threads the runtime may use, up to the number of cores.",
+)
+@click.option("--windows", type=click.IntRange(min=1), help="Processes started per row. [default: 5]")
+@click.option(
+    "--min-seconds", type=float, callback=positive, help="Measuring time per process, in seconds. [default: 10]"
+)
 @click.option("--quick", is_flag=True, help="Measure 5 windows of 1 second and 3 cold starts.")
-@click.option("--starts", default=5, show_default=True, help="Cold starts measured per runtime.")
+@click.option("--starts", type=click.IntRange(min=0), help="Cold starts measured per runtime. [default: 5]")
 @click.option(
     "--sustained",
     "sustained_minutes",
@@ -31,9 +40,9 @@ from edgedigits.system.terminal import FAILED, emit, progress_bar
 def benchmark(
     bundle: Path | None,
     quick: bool,
-    windows: int,
-    min_seconds: float,
-    starts: int,
+    windows: int | None,
+    min_seconds: float | None,
+    starts: int | None,
     signed_by: Sequence[Path | str] | None,
     json_file: str | None,
     **options: Any,
@@ -42,7 +51,14 @@ def benchmark(
 
     Measures the whole call, which starts from a float image, and the model alone. Each window of each row runs in its
     own process, in random order. Ctrl-C stops the run and keeps the finished windows.
+
+    A row, one artifact in one runtime, takes about a minute, or 8 seconds with --quick. `edgedigits inspect` shows how
+    many rows there are.
     """
+    if quick and (windows, min_seconds, starts) != (None, None, None):
+        raise click.UsageError("--quick sets --windows, --min-seconds and --starts; give either it or them")
+    if quick:
+        windows, min_seconds, starts = 5, 1.0, 3
     from edgedigits.benchmark.measure import measure
     from edgedigits.benchmark.text import benchmark_text
     from edgedigits.bundle.bundle import Bundle
@@ -50,9 +66,9 @@ def benchmark(
     with progress_bar() as on_progress:
         report = measure(
             Bundle(bundle, signed_by=signed_by),
-            windows=5 if quick else windows,
-            min_seconds=1.0 if quick else min_seconds,
-            starts=min(starts, 3) if quick else starts,
+            windows=5 if windows is None else windows,
+            min_seconds=10.0 if min_seconds is None else min_seconds,
+            starts=5 if starts is None else starts,
             on_progress=on_progress,
             **options,
         )

@@ -26,9 +26,20 @@ def _to_bytes(context: click.Context, option: click.Parameter, value: float | No
     return None if megabytes is None else round(megabytes * 1e6)
 
 
+def _json_target(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """The file; BadParameter before anything runs if its folder does not exist."""
+    if value is not None and value != "-" and not Path(value).absolute().parent.is_dir():
+        raise click.BadParameter(f"{Path(value).parent} is no folder; make it first")
+    return value
+
+
 bundle_argument = click.argument("bundle", required=False, type=click.Path(path_type=Path))
 json_option = click.option(
-    "--json", "json_file", metavar="FILE", help="Write the result as JSON to FILE; - writes only JSON to stdout."
+    "--json",
+    "json_file",
+    metavar="FILE",
+    callback=_json_target,
+    help="Write the result as JSON to FILE; - writes only JSON to stdout.",
 )
 artifacts_option = click.option("--artifact", "artifacts", multiple=True, help="Run only this artifact; repeatable.")
 runtimes_option = click.option("--runtime", "runtimes", multiple=True, help="Run only this runtime; repeatable.")

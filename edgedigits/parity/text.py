@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from edgedigits.parity.result import group_rows, kernel_text
+from edgedigits.runtimes.table import missing_text
 from edgedigits.system.text import number, table
 
 if TYPE_CHECKING:
@@ -16,25 +17,22 @@ if TYPE_CHECKING:
 def parity_text(report: ParityReport, most_listed: int = 20) -> str:
     """The table of rows, the mismatches, the int8 details and the verdict."""
     head = ("artifact", "runtime", "kernels", "mismatches", "ties", "max diff", "mean diff", "min lead", "errors", "s")
-    lines = [table(head, map(_parity_cells, report.rows), left=3)]
-    lines += [
-        f"{row.artifact} in {row.runtime} ({row.kernels}): {row.status}: {row.message}"
-        for row in report.rows
-        if row.message
-    ]
-    for rows in group_rows(report.rows, lambda row: row.mismatched):
-        first = rows[0]
+    rows = [row for row in report.rows if row.status != "missing"]
+    lines = [table(head, map(_parity_cells, rows), left=3)]
+    lines += [f"{r.artifact} in {r.runtime} ({r.kernels}): {r.status}: {r.message}" for r in rows if r.message]
+    lines += missing_text(row.runtime for row in report.rows if row.status == "missing")
+    for group in group_rows(rows, lambda row: row.mismatched):
+        first = group[0]
         shown = ", ".join(map(str, first.mismatched[:most_listed]))
         more = f" and {len(first.mismatched) - most_listed} more" if len(first.mismatched) > most_listed else ""
         allowed = "" if report.unseen or not first.allowed else f" ({first.allowed} allowed)"
-        lines.append(f"{first.mismatches} mismatches{allowed}, images {shown}{more}: {_places(rows)}")
-    lines += _int8_text(report.rows, most_listed)
-    ran = sum(row.status != "missing" for row in report.rows)
-    failed = sum(not row.passed for row in report.rows)
+        lines.append(f"{first.mismatches} mismatches{allowed}, images {shown}{more}: {_places(group)}")
+    lines += _int8_text(rows, most_listed)
+    failed = sum(not row.passed for row in rows)
     verdict = "parity holds" if report.passed else "PARITY FAILS"
     if report.unseen:
         verdict = "held-out inputs, mismatches do not fail"
-    lines.append(f"{verdict}: {ran - failed} of {ran} rows pass, {report.images} images each")
+    lines.append(f"{verdict}: {len(rows) - failed} of {len(rows)} rows pass, {report.images} images each")
     return "\n".join(lines)
 
 

@@ -148,6 +148,8 @@ def recommend(bench: BenchmarkReport, parity: ParityReport | None = None) -> Rec
     reasons += _reservations(bench, best.row)
     doubt = not compared or bench.cut_short or best.row.noisy or len(best.row.window_p50_ns) < 2
     headline = f"Ship {best.name}: {best.time} per image."
+    if not compared:
+        headline = f"Fastest, but unproven: {best.name}, {best.time} per image."
     return Recommendation(headline, tuple(reasons), best.row, "doubt" if doubt else "good")
 
 

@@ -5,7 +5,7 @@ Importing this module loads no runtime, and not NumPy either: `edgedigits doctor
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
@@ -118,6 +118,12 @@ def runtime_info(name: str) -> RuntimeInfo:
         return RUNTIMES[name]
     except KeyError:
         raise RuntimeUnavailableError(f"no runtime is called {name!r}; choose one of {', '.join(RUNTIMES)}") from None
+
+
+def missing_text(names: Iterable[str]) -> list[str]:
+    """One line that names the runtimes that are not installed, without those that no device needs; else none."""
+    shown = [name for name in dict.fromkeys(names) if name not in CHOSEN_ONLY_BY_NAME]
+    return [f"not installed: {', '.join(shown)}; `edgedigits doctor` shows how to install them"] if shown else []
 
 
 def runtimes_for(model_format: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ is moved into place, everything else is deleted. Windows has no flock; there the
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
@@ -131,8 +132,12 @@ def _work_folder(target: Path) -> Iterator[Path]:
                     folder.rmdir()
             os.close(descriptor)
     except OSError as cause:
-        reason = f"{cause.strerror or cause}; nothing was changed"
-        raise EdgeDigitsError(f"cannot write {target}: {reason}. Free some space or choose another place") from cause
+        remedy = (
+            "free some space" if cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "choose another place"
+        )
+        raise EdgeDigitsError(
+            f"cannot write {target}: {cause.strerror or cause}; nothing was changed, {remedy}"
+        ) from cause
 
 
 def _lock(folder: Path) -> int | None:

@@ -47,17 +47,20 @@ seed_option = click.option("--seed", default=1234, show_default=True, help="Rand
 
 
 def needs(*packages: str) -> Callable[[Function], Function]:
-    """Make a command fail with an installation hint if one of the packages is missing."""
+    """Make a command fail with an installation hint if one of the packages is missing; ``--help`` tells, too."""
+
+    def missing() -> list[str]:
+        return [package for package in packages if find_spec(package) is None]
 
     def decorate(function: Function) -> Function:
         @wraps(function)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
-            missing = [package for package in packages if find_spec(package) is None]
-            if missing:
-                raise RuntimeUnavailableError(f"this command needs {', '.join(missing)}; on a workstation: {INSTALL}")
+            if names := missing():
+                raise RuntimeUnavailableError(f"this command needs {', '.join(names)}; on a workstation: {INSTALL}")
             os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
             return function(*args, **kwargs)
 
+        wrapped.missing = missing  # type: ignore[attr-defined]
         return wrapped  # type: ignore[return-value]
 
     return decorate
