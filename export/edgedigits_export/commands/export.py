@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgedigits.bundle.contract import ORDERS, PICTURES
 from edgedigits.system.terminal import FAILED, progress
 from edgedigits_export.commands.options import (
     BUILD,
@@ -51,11 +50,13 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--pictures",
-    type=click.Choice(PICTURES),
+    type=click.Choice(["digits", "plain", "none"]),
     help="How a picture becomes an input: digits as the course's (400,); plain, resized; or none. [default: digits for "
     "models of `edgedigits train`, else none]",
 )
-@click.option("--order", type=click.Choice(ORDERS), help="Pixels of a picture by rows or by columns. [default: rows]")
+@click.option(
+    "--order", type=click.Choice(["rows", "columns"]), help="Pixels of a picture by rows or by columns. [default: rows]"
+)
 @click.option(
     "--scale",
     type=click.FloatRange(1e-6, 1e6),
