@@ -120,7 +120,7 @@ class Classifier:
             source = Path(source) if isinstance(source, str) else source
             steps = read_picture(source, self._contract)
             x, reasons = steps.row, steps.implausibilities
-        probabilities = self.probabilities(x)
+        probabilities = self.probabilities(convert_input(self._contract, x))  # which checks every value
         if probabilities.ndim != 1:
             raise InputError(f"the array has shape {x.shape}; read takes one picture, use predict for several inputs")
         return to_reading(probabilities.tolist(), reasons, self.labels, self._contract, top)
@@ -155,7 +155,7 @@ def convert_input(contract: Contract, x: AnyArray) -> AnyArray:
         if FAR * trained < found < math.inf:
             raise InputError(
                 f"the input reaches {found:.6g}, but the model was trained on values from {contract.minimum:.4g} to "
-                f"{contract.maximum:.4g}; {_likely_cause(found / trained, contract)}"
+                f"{contract.maximum:.4g}; {_likely_cause(found, trained, contract)}"
             )
     return contract.to_input(x)
 
@@ -167,8 +167,10 @@ def largest_trained(contract: Contract) -> float:
     return max(abs(contract.minimum), abs(contract.maximum)) or math.inf
 
 
-def _likely_cause(factor: float, contract: Contract) -> str:
-    if not 100 < factor < 300:
+def _likely_cause(found: float, trained: float, contract: Contract) -> str:
+    if contract.pictures == "plain" and 255.0 / contract.scale > FAR * trained:
+        return f"the bundle divides pixels by {contract.scale:g}: export it again with the scale of its training data"
+    if not 100 < found / trained < 300:
         return "scale it as the training data were"
     remedy = "divide them by 255" + (", or pass them as uint8" if contract.pictures != "none" else "")
     return f"these are probably pixels from 0 to 255: {remedy}"

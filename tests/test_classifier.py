@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -134,11 +135,24 @@ class TestPixels:
             classifier.predict(ten)
         with pytest.raises(InputError, match="scale it as the training data were"):
             classifier.logits(x[0] * np.float32(16))
-        np.testing.assert_array_equal(classifier.logits(x[0] * np.float32(5)).shape, (10,))
+        assert classifier.logits(x[0] * np.float32(5)).shape == (10,)
+        lone = x[0].copy()
+        lone[0] = 12  # too little for a sum of squares
+        with pytest.raises(InputError, match="the input reaches 12, but"):
+            classifier.read(lone)
 
     def test_values_far_outside_in_images(self, own_bundles: dict[str, Path]) -> None:
         with Classifier(own_bundles["softmax"]) as opened, pytest.raises(InputError, match="divide them by 255"):
             opened.predict(np.full((28, 28, 1), 255, np.float32))
+
+    def test_a_bundle_with_the_wrong_scale(self, own_bundles: dict[str, Path], tmp_path: Path) -> None:
+        folder = tmp_path / "unscaled"
+        shutil.copytree(own_bundles["rows"], folder)
+        facts = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        facts["contract"]["scale"] = 1.0
+        (folder / MANIFEST).write_text(json.dumps(facts), encoding="utf-8")
+        with Classifier(folder) as opened, pytest.raises(InputError, match="divides pixels by 1: export it again with"):
+            opened.read(np.full((20, 20), 255, np.uint8))
 
 
 class TestRead:
