@@ -23,6 +23,7 @@ from edgedigits.system.limits import RefusedError, plain_file, read_file
 
 if TYPE_CHECKING:
     from edgedigits.bundle.arrays import Wanted
+    from edgedigits.bundle.probes import Probes
     from edgedigits.bundle.zip_reader import ZipReader
 
 __all__ = [
@@ -242,6 +243,18 @@ class Bundle:
         if HELD_OUT not in self.manifest.files:
             return None
         return self._inputs(HELD_OUT, content or self.read(HELD_OUT), len(self.golden(unseen=True)))
+
+    def probes(self) -> Probes | None:
+        """The probes for rounding; None in an older bundle, or for a model that the numpy runtime cannot run."""
+        from edgedigits.bundle.probes import PROBES, Probes
+
+        if PROBES not in self.manifest.files:
+            return None
+        try:
+            classes = self.manifest.artifacts[0].output.elements
+            return Probes.read(self.read(PROBES), self.manifest.contract.shape, classes)
+        except RefusedError as cause:
+            raise self.files.unreadable(PROBES, cause) from cause
 
     def golden(self, unseen: bool = False) -> FloatArray:
         """The trained Keras model's outputs on the inputs, or on the held-out ones, (m, n) float32."""

@@ -24,6 +24,7 @@ from edgedigits.bundle.bundle import (
     Manifest,
 )
 from edgedigits.bundle.manifest import MOST_FILES, check_file_name, examine_manifest, parse_manifest
+from edgedigits.bundle.probes import PROBES
 from edgedigits.bundle.signing import signature_status
 from edgedigits.errors import EdgeDigitsError
 from edgedigits.system.files import sha256
@@ -125,6 +126,8 @@ def _check_content(bundle: Bundle, name: str, content: bytes) -> None:
         _check_golden(bundle)
     elif name == HELD_OUT:
         bundle.held_out(content)
+    elif name == PROBES:
+        bundle.probes()
     elif name in bundle.names:
         _check_tensors(bundle.artifact(name), content)
 

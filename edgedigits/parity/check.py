@@ -22,8 +22,7 @@ from edgedigits.runtimes.table import RUNTIMES, runtime_info
 from edgedigits.runtimes.tensors import FloatArray
 from edgedigits.system.isolation import Outcome, run_all
 
-# The default kernels of LiteRT and of tflite-runtime first, so that a device computes no more sets than it needs.
-KERNELS = ("exact", "ruy", "reference", "xnnpack")
+NO_PROBES = "cannot be told: the bundle has no probes"
 
 
 def check_parity(
@@ -94,6 +93,7 @@ def check_parity(
         return row
 
     logits: dict[int, FloatArray] = {}
+    probes = bundle.probes()
     with TemporaryDirectory() as name:
         folder = Path(name)
         np.save(folder / "X.npy", x)
@@ -113,20 +113,13 @@ def check_parity(
             row = replace(rows[number], status=outcome.status, signal=outcome.signal, message=outcome.message)
             row = replace(row, seconds=round(outcome.seconds, 3))
             if found is not None:
-                row, logits[number] = compare(row, found), found
+                row, logits[number] = compare(row, found["logits"]), found["logits"]
+                if row.artifact.endswith(".tflite") and row.min_lead_quanta is not None:
+                    row = replace(row, arithmetic=probes.name_rounding(found["probes"]) if probes else NO_PROBES)
             rows[number] = row
             on_row(row)
-
-        def compute(file: str, kernels: str) -> FloatArray | None:
-            """The numpy runtime's logits; None where it cannot run the artifact."""
-            if not RUNTIMES["numpy"].installed:
-                return None
-            ((_, _, computed),) = run([(file, "numpy", kernels)], len(x))
-            return computed
-
         for artifact in chosen:
             _compare_kernels(bundle, artifact, rows, logits, golden)
-            _identify_rounding(artifact, rows, logits, partial(compute, artifact.file))
     return ParityReport(str(bundle.path), len(golden), unseen is not None, tuple(rows))
 
 
@@ -140,12 +133,17 @@ def _held_out(bundle: Bundle, folder: Path) -> tuple[FloatArray, Labels]:
     return to_rows(images), labels
 
 
-def _require_equal(row: ParityRow, logits: FloatArray, expected: FloatArray | None, scale: float | None) -> ParityRow:
+def _require_equal(
+    row: ParityRow, logits: FloatArray, found: dict[str, FloatArray] | None, scale: float | None
+) -> ParityRow:
     """The row of a board, which fails unless its logits are those of the kernel set ``reference``."""
-    assert expected is not None
+    assert found is not None
     assert scale is not None
-    if np.array_equal(logits, expected) or row.status != "ok":
+    if row.status != "ok":
         return row
+    expected = found["logits"]
+    if np.array_equal(logits, expected):
+        return replace(row, arithmetic="reference")
     difference = _difference(logits, expected, scale, "the kernel set 'reference'")
     return replace(row, status="error", message=f"{difference}; the compiler or the sketch is at fault")
 
@@ -179,23 +177,32 @@ def _run_tasks(
     workers: int,
     combinations: Sequence[tuple[str, str, str]],
     batch: int,
-) -> Iterator[tuple[int, Outcome, FloatArray | None]]:
-    """Run combinations of artifact, runtime and kernel set; yield each one's index, outcome and logits as it ends."""
+) -> Iterator[tuple[int, Outcome, dict[str, FloatArray] | None]]:
+    """Run combinations of artifact, runtime and kernel set; yield each one's index, outcome and result as it ends.
+
+    The result is that of :func:`compute_logits`.
+    """
     common = {**bundle.request, "inputs": str(folder / "X.npy"), "batch": batch}
     tasks = [
         (
             f"{__name__}:compute_logits",
-            common | {"artifact": file, "runtime": runtime, "kernels": kernels, "out": str(folder / f"{number}.npy")},
+            common | {"artifact": file, "runtime": runtime, "kernels": kernels, "out": str(folder / f"{number}.npz")},
         )
         for number, (file, runtime, kernels) in enumerate(combinations)
     ]
     for number, outcome in run_all(tasks, timeout, memory_bytes, workers):
-        logits = np.load(folder / f"{number}.npy", allow_pickle=False) if outcome.status == "ok" else None
-        yield number, outcome, logits
+        found = None
+        if outcome.status == "ok":
+            with np.load(folder / f"{number}.npz", allow_pickle=False) as arrays:
+                found = dict(arrays)
+        yield number, outcome, found
 
 
 def compute_logits(request: dict[str, Any]) -> dict[str, Any]:
-    """In the child: save the logits of every input to ``request["out"]``, (images, classes) float32."""
+    """In the child: save the ``logits`` of every input, and those of the ``probes`` if there are any.
+
+    Both are (images, classes) float32, in the .npz file ``request["out"]``.
+    """
     bundle = Bundle.reopen(request)
     x = np.load(request["inputs"], mmap_mode="r", allow_pickle=False)
     artifact, batch = bundle.artifact(request["artifact"]), request["batch"]
@@ -204,7 +211,10 @@ def compute_logits(request: dict[str, Any]) -> dict[str, Any]:
             logits = np.stack([session.run(row) for row in np.array(x)])
         else:
             logits = np.concatenate([session.run(x[start : start + batch]) for start in range(0, len(x), batch)])
-    np.save(request["out"], logits)
+        found, probes = {"logits": logits}, bundle.probes() if artifact.quantized else None
+        if probes is not None:
+            found["probes"] = np.stack([session.run(row) for row in probes.x])
+    np.savez(request["out"], **found)
     return {}
 
 
@@ -223,53 +233,6 @@ def _compare_kernels(
         rows[n] = replace(rows[n], kernel_quanta=quanta, kernel_lead_quanta=int(metrics.widest_gap(leads)))
         if quanta > 1:
             rows[n] = replace(rows[n], ledger=list_flips(scores(logits[n]), scores(golden), scale, quanta))
-
-
-def _identify_rounding(
-    artifact: Artifact,
-    rows: list[ParityRow],
-    logits: dict[int, FloatArray],
-    compute: Callable[[str], FloatArray | None],
-) -> None:
-    """Fill in ``arithmetic`` of the artifact's int8 rows; the logits of its numpy rows need not be computed again."""
-    own = [n for n, row in enumerate(rows) if row.artifact == artifact.file]
-    finite = [n for n in own if rows[n].min_lead_quanta is not None]
-    if artifact.format == "tflite" and artifact.quantum is not None and finite:
-        known = {rows[n].kernels: logits.get(n) for n in own if rows[n].runtime == "numpy"}
-        names = identify_rounding([logits[n] for n in finite], artifact.quantum, known, compute)
-        for n, name in zip(finite, names, strict=True):
-            rows[n] = replace(rows[n], arithmetic=name)
-
-
-def identify_rounding(
-    found: Sequence[FloatArray],
-    scale: float,
-    computed: dict[str, FloatArray | None],
-    compute: Callable[[str], FloatArray | None],
-) -> list[str | None]:
-    """For each runtime's logits, the kernel set that gives them bit for bit, or by how much they differ from ``exact``.
-
-    ``exact`` sums every layer without error and rounds once, so it shows which of two disagreeing runtimes is wrong.
-    ``found`` holds logits (m, classes) float32, ``scale`` is the size of one output quantum. The numpy runtime's logits
-    are taken from ``computed`` or, for as few kernel sets as possible, from ``compute``; None if it cannot run the
-    model, and then every name is None.
-    """
-    names: list[str | None] = [None] * len(found)
-    for kernels in KERNELS:
-        open_rows = [i for i, name in enumerate(names) if name is None]
-        if not open_rows:
-            return names
-        logits = computed[kernels] if kernels in computed else compute(kernels)
-        if logits is None:
-            if kernels == "exact":
-                return names
-            continue
-        if kernels == "exact":
-            exact = logits
-        for i in open_rows:
-            if np.array_equal(found[i], logits):
-                names[i] = kernels
-    return [name or f"unknown: {_difference(found[i], exact, scale, 'exact')}" for i, name in enumerate(names)]
 
 
 def _difference(logits: FloatArray, expected: FloatArray, scale: float, name: str) -> str:

@@ -51,7 +51,8 @@ class ParityRow:
         flip_rate_upper_95: the exact upper 95 % confidence bound of the rate of mismatches on images like these; None
             on images that the artifact was tuned on, which bound nothing.
         accuracy_p: the p of McNemar's exact test that the accuracy equals the trained model's.
-        arithmetic: int8 only: the numpy runtime's kernel set that gives the same logits bit for bit, or the difference.
+        arithmetic: int8 .tflite only: the numpy runtime's kernel set that gives the same logits for every probe of the
+            bundle; or ``"cannot be told: "`` or ``"unknown: "`` and why.
         us_per_image: on a microcontroller: the mean time of a prediction by its own clock, in microseconds.
     """
 

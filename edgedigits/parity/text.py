@@ -72,9 +72,10 @@ def _int8_text(rows: Sequence[ParityRow], most_listed: int) -> list[str]:
     ]
     lines += kernel_text(int8)
     for group in group_rows((row for row in int8 if row.runtime != "numpy"), lambda row: row.arithmetic):
-        kernels, _, difference = str(group[0].arithmetic).partition(": ")
-        match = f"no kernel set ({difference})" if difference else f"the kernel set {kernels!r}"
-        lines.append(f"rounds like {match}: {_places(group)}")
+        name, _, why = str(group[0].arithmetic).partition(": ")
+        found = {"unknown": "rounds like no kernel set", "cannot be told": "the rounding cannot be told"}
+        said = f"{found[name]} ({why})" if why else f"rounds like the kernel set {name!r}"
+        lines.append(f"{said}: {_places(group)}")
     return lines
 
 

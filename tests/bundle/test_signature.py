@@ -215,7 +215,7 @@ class TestCommands:
         verified = edgedigits("verify", "b.zip", "--key", "ours.pub", "--json", "-")
         assert (verified.returncode, verified.stderr) == (0, "")
         facts = json.loads(verified.stdout)
-        assert (facts["holds"], facts["signed_by"], len(facts["files"])) == (True, fingerprint, 6)
+        assert (facts["holds"], facts["signed_by"], len(facts["files"])) == (True, fingerprint, 7)
         shown = edgedigits("inspect", "b.zip").stdout.splitlines()[1]
         assert shown == f"signed by {fingerprint}, not verified; use `edgedigits verify`"
         assert f"signed by {fingerprint}, verified" in edgedigits("inspect", "b.zip", "--key", "ours.pub").stdout

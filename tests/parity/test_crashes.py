@@ -88,14 +88,6 @@ def test_inspect_says_it_in_one_line(models: Path, replace_in_bundle: Replace) -
     assert f"litert: {MESSAGES['recursive']}" in str(caught.value)
 
 
-def test_int8_whose_arithmetic_cannot_be_recomputed(models: Path, replace_in_bundle: Replace) -> None:
-    """The numpy runtime is not asked to recompute a row that has no logits."""
-    folder = replace_in_bundle("int8.tflite", (models / "endless.tflite").read_bytes())
-    wanted = {"artifacts": ["int8.tflite"], "runtimes": ["litert"], "kernels": ["reference"]}
-    (row,) = check_parity(Bundle(folder), **wanted, timeout=1.0).rows  # type: ignore[arg-type]
-    assert (row.status, row.arithmetic) == ("timeout", None)
-
-
 class TestPredict:
     """In one process for the package's own bundles; in a copy of it for all others."""
 

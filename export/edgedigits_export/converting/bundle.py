@@ -18,6 +18,7 @@ from edgedigits.bundle.bundle import GOLDEN, HELD_OUT, INPUTS, MANIFEST, Bundle,
 from edgedigits.bundle.contract import Contract
 from edgedigits.bundle.dataset import Labels
 from edgedigits.bundle.manifest import InputRows
+from edgedigits.bundle.probes import PROBES
 from edgedigits.errors import ExportError
 from edgedigits.parity.check import check_parity
 from edgedigits.parity.result import ParityReport
@@ -30,6 +31,7 @@ from edgedigits_export.converting.artifacts import FULL_INT8, INT8, chosen_files
 from edgedigits_export.converting.held_out import judge
 from edgedigits_export.converting.loading import with_shape
 from edgedigits_export.converting.outputs import output_kind
+from edgedigits_export.int8.probes import find_probes
 from edgedigits_export.interrupts import interrupts_deferred
 from edgedigits_export.training import calibration
 from edgedigits_export.training.checks import accuracy_lines
@@ -129,6 +131,9 @@ def export_bundle(
     divisor = temperature()
     data = {"X": sha256(x.tobytes()), "y": sha256(y.tobytes())}
     held, judged, arrays = held_out(), None, dict[str, bytes]()
+    probes = find_probes(artifacts[FULL_INT8], x, seed) if FULL_INT8 in artifacts else None
+    if probes is not None:
+        arrays[PROBES] = _npz(np.savez_compressed, **probes.arrays())
     if held is not None:
         golden["unseen_logits"] = logits_of(model, held.x)
         judged = golden["unseen_logits"], held.y
