@@ -248,11 +248,11 @@ class Bundle:
         """The probes for rounding; None in an older bundle, or for a model that the numpy runtime cannot run."""
         from edgedigits.bundle.probes import PROBES, Probes
 
-        if PROBES not in self.manifest.files:
+        outputs = [artifact.output.elements for artifact in self.manifest.artifacts if artifact.quantized]
+        if PROBES not in self.manifest.files or not outputs:
             return None
         try:
-            classes = self.manifest.artifacts[0].output.elements
-            return Probes.read(self.read(PROBES), self.manifest.contract.shape, classes)
+            return Probes.read(self.read(PROBES), self.manifest.contract.shape, outputs[0])
         except RefusedError as cause:
             raise self.files.unreadable(PROBES, cause) from cause
 

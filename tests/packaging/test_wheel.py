@@ -21,6 +21,7 @@ DATA_FILES = {
         "manifest.json",
         "inputs.npz",
         "golden.npz",
+        "probes.npz",
         "float32.tflite",
         "int8.tflite",
         "int8_full.tflite",
