@@ -39,17 +39,17 @@ export function compare(outputs, golden, labels, classes, quantum) {
   const [largest, total] = differences.reduce(([most, sum], v) => [Math.max(most, v), sum + v], [0, 0]);
   return {...counted, max_abs_diff: largest, mean_abs_diff: total / golden.length, min_lead_quanta: quantum ? least : null, ledger};
 }
-/** Which kernel set of the js runtime gives the same int8 outputs bit for bit; null if none does, or none can run the model. */
+/** Which kernel set of the js runtime gives the same int8 outputs bit for bit; null if it cannot run the model. */
 function rounding(session, bytes, inputs, width) {
   if (!session.quantum) return null;
   const starts = Array.from({length: inputs.length / width}, (_, i) => i * width), run = real(session);
   const outputs = starts.map(at => run(inputs.subarray(at, at + width)).slice());
+  try { open(bytes); } catch { return null; }
   const names = KERNELS.filter(kernels => {
-    let oracle;
-    try { oracle = real(open(bytes, kernels)); } catch { return false; }
+    const oracle = real(open(bytes, kernels));
     return starts.every((at, i) => oracle(inputs.subarray(at, at + width)).every((score, k) => score === outputs[i][k]));
   });
-  return names.length > 1 ? `cannot be told: ${names.join(', ')}` : names[0] ?? null;
+  return names.length > 1 ? `cannot be told: ${names.join(' or ')}` : names[0] ?? 'unknown: outputs differ from those of every kernel set';
 }
 /** Medians of windows of blocks: a browser's clock is too coarse for single calls, so there are no percentiles. */
 function timing(blocks, images) {
