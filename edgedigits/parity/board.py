@@ -6,6 +6,7 @@ all since kind (4 bytes). A damaged frame is asked for again, so that a bad line
 
 from __future__ import annotations
 
+import os
 import struct
 import time
 import zlib
@@ -71,8 +72,9 @@ class Board:
         try:
             self._line = serial.Serial(port, BAUD, write_timeout=ANSWER_SECONDS)
         except (*self._lost, ValueError) as cause:
+            reason = os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else cause
             raise RuntimeUnavailableError(
-                f"cannot open {port}: {cause}; plug the board in, close other programs"
+                f"cannot open {port}: {reason}; plug the board in, and close other programs that use the port"
             ) from cause
         try:
             self._introduce(artifact, seconds)

@@ -82,8 +82,9 @@ def best_block(layers: Sequence[DenseLayer]) -> int:
     """The number of units to compute at once that pads the weights least; ExportError if the layers are too wide."""
     block = min(BLOCKS, key=lambda n: sum(layer.interleaved(n).size for layer in layers))
     widest = max(layer.weights.shape[1] for layer in layers)
-    if widest * block > MOST_OFFSET:
-        raise ExportError(f"a layer has {widest} inputs; at most {MOST_OFFSET // block} are supported")
+    most = min(MOST_OFFSET // block, 2**15 - block)
+    if max(widest, *(len(layer.bias) for layer in layers)) > most:
+        raise ExportError(f"a layer has more than {most:,} inputs or units, which is the most that the C code supports")
     return block
 
 

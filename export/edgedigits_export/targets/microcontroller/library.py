@@ -68,13 +68,14 @@ def _require_ours(target: Path) -> None:
     """InputError unless the folder is missing, empty, or a library that was generated, without further files."""
     if target.exists() and not target.is_dir():
         raise InputError(f"{target} is a file; choose a folder for -o")
-    found = {path.relative_to(target).as_posix() for path in target.rglob("*") if not path.is_dir()}
-    names = [Path(file).stem for file in found if re.fullmatch(r"src/\w+\.h", file)]
-    ours = {path.replace("NAME", names[0]) for path in FILES} if len(names) == 1 else set()
-    if found - ours:
-        raise InputError(
-            f"{target} has {min(found - ours)}, which is no file of a generated library; choose a new folder for -o"
-        )
+    names = [path.stem for path in target.glob("src/*.h")]
+    ours = {target / path.replace("NAME", names[0]) for path in FILES} if len(names) == 1 else set()
+    for path in target.rglob("*"):
+        if not path.is_dir() and path not in ours:
+            other = path.relative_to(target)
+            raise InputError(
+                f"{target} has {other}, which is no file of a generated library; choose a new folder for -o"
+            )
 
 
 def generate(model: bytes, file: str, contract: Contract, name: str) -> dict[str, str]:
