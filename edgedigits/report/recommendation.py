@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -138,6 +139,7 @@ def recommend(bench: BenchmarkReport, parity: ParityReport | None = None) -> Rec
     other = next((c for c in candidates if c.int8 != best.int8), None)
     if other is not None and other not in refused:
         reasons.append(_float_or_int8(best, other, other.problem if compared else ""))
+    reasons += _model_alone(eligible)
     reasons += [f"{c.name} is faster ({c.time}) but not recommended: {c.problem}." for c in refused]
     if not compared:
         reasons.append(sentence(f"{best.problem}: add a file from edgedigits parity --json before you ship it"))
@@ -147,9 +149,9 @@ def recommend(bench: BenchmarkReport, parity: ParityReport | None = None) -> Rec
         reasons.append("It predicts what the trained model predicts on every image, with every kernel set.")
     reasons += _reservations(bench, best.row)
     doubt = not compared or bench.cut_short or best.row.noisy or len(best.row.window_p50_ns) < 2
-    headline = f"Ship {best.name}: {best.time} per image."
+    headline = f"Ship {best.name}: {best.time} per image from Python."
     if not compared:
-        headline = f"Fastest, but unproven: {best.name}, {best.time} per image."
+        headline = f"Fastest, but unproven: {best.name}, {best.time} per image from Python."
     return Recommendation(headline, tuple(reasons), best.row, "doubt" if doubt else "good")
 
 
@@ -159,7 +161,23 @@ def _float_or_int8(best: _Candidate, other: _Candidate, problem: str) -> str:
     ratio = f"{significant(other.median / best.median)} times as long"
     time = "the same time within the spread" if is_tie(best.row, other.row) else ratio
     detail = f"{other.name}, {other.time}; {other.row.bytes:,} bytes instead of {best.row.bytes:,}"
-    return f"{winner} is the better choice here: {loser} takes {time} ({detail}{'; ' * bool(problem)}{problem})."
+    why = f"{detail}{'; ' * bool(problem)}{problem}"
+    return f"{winner} is the better choice from Python here: {loser} takes {time} ({why})."
+
+
+def _model_alone(candidates: Sequence[_Candidate]) -> list[str]:
+    """The row to ship to a program that calls the runtime itself, compared with the best of the other number type."""
+    measured = sorted((c.row.invoke_p50_ns, n) for n, c in enumerate(candidates) if c.row.invoke_p50_ns)
+    if not measured:
+        return []
+    (ns, number), *others = measured
+    best = candidates[number]
+    other = next((pair for pair in others if candidates[pair[1]].int8 != best.int8), None)
+    than = f", {candidates[other[1]].name} {duration(other[0])}" if other else ""
+    return [
+        f"For a program that calls the runtime with its own buffers, ship {best.name}: the model alone takes "
+        f"{duration(ns)}{than}."
+    ]
 
 
 def _reservations(bench: BenchmarkReport, best: LatencyRow) -> list[str]:

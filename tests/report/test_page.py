@@ -22,7 +22,7 @@ from edgedigits.report.page import render_page
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(2)>'&amp;{{ 7 * 7 }}{% endif %}"
-HEADINGS = ["Ship float32.tflite in litert: 10.0 µs per image.", "Warnings", "Parity", "Latency", "Windows"]
+HEADINGS = ["Ship float32.tflite in litert: 10.0 µs per image from Python.", "Warnings", "Parity", "Latency", "Windows"]
 HEADINGS += ["Throughput by batch", "Threads", "Cold start", "Memory", "File sizes", "Sustained", "Machine and method"]
 
 

@@ -27,9 +27,26 @@ def alter(report: Any, changes: dict[str, dict[str, Any]]) -> Any:
 @pytest.mark.parametrize(
     ("benchmark", "checked", "artifact", "reason"),
     [
-        ({}, {}, FLOAT, "of the rows that passed parity. Float is the better choice here: int8 takes 2.00 times"),
+        (
+            {},
+            {},
+            FLOAT,
+            "of the rows that passed parity. Float is the better choice from Python here: int8 takes 2.00 times",
+        ),
         ({}, {}, FLOAT, "It predicts what the trained model predicts on every image, with every kernel set."),
-        ({INT8: FAST}, {}, INT8, "int8 is the better choice here: float takes 2.00 times as long (float32.tflite in"),
+        (
+            {INT8: FAST},
+            {},
+            INT8,
+            "int8 is the better choice from Python here: float takes 2.00 times as long (float32.tflite in",
+        ),
+        (
+            {FULL: {"invoke_p50_ns": 1}},
+            {},
+            FLOAT,
+            "with its own buffers, ship int8_full.tflite in litert: the model alone",
+        ),
+        ({FULL: {"invoke_p50_ns": 1}}, {FULL: FAILED}, FLOAT, "with its own buffers, ship int8.tflite in litert: the"),
         ({INT8: FAST}, {}, INT8, "3 predictions differ from the trained model's, within the allowed number."),
         ({INT8: FAST}, {INT8: FAILED}, FLOAT, "is faster (5.00 µs) but not recommended: parity failed: 7 of 5,000"),
         ({}, {"no-delegates": FAILED}, ONNX, "float32.tflite in litert is faster (10.0 µs) but not recommended"),
