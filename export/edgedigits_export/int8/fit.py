@@ -26,6 +26,8 @@ BATCH = 1_000  # fewer for a model with many activations
 ACTIVATIONS = 200_000  # at most, in a batch
 FLOAT_STEPS = 1_500
 GRID_STEPS = 1_500
+MULTIPLICATIONS = 4e11  # at most, in so many steps; a core does about 1e10 a second
+FEWEST_STEPS = 50  # a larger model is not tuned
 STEPS_PER_CALL = 25  # Ctrl-C takes effect between calls
 WARPS = 6  # of each calibration input, if inputs are square images
 GRID_RATE = 3e-3  # weight steps per descent step
@@ -38,9 +40,18 @@ LEAD_WEIGHT = 0.5  # of the lead in the loss, at the first try
 def keras_logits(graph: Graph, inputs: FloatArray) -> FloatArray:
     """The Keras model's logits (before a softmax) on (m, ...) float32 inputs: (m, classes) float32."""
     parts = (tf.constant(inputs[i : i + 2000]) for i in range(0, len(inputs), 2000))  # bounds the memory
-    return np.concatenate(
-        [np.asarray(run(graph, part, float_weights, quantized=False)[graph.logits]) for part in parts]
-    )
+    logits = (run(graph, part, float_weights, quantized=False)[graph.logits] for part in parts)
+    return np.concatenate([np.asarray(_pairs(part, 0.0)) for part in logits])
+
+
+def _pairs(outputs: Any, other: float) -> Any:
+    """Outputs (m, classes); those of one sigmoid become (other, output), where ``other`` is the threshold."""
+    return outputs if outputs.shape[1] > 1 else tf.concat([tf.fill(tf.shape(outputs), other), outputs], 1)
+
+
+def affordable_steps(graph: Graph, most: int) -> int:
+    """How many steps of descent a model of this size gets, so that tuning takes minutes."""
+    return int(min(most, MULTIPLICATIONS / (3 * 2.25 * _batch(graph) * max(graph.multiplications, 1))))
 
 
 @dataclass
@@ -182,7 +193,7 @@ def _loss(graph: Graph, values: dict[int, Any], logits: Any, strict: int, lead: 
     span, quantum = graph.head.limits, graph.head.quantum
     assert span is not None
     low, high = span
-    got = values[graph.logits]
+    got = _pairs(values[graph.logits], 0.0)
     unit = 20 * quantum
     # Outside the range both saturate: no error.
     same = ((logits < low) & (got <= low)) | ((logits > high) & (got >= high))
@@ -192,7 +203,7 @@ def _loss(graph: Graph, values: dict[int, Any], logits: Any, strict: int, lead: 
     weight = tf.exp(-gaps / unit) * (1 - top)
     ranking = tf.reduce_mean(tf.reduce_sum(weight * (tf.reduce_sum(error * top, 1, keepdims=True) - error) ** 2, 1))
     pull = tf.reduce_mean(error**2)
-    final = values[graph.output][:strict]
+    final = _pairs(values[graph.output], 0.0 if graph.output == graph.logits else 0.5)[:strict]
     own = top[:strict]
     leads = tf.reduce_sum(final * own, 1) - tf.reduce_max(final - 1e3 * own, 1)
     step = quantum if graph.output == graph.logits else 1 / 256
@@ -211,6 +222,7 @@ def _descend(
     lead_weight: float,
 ) -> None:
     """Adam with a cosine schedule to zero and one learning rate per group, compiled into one graph."""
+    steps = affordable_steps(graph, steps)
     optimizers = [keras.optimizers.Adam(rate, beta_2=0.99) for _, rate in groups]
     for optimizer, (variables, _) in zip(optimizers, groups, strict=True):
         optimizer.build(variables)

@@ -8,6 +8,7 @@ converter's grid (largest magnitude = 127 steps).
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -81,7 +82,7 @@ class Stage:
 
 @dataclass
 class Graph:
-    """Stages in execution order; tensors are numbers. `logits` and `output` differ if the model ends in a softmax."""
+    """Stages in execution order; tensors are numbers. `logits` and `output` differ after a softmax or sigmoid."""
 
     stages: list[Stage]
     source: int
@@ -94,6 +95,11 @@ class Graph:
     def weighted(self) -> list[Stage]:
         """The stages with a kernel."""
         return [stage for stage in self.stages if stage.weighted]
+
+    @property
+    def multiplications(self) -> int:
+        """Of a weight and a value, for one input."""
+        return sum(stage.kernel.size * math.prod(stage.shape[:-1]) for stage in self.weighted)
 
     @property
     def head(self) -> Stage:
@@ -110,8 +116,8 @@ def read(model: keras.Model) -> Graph:
     stages, output = _read(copy, 0, itertools.count(1))
     stages = _merge(stages, keep=output)
     last = next(stage for stage in stages if stage.target == output)
-    softmax = last.activation == "softmax" or isinstance(last.layer, keras.layers.Softmax)
-    logits = last.sources[0] if softmax else output
+    activated = last.activation in ("softmax", "sigmoid") or isinstance(last.layer, keras.layers.Softmax)
+    logits = last.sources[0] if activated else output
     graph = Graph(stages, 0, logits, output, tuple(copy.inputs[0].shape[1:]))
     if not any(stage.target == logits and stage.weighted for stage in stages):
         raise QuantizationError("tuning needs a Dense or convolutional layer before the output")
@@ -283,6 +289,10 @@ def apply(stage: Stage, value: Any, kernel: Any, bias: Any) -> Any:
         value = tf.tensordot(value, kernel, 1) if len(value.shape) > 2 else value @ kernel
     elif isinstance(layer, keras.layers.DepthwiseConv2D):
         value = keras.ops.depthwise_conv(value, kernel, layer.strides, layer.padding, None, layer.dilation_rate)
+    elif layer.kernel_size == (1, 1) and not isinstance(kernel, np.ndarray):
+        # TensorFlow 2.21 corrupts memory in the gradient of a strided 1x1 convolution (oneDNN); this is the same.
+        down, right = layer.strides
+        value = keras.ops.conv(value[:, ::down, ::right], kernel)
     else:
         value = keras.ops.conv(value, kernel, layer.strides, layer.padding, None, layer.dilation_rate)
     value = value + bias

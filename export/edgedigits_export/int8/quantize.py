@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from edgedigits_export.int8.graph import Graph
 
 MIN_CALIBRATION = 100  # TFLite's guide asks for 100 to 500 representative inputs; fewer miss the tails of the ranges
+MAX_TRIES_LARGE = 2  # of a model that gets fewer steps
 GROWTH = 0.07  # by how much the tuned file may be larger than the converter's own
 
 
@@ -96,7 +97,7 @@ def quantize(
     """
     import tensorflow as tf
 
-    from edgedigits_export.int8.fit import tune
+    from edgedigits_export.int8.fit import GRID_STEPS, affordable_steps, tune
 
     def report(line: str) -> None:
         with restored():
@@ -133,6 +134,8 @@ def quantize(
         except QuantizationError as cause:
             return replace(kept, reason=str(cause))
         spare_bytes = int((1 + GROWTH) * len(own)) - len(strip(own))
+        if affordable_steps(graph, GRID_STEPS) < GRID_STEPS:
+            max_tries = min(max_tries, MAX_TRIES_LARGE)
         best: Int8Result | None = None
         candidates = tune(graph, calibration, per_channel, seed, target_lead, spare_bytes, report)
         for tries, classify in enumerate(candidates, 1):
@@ -150,13 +153,14 @@ def quantize(
 
 def _graph_to_tune(model: keras.Model, calibration: FloatArray, outputs: FloatArray) -> Graph:
     """The model as a graph that can be tuned; QuantizationError says why it cannot be."""
+    from edgedigits_export.int8.fit import FEWEST_STEPS, FLOAT_STEPS, affordable_steps
     from edgedigits_export.int8.graph import float_weights, read, run
 
     if len(calibration) < MIN_CALIBRATION:
         raise QuantizationError(f"tuning needs {MIN_CALIBRATION} inputs, there are {len(calibration)}")
-    if outputs.shape[1] == 1:
-        raise QuantizationError("a single sigmoid is not tuned")
     graph = read(model)
+    if affordable_steps(graph, FLOAT_STEPS) < FEWEST_STEPS:
+        raise QuantizationError(f"a model with {graph.multiplications:,} multiplications takes too long to tune")
     some = calibration[:MIN_CALIBRATION]
     found = np.asarray(run(graph, some, float_weights, quantized=False)[graph.output])
     if not np.allclose(found, outputs[: len(some)], rtol=1e-3, atol=1e-3 * max(float(np.abs(outputs).max()), 1e-3)):
