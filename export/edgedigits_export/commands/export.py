@@ -55,7 +55,9 @@ if TYPE_CHECKING:
     "models of `edgedigits train`, else none]",
 )
 @click.option(
-    "--order", type=click.Choice(["rows", "columns"]), help="Pixels of a picture by rows or by columns. [default: rows]"
+    "--order",
+    type=click.Choice(["rows", "columns"]),
+    help="Pixels of a picture by rows or by columns. [default: rows; columns for digits]",
 )
 @click.option(
     "--scale",
