@@ -48,7 +48,7 @@ def write_site(bundle: Bundle, output: Path, litert: Mapping[str, bytes], draw_o
         page = _single_page(facts, files)
         write_text(output, page)
         return len(page.encode())
-    if output.is_dir() and any(output.iterdir()) and not (output / "sw.js").is_file():
+    if output.is_dir() and any(output.iterdir()) and not _is_site(output):
         raise InputError(f"{output} holds other files and would be replaced; choose a new folder")
     files = _folder(facts, files)
     with atomic_directory(output) as folder:
@@ -57,6 +57,11 @@ def write_site(bundle: Bundle, output: Path, litert: Mapping[str, bytes], draw_o
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(content)
     return sum(map(len, files.values()))
+
+
+def _is_site(folder: Path) -> bool:
+    worker = folder / "sw.js"
+    return worker.is_file() and b"'edgedigits-" in worker.read_bytes()
 
 
 def _artifacts(bundle: Bundle, litert: bool) -> list[Artifact]:

@@ -43,6 +43,7 @@ def test_sizes(site: Path) -> None:
 
 def test_only_a_site_or_an_empty_folder_is_replaced(site: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "sw.js").write_text("// of another page")
     (tmp_path / "mine" / "letter.txt").write_text("keep this")
     with pytest.raises(InputError, match="holds other files"):
         write_site(Bundle(), tmp_path / "mine", {})
