@@ -93,14 +93,16 @@ def runs_in_js(bundle: Bundle, artifact: Artifact) -> bool:
 
 
 def _proof(bundle: Bundle) -> bytes:
-    """Inputs, reference outputs and labels as little-endian float32, one after the other."""
+    """Inputs, reference outputs, labels and the probes' inputs as little-endian float32, one after the other."""
     inputs, labels = bundle.inputs()
-    return b"".join(np.ascontiguousarray(array, "<f4").tobytes() for array in (inputs, bundle.golden(), labels))
+    probes = bundle.probes()
+    arrays = [inputs, bundle.golden(), labels, *([probes.x] if probes else [])]
+    return b"".join(np.ascontiguousarray(array, "<f4").tobytes() for array in arrays)
 
 
 def _facts(bundle: Bundle, artifacts: list[Artifact], files: Mapping[str, bytes], litert: bool) -> dict[str, Any]:
     """What the page knows about its files, as JSON types."""
-    manifest = bundle.manifest
+    manifest, probes = bundle.manifest, bundle.probes()
     return {
         "name": manifest.name,
         "version": __version__,
@@ -110,7 +112,7 @@ def _facts(bundle: Bundle, artifacts: list[Artifact], files: Mapping[str, bytes]
         "labels": list(manifest.labels),
         "output": manifest.contract.output,
         "temperature": manifest.temperature,
-        "probes": 0,
+        "probes": len(probes.x) if probes else 0,
         "artifacts": [
             {"file": a.file, "sha256": a.sha256, "bytes": a.bytes, "js": runs_in_js(bundle, a)} for a in artifacts
         ],

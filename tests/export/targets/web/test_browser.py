@@ -80,6 +80,9 @@ def test_parity_holds_and_its_json_is_read(browser: Browser, tmp_path: Path, edg
     tflite = {artifact.file for artifact in Bundle("robust").manifest.artifacts if artifact.format == "tflite"}
     assert {row.artifact for row in ran} == tflite
     assert all((row.runtime, row.kernels, row.mismatches) == ("js", "exact", 0) for row in ran)
+    assert {row.artifact: row.arithmetic for row in ran} == {
+        file: "exact" if "int8" in file else None for file in tflite
+    }
     assert [row.status for row in report.rows if row.runtime == "litert.js"] == ["missing"] * len(tflite)
     assert report.passed
     assert timed.machine["cores"] >= 1

@@ -84,10 +84,12 @@ def test_300_random_int8_models_bit_for_bit(tmp_path: Path, counted: Callable[[s
 
 @pytest.mark.parametrize("images", [500, pytest.param(5000, marks=pytest.mark.slow)])
 def test_the_packaged_models(tmp_path: Path, images: int) -> None:
-    """int8 bit for bit. A float sum depends on the order of its terms, which NumPy's library chooses."""
+    """On images and probes, int8 bit for bit. A float sum depends on the order of its terms, which is NumPy's choice."""
     models, specs = [], []
     for bundle in (Bundle("notebook"), Bundle("robust")):
-        x = bundle.inputs()[0][:: 5000 // images]
+        probes = bundle.probes()
+        assert probes
+        x = np.concatenate([bundle.inputs()[0][:: 5000 // images], probes.x])
         for artifact in (artifact for artifact in bundle.manifest.artifacts if artifact.format == "tflite"):
             models.append((bundle.read(artifact.file), artifact.input.quantize(x)))
             specs.append(artifact)
