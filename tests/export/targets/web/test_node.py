@@ -84,7 +84,7 @@ def test_300_random_int8_models_bit_for_bit(tmp_path: Path, counted: Callable[[s
 
 @pytest.mark.parametrize("images", [500, pytest.param(5000, marks=pytest.mark.slow)])
 def test_the_packaged_models(tmp_path: Path, images: int) -> None:
-    """On images and probes, int8 bit for bit. A float sum depends on the order of its terms, which is NumPy's choice."""
+    """On images and probes, int8 bit for bit. A float sum depends on the order of its terms, NumPy's choice."""
     models, specs = [], []
     for bundle in (Bundle("notebook"), Bundle("robust")):
         probes = bundle.probes()
