@@ -233,3 +233,26 @@ def test_missing(folder: Path) -> None:
     assert refused(load_xy, folder).startswith(f"{folder / 'X.npy'}: no such file; expected a NumPy .npy array there")
     (folder / "X.npy").mkdir()
     assert "no such file" in refused(load_xy, folder)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (np.full((8, 7), np.nan), np.arange(8) % 3, "NaN or infinity in 8 rows"),
+        (np.zeros((8, 7)), np.arange(7) % 3, "must have the same length"),
+        (np.zeros((8, 7)), np.arange(8) % 5, "label 3 in row 3; expected 0 to 2"),
+        (np.zeros((8, 7)), np.arange(8) % 3 + 1, "can mean two things"),
+        (np.zeros((8, 7)), np.array(list("abcdabcd")), "4 different names"),
+    ],
+)
+def test_the_export_refuses_bad_data_and_writes_nothing(
+    small: tuple[Any, Any, Any], tmp_path: Path, x: Any, y: Any, message: str
+) -> None:
+    from edgedigits_export.commands.export import export
+
+    small[0].save(tmp_path / "own.keras")
+    np.savez(tmp_path / "own.npz", X=x, y=y)
+    before = sorted(tmp_path.iterdir())
+    arguments = ["--model", tmp_path / "own.keras", "--data", tmp_path / "own.npz", "--out", tmp_path / "bundle"]
+    assert message in refused(partial(export.main, list(map(str, arguments)), standalone_mode=False))
+    assert sorted(tmp_path.iterdir()) == before
