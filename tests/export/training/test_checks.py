@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgedigits.bundle.bundle import Bundle
-from edgedigits.classifier import Classifier
+from edgedigits.runtimes.session import Session
 from edgedigits_export.training.checks import accuracy_lines
 
 PERMUTED = np.array([3, 0, 1, 2, 9, 8, 7, 4, 5, 6])
@@ -16,8 +16,8 @@ PERMUTED = np.array([3, 0, 1, 2, 9, 8, 7, 4, 5, 6])
 
 @pytest.fixture(scope="module")
 def predict() -> Any:
-    with Classifier(Bundle("robust"), runtime="numpy", artifact="float32.tflite") as classifier:
-        yield lambda x: classifier.predict(np.asarray(x, np.float32))
+    with Session(Bundle("robust").read("float32.tflite"), "tflite", "numpy") as session:
+        yield lambda x: session.run(np.asarray(x, np.float32)).argmax(axis=1)
 
 
 def turned(x: Any) -> Any:
