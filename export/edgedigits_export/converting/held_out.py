@@ -9,6 +9,7 @@ from edgedigits.bundle.dataset import Labels
 from edgedigits.parity import metrics
 from edgedigits.runtimes.session import Session
 from edgedigits.runtimes.tensors import FloatArray
+from edgedigits_export.converting.tflite import output_scale
 from edgedigits_export.quiet import suppress_output
 
 
@@ -21,7 +22,7 @@ def judge(
     """
     with suppress_output(), Session(content, "tflite", "tensorflow") as session:
         found, golden = contract.scores(session.run(x)), contract.scores(expected)
-        scale = session.output.scale
+        scale = session.output.scale or output_scale(content)
     flips = len(metrics.mismatched(found, golden))
     facts = {"unseen_images": len(x), "unseen_mismatches": flips}
     near = ""
