@@ -17,7 +17,7 @@ from edgedigits_export.interrupts import interrupts_deferred
 
 if TYPE_CHECKING:
     from edgedigits.bundle.dataset import Labels
-    from edgedigits.runtimes.tensors import FloatArray
+    from edgedigits.runtimes.tensors import AnyArray, FloatArray
     from edgedigits_export.training.data import Dataset, HeldOut
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -84,16 +84,18 @@ def load_dataset(
 ) -> Dataset:
     """As :func:`edgedigits_export.training.data.load`, from ``--data``, else ./data, else the bundle in the package."""
     from edgedigits.bundle.bundle import Bundle
-    from edgedigits_export.training.data import Dataset, load
+    from edgedigits_export.training.data import check_arrays, load
 
+    first = None if labels_from is None else int(labels_from)
     if given is None and not (DATA / "X.npy").is_file():
         if shape != (400,) or classes != 10:
             raise InputError(
                 f"the model takes inputs of shape {shape} and has {classes} classes; give its X and y with --data"
             )
         x, y = Bundle().inputs()
-        return Dataset(x, y, tuple(names) or tuple(map(str, range(classes))))
-    first = None if labels_from is None else int(labels_from)
+        arrays: dict[str, AnyArray] = {"X": x, "y": y}
+        where = {name: f"{name} in the package" for name in arrays}
+        return check_arrays(arrays, where, shape, classes, names, first, test_fraction, seed)
     path = given or DATA
     return load(path, shape, classes, names=names, labels_from=first, test_fraction=test_fraction, seed=seed)
 

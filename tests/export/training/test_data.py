@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edgedigits.errors import InputError
+from edgedigits_export.commands.options import load_dataset
 from edgedigits_export.training.data import Dataset, load, load_xy, split
 from edgedigits_export.training.labels import is_course_order
 
@@ -256,3 +257,11 @@ def test_the_export_refuses_bad_data_and_writes_nothing(
     arguments = ["--model", tmp_path / "own.keras", "--data", tmp_path / "own.npz", "--out", tmp_path / "bundle"]
     assert message in refused(partial(export.main, list(map(str, arguments)), standalone_mode=False))
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_the_digits_in_the_package_can_be_held_out_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = load_dataset(None, (400,), 10, test_fraction=0.1)
+    assert found.held_out is not None
+    assert (len(found.x), len(found.held_out.x)) == (4500, 500)
+    assert "give its X and y with --data" in refused(load_dataset, None, (7,), 3)
