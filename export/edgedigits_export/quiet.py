@@ -72,10 +72,10 @@ def conversion(show: bool = False) -> Iterator[Restored]:
         except EdgeDigitsError:
             raise
         except Exception as cause:
-            raise ExportError(_reason(cause)) from cause
+            raise ExportError(reason_of(cause)) from cause
 
 
-def _reason(cause: Exception) -> str:
+def reason_of(cause: Exception) -> str:
     """The operators that TensorFlow Lite's converter rejects, or else the first line of a message."""
     operators = sorted(set(re.findall(r"'tf\.(\w+)' op", str(cause))))
     if operators:

@@ -174,6 +174,8 @@ def _as_list(value: Any) -> list[Any]:
 
 def _copy(model: keras.Model) -> keras.Model:
     """A copy in which each layer is called once; those of the original may also be part of another model."""
+    if any(isinstance(layer, keras.layers.TFSMLayer) for layer in model.layers):
+        raise QuantizationError("tuning needs the layers of a Keras 3 file, a SavedModel has none")
     try:
         copy = keras.models.clone_model(model)
     except (TypeError, ValueError) as error:

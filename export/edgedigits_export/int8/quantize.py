@@ -13,15 +13,18 @@ logits are close then change class. `quantize` adjusts a copy of the weights wit
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgedigits.errors import EdgeDigitsError
 from edgedigits.runtimes.tensors import FloatArray
 from edgedigits_export.int8.file import QuantizationError, Scores, convert, measure, strip
-from edgedigits_export.quiet import conversion
+from edgedigits_export.quiet import conversion, reason_of
 
 if TYPE_CHECKING:
     import keras
@@ -120,6 +123,21 @@ def quantize(
             model=content,
         )
 
+    def tuned(graph: Graph, own: bytes) -> Int8Result:
+        """The best of the tuned files; `own` is the converter's."""
+        spare_bytes = int((1 + GROWTH) * len(own)) - len(strip(own))
+        most = max_tries if affordable_steps(graph, GRID_STEPS) == GRID_STEPS else min(max_tries, MAX_TRIES_LARGE)
+        best: Int8Result | None = None
+        candidates = tune(graph, calibration, per_channel, seed, target_lead, spare_bytes, report)
+        for tries, classify in enumerate(itertools.islice(candidates, most), 1):
+            content = strip(convert(_converter(classify, graph.input_shape), calibration, per_channel))
+            result = judge(content, "tuned", tries)
+            best = replace(result if best is None or _rank(result) > _rank(best) else best, tries=tries)
+            if result.met_target:
+                break
+        assert best is not None
+        return best
+
     with conversion(verbose) as restored:
         parts = [np.asarray(model(calibration[i : i + 1000], training=False)) for i in range(0, len(calibration), 1000)]
         outputs = np.concatenate(parts)
@@ -130,25 +148,25 @@ def quantize(
         if plain:
             return kept
         try:
-            graph = _graph_to_tune(model, calibration, outputs)
+            with _one_reason():
+                best = tuned(_graph_to_tune(model, calibration, outputs), own)
         except QuantizationError as cause:
             return replace(kept, reason=str(cause))
-        spare_bytes = int((1 + GROWTH) * len(own)) - len(strip(own))
-        if affordable_steps(graph, GRID_STEPS) < GRID_STEPS:
-            max_tries = min(max_tries, MAX_TRIES_LARGE)
-        best: Int8Result | None = None
-        candidates = tune(graph, calibration, per_channel, seed, target_lead, spare_bytes, report)
-        for tries, classify in enumerate(candidates, 1):
-            content = strip(convert(_converter(classify, graph.input_shape), calibration, per_channel))
-            result = judge(content, "tuned", tries)
-            if best is None or _rank(result) > _rank(best):
-                best = result
-            if result.met_target or tries >= max_tries:
-                break
-    assert best is not None
-    if best.mismatches > kept.mismatches:
-        return replace(kept, tries=tries, reason=f"tuning left {best.mismatches}")
-    return replace(best, tries=tries, plain_mismatches=kept.mismatches, plain_min_lead_quanta=kept.min_lead_quanta)
+    if best.mismatches > kept.mismatches or (kept.met_target and not best.met_target):
+        found = f"tuning left {best.mismatches} mismatches and a lead of {best.min_lead_quanta} quanta"
+        return replace(kept, tries=best.tries, reason=found)
+    return replace(best, plain_mismatches=kept.mismatches, plain_min_lead_quanta=kept.min_lead_quanta)
+
+
+@contextlib.contextmanager
+def _one_reason() -> Iterator[None]:
+    """QuantizationError for whatever goes wrong as a model is rewritten that was not made for it."""
+    try:
+        yield
+    except EdgeDigitsError:
+        raise
+    except Exception as cause:
+        raise QuantizationError(f"tuning cannot rewrite this model ({reason_of(cause)})") from cause
 
 
 def _graph_to_tune(model: keras.Model, calibration: FloatArray, outputs: FloatArray) -> Graph:
