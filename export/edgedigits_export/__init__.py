@@ -55,8 +55,10 @@ def export(
     from edgedigits_export.converting.bundle import export_bundle
     from edgedigits_export.converting.loading import check, load
     from edgedigits_export.training.data import check_arrays
+    from edgedigits_export.training.notebook import history_of
 
     checked = load(Path(model)) if isinstance(model, str | Path) else check(model, "the model")
+    history = history_of(Path(model)) if isinstance(model, str | Path) else {}
     arrays = {"X": np.asarray(x), "y": np.asarray(y)}
     if x_test is not None and y_test is not None:
         arrays |= {"X_test": np.asarray(x_test), "y_test": np.asarray(y_test)}
@@ -69,7 +71,7 @@ def export(
         data.y,
         Path(out),
         name=name or checked.name,
-        training={},
+        training={key: value for key, value in history.items() if key not in ("loss", "seconds")},
         labels=data.labels,
         held_out=lambda: data.held_out,
         seed=seed,

@@ -10,6 +10,7 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
+from edgedigits.bundle.contract import Contract  # noqa: E402
 from edgedigits.runtimes.oracle.reader import read_graph  # noqa: E402
 from edgedigits_export.int8 import fit  # noqa: E402
 from edgedigits_export.int8.file import QuantizationError  # noqa: E402
@@ -95,6 +96,19 @@ def test_softmax_head_and_functional(some: Any, y: Any, brief: None) -> None:
     result = quantize(fitted(model, some, y[::4], from_logits=False), some, max_tries=1)
     assert result.mismatches <= 15
     assert result.tries == 1
+
+
+def test_a_nested_residual_model_with_one_sigmoid_is_tuned(brief: None) -> None:
+    keras.utils.set_random_seed(5)
+    start = keras.Input((8, 8, 3))
+    norm = [layers.Conv2D(4, 3, padding="same", use_bias=False), layers.BatchNormalization(), layers.ReLU()]
+    inner = keras.Sequential([keras.Input((8, 8, 3)), *norm])(start)
+    short, long = layers.Conv2D(6, 1, strides=2)(inner), layers.Conv2D(6, 3, strides=2, padding="same")(inner)
+    pooled = layers.GlobalAveragePooling2D()(layers.ReLU()(short + long))
+    model = keras.Model(start, layers.Dense(1, "sigmoid")(pooled))
+    x = np.random.default_rng(5).normal(size=(200, 8, 8, 3)).astype(np.float32)
+    result = quantize(model, x, scores=Contract((8, 8, 3), output="sigmoid").scores, max_tries=1)
+    assert result.reason.startswith("tuning left") or result.method == "tuned"
 
 
 def test_the_file_takes_any_batch_and_names_its_ends(trained: tuple[Any, Path], some: Any, brief: None) -> None:
