@@ -62,8 +62,8 @@ if TYPE_CHECKING:
 @click.option(
     "--scale",
     type=click.FloatRange(1e-6, 1e6),
-    default=1.0,
-    help="Divide the pixels of plain pictures, 0 to 255, by it.",
+    metavar="S",
+    help="Divide the pixels of plain pictures, 0 to 255, by it. [default: 255 if X ends near 1, else 1]",
 )
 @click.option(
     "--only", multiple=True, metavar="NAME", help="Make only this artifact: tflite, int8, onnx or a file. Repeatable."
@@ -91,7 +91,7 @@ def export(
     labels_path: Path | None,
     pictures: str | None,
     order: str | None,
-    scale: float,
+    scale: float | None,
     only: tuple[str, ...],
     allow_mismatches: int,
     plain: bool,

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     import keras
 
 RECIPES = ("notebook", "robust")  # of `edgedigits train`: their models read the course's digits
+MOST_OF_UNIT = 1.5  # the largest value of an X that is meant to be 0 to 1; the course's resize overshoots to 1.13
 TOOLS = ("tensorflow", "keras", "tf2onnx", "onnx", "numpy")
 
 
@@ -61,7 +62,7 @@ def export_bundle(
     held_out: Callable[[], HeldOut | None] = lambda: None,
     pictures: str | None = None,
     order: str | None = None,
-    scale: float = 1.0,
+    scale: float | None = None,
     only: Sequence[str] = (),
     allow_mismatches: int = 0,
     verbose: bool = False,
@@ -249,12 +250,17 @@ def failures(report: ParityReport) -> dict[str, str]:
 
 
 def _contract(
-    x: FloatArray, output: str, pictures: str | None, order: str | None, scale: float, recipe: Any
+    x: FloatArray, output: str, pictures: str | None, order: str | None, scale: float | None, recipe: Any
 ) -> Contract:
-    """The contract of a model; ``pictures`` is what was asked for, or by default what the recipe says."""
+    """The contract of a model; ``pictures`` is what was asked for, or by default what the recipe says.
+
+    Without a scale, plain pictures become values from 0 to 1 if those of x end there, and stay 0 to 255 otherwise.
+    """
     pictures = pictures or ("digits" if recipe in RECIPES else "none")
     order = order or ("columns" if pictures == "digits" else "rows")
-    if pictures != "plain" and scale != 1:
+    if scale is None:
+        scale = 255.0 if pictures == "plain" and float(x.max()) <= MOST_OF_UNIT else 1.0
+    elif pictures != "plain":
         raise ExportError(f"--scale {scale:g} goes with --pictures plain only, not with {pictures}")
     try:
         return Contract(

@@ -82,7 +82,7 @@ def test_an_artifact_that_fails_parity_ends_with_1_and_the_bundle_says_so(own: O
 
 
 def test_allowed_mismatches_and_plain_pictures(own: Own, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ("--only", "int8.tflite", "--allow-mismatches", 600, "--pictures", "plain", "--scale", 255)
+    options = ("--only", "int8.tflite", "--allow-mismatches", 600, "--pictures", "plain")
     assert run(*own.arguments, *options, "--order", "columns", "--out", tmp_path / "b.zip") == 0
     assert "fails parity" not in capsys.readouterr().out
     contract = Bundle(tmp_path / "b.zip").manifest.contract
