@@ -81,7 +81,8 @@ def convert_all(
         facts.update(result.facts())
         if result.reason:
             flips = f"{result.mismatches} of {len(x)} mismatches"
-            on_note(f"warning: {INT8} has the converter's own quantization, {flips}: {result.reason}")
+            note = f"{INT8} has the converter's own quantization, {flips}: {result.reason}"
+            on_note(note if result.met_target else f"warning: {note}")
         return {INT8: with_float_ends(result.model), FULL_INT8: result.model}
 
     converters: dict[str, Callable[[], dict[str, bytes]]] = {

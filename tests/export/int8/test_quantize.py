@@ -107,7 +107,8 @@ def test_a_nested_residual_model_with_one_sigmoid_is_tuned(brief: None) -> None:
     pooled = layers.GlobalAveragePooling2D()(layers.ReLU()(short + long))
     model = keras.Model(start, layers.Dense(1, "sigmoid")(pooled))
     x = np.random.default_rng(5).normal(size=(200, 8, 8, 3)).astype(np.float32)
-    result = quantize(model, x, scores=Contract((8, 8, 3), output="sigmoid").scores, max_tries=1)
+    sigmoid = Contract((8, 8, 3), output="sigmoid").scores
+    result = quantize(model, x, scores=sigmoid, target_lead=200, max_tries=1)
     assert result.reason.startswith("tuning left") or result.method == "tuned"
 
 
@@ -152,9 +153,17 @@ def test_what_cannot_be_tuned_is_quantized_by_the_converter(trained: tuple[Any, 
         (keras.Model(start, layers.Dense(10)(shared(shared(start)))), some, "several calls"),
         (keras.Sequential([keras.Input((400,)), layers.Dense(10), layers.LeakyReLU()]), some, "before the output"),
     ):
-        result = quantize(model, inputs)
+        result = quantize(model, inputs, target_lead=200)
         assert result.method == "plain"
         assert reason in result.reason
+
+
+def test_what_meets_the_target_is_not_tuned() -> None:
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(4, use_bias=False)])
+    model.set_weights([np.eye(4, dtype=np.float32)])
+    result = quantize(model, np.tile(np.eye(4, dtype=np.float32), (50, 1)))
+    assert (result.method, result.mismatches) == ("plain", 0)
+    assert result.reason == "it meets the target without tuning"
 
 
 @pytest.mark.parametrize("plain", [True, False])
