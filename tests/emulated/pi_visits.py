@@ -22,10 +22,10 @@ NO_PI = "pi4"
 COUNTED = {
     "pi4": {
         ("litert", "float32.tflite"): True,
-        ("litert", "int8.tflite"): False,
+        ("litert", "int8_full.tflite"): False,
         ("onnxruntime", "float32.onnx"): False,
     },
-    "pi2": {("tflite-runtime", "int8.tflite"): False},
+    "pi2": {("tflite-runtime", "int8_full.tflite"): False},
 }
 
 
