@@ -53,7 +53,7 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in self.list_commands(ctx):
+        if args[0] not in COMMANDS and args[0] not in self._registered():  # reading the entry points takes 10 ms
             from difflib import get_close_matches
 
             similar = get_close_matches(args[0], self.list_commands(ctx), 1)

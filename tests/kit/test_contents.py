@@ -82,7 +82,7 @@ def test_a_custom_bundle(bundle_copy: Path, tmp_path: Path) -> None:
     sign_bundle(Bundle(bundle_copy), load_private(tmp_path / "mine.key", lambda: ""))
     made = make(tmp_path, "linux-64", python=PYTHON, runtime="numpy", bundle=Bundle(bundle_copy))
     inside = {name for name in read(made) if name.startswith("bundle/")}
-    names = ("int8.tflite", "manifest.json", "manifest.sig", "inputs.npz", "golden.npz")
+    names = ("int8.tflite", "manifest.json", "manifest.sig", "inputs.npz", "golden.npz", "probes.npz")
     assert inside == {f"bundle/{name}" for name in names}
     with zipfile.ZipFile(made.path) as archive:
         archive.extractall(tmp_path / "unpacked")
