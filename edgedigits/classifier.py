@@ -51,7 +51,7 @@ class Classifier:
         threads: int = 1,
         kernels: str | None = None,
     ) -> None:
-        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle or reading_bundle())
+        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(reading_bundle() if bundle is None else bundle)
         self._contract = self.bundle.manifest.contract
         self.artifact, self.runtime = choose_model(self.bundle, artifact, runtime)
         self.session = open_artifact(

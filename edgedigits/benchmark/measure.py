@@ -124,8 +124,9 @@ def measure(
         rows=tuple(_latency_row(a, name, threads, results.get(("window", a.file, name), [])) for a, name in plan),
         starts=tuple(
             _start_row(file, name, [outcome for outcome, _ in found])
+            for runtime in RUNTIMES
             for (task, file, name), found in results.items()
-            if task == "start"
+            if (task, name) == ("start", runtime)
         ),
         sustained=tuple(points),
     )

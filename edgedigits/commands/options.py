@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -27,9 +28,13 @@ def _to_bytes(context: click.Context, option: click.Parameter, value: float | No
 
 
 def _json_target(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
-    """The file; BadParameter before anything runs if its folder does not exist."""
-    if value is not None and value != "-" and not Path(value).absolute().parent.is_dir():
-        raise click.BadParameter(f"{Path(value).parent} is no folder; make it first")
+    """The file; BadParameter before anything runs if it cannot be written."""
+    if value is not None and value != "-":
+        path = Path(value)
+        if not path.absolute().parent.is_dir():
+            raise click.BadParameter(f"{path.parent} is no folder; make it first")
+        if path.is_dir() or not os.access(path.absolute().parent, os.W_OK):
+            raise click.BadParameter(f"{path} cannot be written; give the name of a file in a folder of yours")
     return value
 
 

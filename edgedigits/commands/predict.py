@@ -92,10 +92,10 @@ def _predict(
         raise click.UsageError("nothing to read; give one or more pictures, or --index N")
     if json_file == "-" and csv_file == "-":
         raise click.UsageError("--json - and --csv - both write to standard output; give one of them a file")
-    refuse_overwriting(images, explain, json_file, csv_file)
+    refuse_overwriting([*images, *filter(None, [bundle])], explain, json_file, csv_file)
     from edgedigits.bundle.bundle import Bundle, reading_bundle
 
-    opened = Bundle(bundle or reading_bundle(), signed_by=signed_by)
+    opened = Bundle(reading_bundle() if bundle is None else bundle, signed_by=signed_by)
     if opened.manifest.contract.pictures == "none":
         _refuse_pictures(opened, images, as_ascii, explain)
     inputs = list(_load_inputs(opened, images, indices))  # before the runtime starts, so that errors appear at once

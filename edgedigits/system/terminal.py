@@ -80,6 +80,9 @@ def _status_of(run: Callable[[], Any], debug: bool) -> int:
         sys.stdout.flush()  # may be the first to notice a full disk
         return status if isinstance(status, int) else 0
     except click.ClickException as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # in click since 8.2; before, it printed the help itself
+            error.show()
+            return TROUBLE
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "edgedigits"
         return _fail(f"{error.format_message().rstrip('.')}; see `{where} --help`")
     except (click.Abort, KeyboardInterrupt):

@@ -22,7 +22,7 @@ NO_PI = "pi4"
 COUNTED = {
     "pi4": {
         ("litert", "float32.tflite"): True,
-        ("litert", "int8_full.tflite"): False,
+        ("litert", "int8.tflite"): False,
         ("onnxruntime", "float32.onnx"): False,
     },
     "pi2": {("tflite-runtime", "int8_full.tflite"): False},

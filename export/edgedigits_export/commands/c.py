@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,13 +20,15 @@ def c(bundle: Path | None, output: Path | None, name: str, signed_by: Sequence[P
     """Write the full-integer int8 model of a bundle as a C99 library, which is an Arduino library too.
 
     The code needs no heap, no floating point and no runtime. Its logits are those of TensorFlow Lite Micro, bit for
-    bit; `edgedigits parity BUNDLE --serial PORT` proves it on the board. Dense models only. TensorFlow is not needed.
+    bit; `edgedigits parity BUNDLE --serial PORT` proves it on the board. The model must be dense and end in
+    logits. TensorFlow is not needed.
     """
     from edgedigits.bundle.bundle import Bundle
     from edgedigits_export.targets.microcontroller.library import write_library
 
     target = output or Path(name)
+    quoted = shlex.quote(str(target))
     write_library(Bundle(bundle, signed_by=signed_by), target, name)
     click.echo(
-        f"wrote {target}; try: cc -O2 -I {target}/src {target}/examples/host/main.c {target}/src/*.c -o {name}-host"
+        f"wrote {target}; try: cc -O2 -I {quoted}/src {quoted}/examples/host/main.c {quoted}/src/*.c -o {name}-host"
     )

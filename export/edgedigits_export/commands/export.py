@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgedigits.commands.options import positive
 from edgedigits.system.terminal import FAILED, progress
 from edgedigits_export.commands.options import (
     BUILD,
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
 @click.option(
     "--scale",
     type=click.FloatRange(1e-6, 1e6),
+    callback=positive,  # a range lets NaN through
     metavar="S",
     help="Divide the pixels of plain pictures, 0 to 255, by it. [default: 255 if X ends near 1, else 1]",
 )

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgedigits import __version__
-from edgedigits.bundle.bundle import GOLDEN, HELD_OUT, INPUTS, MANIFEST, Bundle, Manifest
+from edgedigits.bundle.bundle import GOLDEN, HELD_OUT, INPUTS, MANIFEST, Bundle, BundleFiles, Manifest
 from edgedigits.bundle.contract import Contract
 from edgedigits.bundle.dataset import Labels
 from edgedigits.bundle.manifest import InputRows
 from edgedigits.bundle.probes import PROBES
-from edgedigits.errors import ExportError
+from edgedigits.errors import EdgeDigitsError, ExportError
 from edgedigits.parity.check import check_parity
 from edgedigits.parity.result import ParityReport
 from edgedigits.runtimes.table import RUNTIMES
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     import keras
 
 RECIPES = ("notebook", "robust")  # of `edgedigits train`: their models read the course's digits
+FAR_PROBABILITY = 0.05  # on average, from which an int8 file is no longer trusted with probabilities
 MOST_OF_UNIT = 1.5  # the largest value of an X that is meant to be 0 to 1; the course's resize overshoots to 1.13
 TOOLS = ("tensorflow", "keras", "tf2onnx", "onnx", "numpy")
 
@@ -107,6 +108,12 @@ def export_bundle(
         raise ExportError("the model outputs NaN or infinity on some inputs; train it again")
     contract = _contract(x, output_kind(model, golden["logits"]), pictures, order, scale, training.get("recipe"))
     classes = contract.scores(golden["logits"][:1]).shape[1]
+    most = max(abs(float(x.min())), abs(float(x.max())))
+    if contract.pictures == "plain" and not most / 10 <= 255 / contract.scale <= most * 10:
+        on_note(
+            f"warning: --scale {contract.scale:g} makes values up to {255 / contract.scale:g} of a picture, those of X "
+            f"reach {most:g}; --scale {255 / most:.3g} fits"
+        )
 
     def predicted(outputs: FloatArray) -> Labels:
         classes_of: Labels = contract.scores(outputs).argmax(axis=1)
@@ -177,7 +184,20 @@ def export_bundle(
             (folder / MANIFEST).write_bytes(to_json(manifest.to_dict()).encode())
         with interrupts_deferred():
             _place(folder, out)
+    if contract.output != "logits":
+        _warn_of_probabilities(report, on_note)
     return report
+
+
+def _warn_of_probabilities(report: ParityReport, on_note: Callable[[str], None]) -> None:
+    """Say which int8 artifacts give the classes of the trained model, but not its probabilities."""
+    worst = {row.artifact: row for row in report.rows if row.min_lead_quanta is not None and row.mean_abs_diff}
+    for file, row in worst.items():
+        if (row.mean_abs_diff or 0) > FAR_PROBABILITY:
+            on_note(
+                f"warning: {file} keeps the classes, not the probabilities, which differ from Keras's by "
+                f"{row.mean_abs_diff:.2f} on average and by up to {row.max_abs_diff:.2f}; --plain may keep them closer"
+            )
 
 
 @contextlib.contextmanager
@@ -198,10 +218,20 @@ def _check_replaceable(out: Path) -> None:
     if out.suffix == ".zip":
         if out.is_dir():
             raise ExportError(f"{out} is a directory; give another name for the .zip")
+        if out.exists() and not _is_bundle(out):
+            raise ExportError(f"{out} is not a bundle; give another name, or remove it first")
     elif out.is_file():
         raise ExportError(f"{out} is a file; give the name of a directory, or one ending in .zip")
     elif out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
         raise ExportError(f"{out} holds other files and is not a bundle; give an empty or new directory")
+
+
+def _is_bundle(path: Path) -> bool:
+    """Whether a .zip holds a manifest."""
+    try:
+        return MANIFEST in BundleFiles(path).names()
+    except EdgeDigitsError:
+        return False
 
 
 def _place(folder: Path, out: Path) -> None:
