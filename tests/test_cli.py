@@ -67,6 +67,8 @@ class TestHelp:
             ("parity --workers -3", "-3 is not in the range x>=1; see `edgedigits parity --help`"),
             ("parity --allow-mismatches -1", "-1 is not in the range x>=0"),
             ("parity --timeout 0", "0 is not a number above 0"),
+            ("parity --kernels fast", "'fast' is not one of 'default', "),
+            ("predict --index 0 --bundle mine --json mine", "mine is an input and would be overwritten"),
             ("parity --json no/such/folder.json", "no/such is no folder; make it first"),
             ("benchmark --threads 9999", "9999 is not in the range 1<=x<="),
             ("benchmark --quick --windows 3", "--quick sets --windows, --min-seconds and --starts"),

@@ -133,7 +133,7 @@ def measure(
 
 
 def _plan(bundle: Bundle, artifacts: Sequence[str], runtimes: Sequence[str]) -> list[tuple[Artifact, str]]:
-    chosen = [bundle.artifact(name) for name in artifacts] or list(bundle.manifest.artifacts)
+    chosen = bundle.chosen(artifacts)
     allowed = runtimes or [name for name in RUNTIMES if name not in CHOSEN_ONLY_BY_NAME]
     plan = [(a, name) for a in chosen for name in a.opened_by if name in allowed]
     if not any(RUNTIMES[name].installed for _, name in plan):

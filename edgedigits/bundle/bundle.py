@@ -191,6 +191,11 @@ class Bundle:
             raise BundleError(f"{self.path}: more than one artifact {name!r}; choose one of {', '.join(self.names)}")
         return found[0]
 
+    def chosen(self, names: Sequence[str]) -> list[Artifact]:
+        """All artifacts that have one of the names, with or without suffix; every artifact if no name is given."""
+        files = {artifact.file for name in names for artifact in self.artifacts(name)}
+        return [artifact for artifact in self.manifest.artifacts if artifact.file in files or not names]
+
     def artifacts(self, name: str) -> list[Artifact]:
         """The artifact of that file name, or all that have it before their suffix; BundleError if there is none."""
         artifacts = self.manifest.artifacts

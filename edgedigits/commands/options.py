@@ -46,7 +46,9 @@ json_option = click.option(
     callback=_json_target,
     help="Write the result as JSON to FILE; - writes only JSON to stdout.",
 )
-artifacts_option = click.option("--artifact", "artifacts", multiple=True, help="Run only this artifact; repeatable.")
+artifacts_option = click.option(
+    "--artifact", "artifacts", multiple=True, help="Run only this artifact, such as int8.tflite or float32; repeatable."
+)
 runtimes_option = click.option("--runtime", "runtimes", multiple=True, help="Run only this runtime; repeatable.")
 timeout_option = click.option(
     "--timeout",

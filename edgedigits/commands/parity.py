@@ -18,7 +18,13 @@ KERNELS = dict.fromkeys(name for info in RUNTIMES.values() for name in info.kern
 
 @click.command(short_help="Compare every artifact with the reference logits.")
 @bundle_argument
-@click.option("--kernels", multiple=True, help=f"Run only this kernel set ({', '.join(KERNELS)}); repeatable.")
+@click.option(
+    "--kernels",
+    multiple=True,
+    type=click.Choice(list(KERNELS)),
+    metavar="NAME",
+    help=f"Run only this kernel set ({', '.join(KERNELS)}); repeatable.",
+)
 @click.option("--batch", default=1, show_default=True, help="Images per call.")
 @click.option(
     "--allow-mismatches",

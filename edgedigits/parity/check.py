@@ -66,7 +66,7 @@ def check_parity(
     inputs = bundle.verify() or bundle.inputs()
     for name in runtimes:
         runtime_info(name).require()
-    chosen = [bundle.artifact(name) for name in artifacts] or list(bundle.manifest.artifacts)
+    chosen = bundle.chosen(artifacts)
     x, labels = inputs
     if unseen is not None:
         x, labels = _held_out(bundle, unseen)

@@ -173,4 +173,5 @@ def check_end(how: str, at_event: bool, ended: dict[str, Any], at: str) -> None:
         assert (status, printed) == (130, INTERRUPTED), at
     else:
         assert status == 2, at
-        assert re.fullmatch(r"edgedigits: (?!internal error).*\n", printed), at
+        # An artifact that cannot be made for want of space is a warning before the error.
+        assert re.fullmatch(r"(warning: .*\n)*edgedigits: (?!internal error).*\n", printed), at
