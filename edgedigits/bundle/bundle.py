@@ -193,8 +193,8 @@ class Bundle:
 
     def chosen(self, names: Sequence[str]) -> list[Artifact]:
         """All artifacts that have one of the names, with or without suffix; every artifact if no name is given."""
-        files = {artifact.file for name in names for artifact in self.artifacts(name)}
-        return [artifact for artifact in self.manifest.artifacts if artifact.file in files or not names]
+        found = {artifact.file: artifact for name in names for artifact in self.artifacts(name)}
+        return list(found.values()) or list(self.manifest.artifacts)
 
     def artifacts(self, name: str) -> list[Artifact]:
         """The artifact of that file name, or all that have it before their suffix; BundleError if there is none."""
