@@ -19,6 +19,7 @@ from side_by_side import Row, at_most, markdown, progress, run
 PROJECT = Path(__file__).parents[1]
 sys.path.insert(0, str(PROJECT / "tests" / "mcu"))
 
+# These need the path above, or come after it in order.
 from boards import BOARDS, Board, Result, build, flash_bytes, missing_tools, symbol  # noqa: E402
 from boards import run as run_board  # noqa: E402
 

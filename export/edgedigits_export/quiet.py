@@ -71,7 +71,7 @@ def conversion(show: bool = False) -> Iterator[Restored]:
             yield restored
         except EdgeDigitsError:
             raise
-        except Exception as cause:
+        except Exception as cause:  # a converter may raise anything
             raise ExportError(reason_of(cause)) from cause
 
 

@@ -168,7 +168,7 @@ def _one_reason() -> Iterator[None]:
         yield
     except EdgeDigitsError:
         raise
-    except Exception as cause:
+    except Exception as cause:  # Keras and TensorFlow document none for a model that is not made for this
         raise QuantizationError(f"tuning cannot rewrite this model ({reason_of(cause)})") from cause
 
 
