@@ -63,6 +63,7 @@ def describe(root: Path = ROOT) -> dict[str, Any]:
     board = _text(root / "proc/device-tree/model")
     versions = {info.distribution: info.version for info in RUNTIMES.values()}  # None if it is not installed
     return {
+        "host": platform.node() or None,
         "model": board,
         "cpu": cpu.get("model name") or board or platform.processor() or None,
         "cpu_features": [f for f in FEATURES if f in cpu.get("flags", cpu.get("Features", "")).split()] or None,

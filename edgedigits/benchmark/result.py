@@ -15,6 +15,7 @@ Positive = Annotated[int, within(1, LARGEST)]
 # What the dictionaries in a report's JSON must contain.
 MACHINE = Keys(
     {
+        "host": str | None,
         "model": str | None,
         "cpu": str | None,
         "cpu_features": tuple[str, ...] | None,

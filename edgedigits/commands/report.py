@@ -11,26 +11,29 @@ from edgedigits.errors import RuntimeUnavailableError
 
 
 @click.command(short_help="Write an HTML page with a recommendation.")
-@click.argument("bench", type=click.Path(path_type=Path))
-@click.argument("parity_file", metavar="[PARITY]", required=False, type=click.Path(path_type=Path))
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @output_option("The HTML file to write.", "report.html")
-def report(bench: Path, parity_file: Path | None, output: Path) -> None:
+def report(files: tuple[Path, ...], output: Path) -> None:
     """Recommend an artifact and a runtime for the measured machine, and write the figures as one HTML page.
 
-    BENCH is a file from `edgedigits benchmark --json`, PARITY one from `edgedigits parity --json`. Without PARITY the
-    page says that the predictions were not checked. The page needs no network and no scripts.
+    FILE is from `edgedigits benchmark --json` or `edgedigits parity --json`; which one it is, its content says. Without
+    a parity file the page says that the predictions were not checked. The page needs no network and no scripts.
+
+    Several benchmarks are shown side by side. A parity file belongs to the benchmark in the same folder, or to the one
+    of the same name otherwise (bench-pi4.json, parity-pi4.json), or of the same host.
     """
-    refuse_overwriting([bench, *([parity_file] if parity_file else [])], output)
-    from edgedigits.report.loading import load_benchmark, load_parity
-    from edgedigits.report.recommendation import recommend
+    refuse_overwriting(files, output)
+    from edgedigits.report.devices import find_devices
     from edgedigits.system.files import write_text
 
     try:
-        from edgedigits.report.page import render_page
+        from edgedigits.report.page import render_devices
+        from edgedigits.report.side_by_side import summary
     except ModuleNotFoundError as cause:
         install = "`pip install Jinja2`, or on Debian `sudo apt install python3-jinja2`"
         raise RuntimeUnavailableError(f"the report needs Jinja2 ({cause}); {install}") from cause
-    benchmark = load_benchmark(bench)
-    parity = None if parity_file is None else load_parity(parity_file)
-    write_text(output, render_page(benchmark, parity))
-    click.echo(f"{output}: {recommend(benchmark, parity).headline}")
+    devices, remarks = find_devices(files)
+    write_text(output, render_devices(devices, remarks))
+    for remark in remarks:
+        click.echo(f"warning: {remark}", err=True)
+    click.echo(f"{output}: {summary(devices)[0]}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -120,7 +121,7 @@ def check_parity(
             on_row(row)
         for artifact in chosen:
             _compare_kernels(bundle, artifact, rows, logits, golden)
-    return ParityReport(str(bundle.path), len(golden), unseen is not None, tuple(rows))
+    return ParityReport(str(bundle.path), len(golden), unseen is not None, tuple(rows), platform.node() or None)
 
 
 def _held_out(bundle: Bundle, folder: Path) -> tuple[FloatArray, Labels]:

@@ -91,12 +91,13 @@ class ParityRow:
 
 @dataclass(frozen=True)
 class ParityReport:
-    """All rows, and the verdict."""
+    """All rows, and the verdict; ``host`` is the name of the machine."""
 
     bundle: str
     images: int
     unseen: bool = False
     rows: Annotated[tuple[ParityRow, ...], count(1_000)] = ()
+    host: str | None = None
 
     @property
     def passed(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from edgedigits.benchmark.result import SCHEMA, BenchmarkReport
 from edgedigits.errors import InputError
@@ -17,7 +17,24 @@ Report = TypeVar("Report", BenchmarkReport, ParityReport)
 
 def load_benchmark(path: Path) -> BenchmarkReport:
     """Load what ``edgedigits benchmark --json`` wrote; InputError for any other file."""
-    report = _load(path, BenchmarkReport, "benchmark")
+    return _benchmark(path, _read(path, "benchmark"))
+
+
+def load_parity(path: Path) -> ParityReport:
+    """Load what ``edgedigits parity --json`` wrote and compute its verdict again; InputError for any other file."""
+    return _parity(path, _read(path, "parity"))
+
+
+def load_result(path: Path) -> tuple[BenchmarkReport | None, ParityReport | None]:
+    """Load a benchmark or a parity run, told apart by its content; the file of a web page is both."""
+    facts = _read(path, "benchmark")
+    is_parity = isinstance(facts, dict) and "images" in facts
+    is_benchmark = not is_parity or "machine" in facts
+    return _benchmark(path, facts) if is_benchmark else None, _parity(path, facts) if is_parity else None
+
+
+def _benchmark(path: Path, facts: Any) -> BenchmarkReport:
+    report = _validate(path, facts, BenchmarkReport, "benchmark")
     for number, row in enumerate(report.rows):
         if row.status == "ok" and not (row.samples and row.window_p50_ns):
             raise _invalid(path, "benchmark", f"rows[{number}] is ok, but has no samples or windows")
@@ -26,23 +43,28 @@ def load_benchmark(path: Path) -> BenchmarkReport:
     return report
 
 
-def load_parity(path: Path) -> ParityReport:
-    """Load what ``edgedigits parity --json`` wrote and compute its verdict again; InputError for any other file."""
-    report = _load(path, ParityReport, "parity")
+def _parity(path: Path, facts: Any) -> ParityReport:
+    report = _validate(path, facts, ParityReport, "parity")
     for number, row in enumerate(report.rows):
         if row.status == "ok" and None in (row.mismatches, row.ties, row.errors):
             raise _invalid(path, "parity", f"rows[{number}] is ok, but its mismatches, ties or errors are missing")
     return report
 
 
-def _load(path: Path, kind: type[Report], command: str) -> Report:
+def _read(path: Path, command: str) -> Any:
     try:
-        default = "missing" if command == "benchmark" else SCHEMA
-        return validate(kind, check_version(read_json(path), SCHEMA, default))
+        return read_json(path)
     except OSError as cause:
         raise InputError(
             f"cannot read {path}: {cause.strerror or cause}; `edgedigits {command} --json FILE` makes one"
         ) from cause
+    except RefusedError as cause:
+        raise _invalid(path, command, str(cause)) from cause
+
+
+def _validate(path: Path, facts: Any, kind: type[Report], command: str) -> Report:
+    try:
+        return validate(kind, check_version(facts, SCHEMA, "missing" if command == "benchmark" else SCHEMA))
     except RefusedError as cause:
         raise _invalid(path, command, str(cause)) from cause
 

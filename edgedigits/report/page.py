@@ -1,7 +1,8 @@
-"""Render a benchmark report, and a parity report if there is one, as one HTML page from ``report.html.j2``."""
+"""Render results as one HTML page: one device from ``report.html.j2``, several from ``devices.html.j2``."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path, PurePath
 from typing import Any
@@ -10,11 +11,31 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from edgedigits.benchmark.result import BenchmarkReport, LatencyRow
 from edgedigits.parity.result import ParityReport, ParityRow, group_rows
-from edgedigits.report import charts
+from edgedigits.report import charts, side_by_side
+from edgedigits.report.devices import Device, load_devices
 from edgedigits.report.recommendation import failures, median_ns, recommend, sentence
 from edgedigits.system.text import count, duration, number, rate, significant
 
 MAX_LISTED = 50
+
+
+def render_files(files: Sequence[tuple[str, Path | None, Path | None]]) -> str:
+    """The page about the files (label, benchmark, parity) of one or more devices; a file that is None is missing.
+
+    Raises InputError for a file that is not such a result.
+    """
+    return render_devices(load_devices(files))
+
+
+def render_devices(devices: Sequence[Device], remarks: Sequence[str] = ()) -> str:
+    """The page about one device, or the one that shows several side by side, with ``remarks`` about the files."""
+    if len(devices) == 1 and devices[0].benchmark is not None:
+        return render_page(devices[0].benchmark, devices[0].parity)
+    headline, tone = side_by_side.summary(devices)
+    page: str = _template("devices.html.j2").render(
+        devices=devices, headline=headline, tone=tone, remarks=remarks, conclusion=side_by_side.conclusion
+    )
+    return page
 
 
 def render_page(bench: BenchmarkReport, parity: ParityReport | None = None) -> str:
@@ -24,7 +45,7 @@ def render_page(bench: BenchmarkReport, parity: ParityReport | None = None) -> s
     checked = () if parity is None else parity.rows
     rows = sorted((row for row in bench.rows if row.status == "ok"), key=median_ns)
     starts = sorted((s for s in bench.starts if s.status == "ok"), key=lambda s: sum(charts.start_parts(s)))
-    page: str = _template().render(
+    page: str = _template("report.html.j2").render(
         bench=bench,
         name=PurePath(bench.bundle).name or bench.bundle,
         recommendation=recommendation,
@@ -45,13 +66,13 @@ def render_page(bench: BenchmarkReport, parity: ParityReport | None = None) -> s
 
 
 @cache
-def _template() -> Template:
+def _template(name: str) -> Template:
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.globals.update(charts=charts, max_listed=MAX_LISTED)
+    environment.globals.update(charts=charts, max_listed=MAX_LISTED, side_by_side=side_by_side)
     for function in (count, duration, median_ns, number, rates, sentence, significant, thread_medians):
         environment.filters[function.__name__] = function
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
 
 
 def rates(row: LatencyRow, batch_sizes: list[int]) -> list[str]:

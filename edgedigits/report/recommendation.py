@@ -25,13 +25,15 @@ _FAILURES = {"crashed": "crashed", "timeout": "timed out", "memory": "exceeded i
 class Recommendation:
     """What to ship, in one sentence, and the reasons in a sentence each.
 
-    ``row`` is None if nothing can be recommended; ``tone`` is ``"good"``, ``"doubt"`` or ``"bad"``.
+    ``row`` is None if nothing can be recommended; ``tone`` is ``"good"``, ``"doubt"`` or ``"bad"``. ``proven`` says
+    whether the row passed parity.
     """
 
     headline: str
     reasons: tuple[str, ...]
     row: LatencyRow | None = None
     tone: str = "bad"
+    proven: bool = False
 
 
 def median_ns(row: LatencyRow) -> float:
@@ -152,7 +154,7 @@ def recommend(bench: BenchmarkReport, parity: ParityReport | None = None) -> Rec
     headline = f"Ship {best.name}: {best.time} per image from Python."
     if not compared:
         headline = f"Fastest, but unproven: {best.name}, {best.time} per image from Python."
-    return Recommendation(headline, tuple(reasons), best.row, "doubt" if doubt else "good")
+    return Recommendation(headline, tuple(reasons), best.row, "doubt" if doubt else "good", compared)
 
 
 def _float_or_int8(best: _Candidate, other: _Candidate, problem: str) -> str:

@@ -39,9 +39,8 @@ def test_the_wheel_holds_both_packages_and_the_bundle_and_no_more(wheel: Path) -
     sources |= {p.relative_to(ROOT / "export").as_posix() for p in (ROOT / "export").rglob("*.py")}
     others = {"edgedigits/py.typed", "edgedigits_export/py.typed", "edgedigits/models/README.md"}
     others |= {
-        "edgedigits/report/charts.html.j2",
+        *(f"edgedigits/report/{name}.html.j2" for name in ("charts", "devices", "head", "parts", "report")),
         "edgedigits/report/report.css",
-        "edgedigits/report/report.html.j2",
         "edgedigits/runtimes/oracle/tflite.fbs",
         "edgedigits/kit/install.sh",
         "edgedigits_export/targets/web/apache-2.0.txt",

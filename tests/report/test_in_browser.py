@@ -1,4 +1,4 @@
-"""The report in headless Chromium: light and dark, on a desktop and on a phone."""
+"""The reports in headless Chromium: light and dark, on a desktop and on a phone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from edgedigits.report.loading import load_benchmark, load_parity
-from edgedigits.report.page import render_page
+from edgedigits.report.page import render_files, render_page
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 REQUIRED = os.environ.get("EDGEDIGITS_BROWSER") == "required"
@@ -37,6 +37,11 @@ def report(bench_file: Path, parity_file: Path) -> str:
     return render_page(load_benchmark(bench_file), load_parity(parity_file))
 
 
+@pytest.fixture(scope="module")
+def devices(bench_file: Path, parity_file: Path) -> str:
+    return render_files([(f"pi-{n}.of.the.laboratory.example", bench_file, parity_file) for n in range(10)])
+
+
 @pytest.fixture
 def chromium(tmp_path: Path) -> Callable[..., str]:
     """Open a page, in a frame of this size if one is given; returns its DOM."""
@@ -57,14 +62,14 @@ def chromium(tmp_path: Path) -> Callable[..., str]:
     return run
 
 
-def test_only_tables_scroll_sideways(chromium: Callable[..., str], report: str) -> None:
+def test_only_tables_scroll_sideways(chromium: Callable[..., str], report: str, devices: str) -> None:
     def widths(page: str, width: int) -> list[int]:
         found = re.search(r'data-widths="([0-9 ]+)"', chromium(page, size=(width, 900)))
         assert found
         return [int(number) for number in found[1].split()]
 
-    for width in (320, 390, 768, 1200):
-        assert widths(report, width) == [width, width, width]
+    for page, width in [(report, 320), (report, 390), (report, 768), (report, 1200), (devices, 320), (devices, 1200)]:
+        assert widths(page, width) == [width, width, width]
     assert widths(report.replace("overflow-x: auto;", ""), 360)[1] > 360
 
 
