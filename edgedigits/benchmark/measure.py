@@ -71,7 +71,13 @@ def measure(
         RuntimeUnavailableError: a named runtime is not installed, or no runtime is.
         InputError: a number is out of range.
     """
-    if windows < 1 or not 0 < min_seconds < math.inf or threads < 1 or starts < 0 or not sustained_minutes >= 0:
+    if (
+        windows < 1
+        or not 0 < min_seconds < math.inf
+        or threads < 1
+        or starts < 0
+        or not 0 <= sustained_minutes < math.inf
+    ):
         raise InputError(
             f"{windows} windows of {min_seconds:g} s on {threads} threads, {starts} starts, {sustained_minutes:g} min. "
             "sustained; expected 1 or more windows and threads, more than 0 s, and no negative number"
@@ -79,7 +85,7 @@ def measure(
     x, _ = bundle.verify() or bundle.inputs()
     for name in runtimes:
         runtime_info(name).require()
-    plan = _plan(bundle, artifacts, runtimes)
+    plan = plan_rows(bundle, artifacts, runtimes)
     installed = [(artifact, name) for artifact, name in plan if RUNTIMES[name].installed]
     described = machine.describe()
     readings = [machine.throttling()]
@@ -102,13 +108,13 @@ def measure(
                 out = folder / f"{number}.npy"
                 outcome = _run(step, out, timeout, memory_bytes)
                 samples = Distribution(*np.load(out, allow_pickle=False)) if out.exists() else None
-                if step.task == "sustained" and outcome.status == "ok":
-                    now = machine.conditions()
-                    now.pop("load_1min")
-                    seconds = 60.0 * len(points) + step.seconds
-                    points.append(SustainedPoint(step.artifact.file, step.runtime, seconds, **outcome.answer, **now))
                 results.setdefault((step.task, step.artifact.file, step.runtime), []).append((outcome, samples))
                 readings.append(machine.throttling())
+                if step.task == "sustained" and outcome.status == "ok":
+                    facts = {"seconds": 60.0 * len(points) + step.seconds, **outcome.answer}
+                    points.append(
+                        sustained_point(step.artifact, step.runtime, facts, machine.conditions(), readings[-1])
+                    )
                 done += step.seconds
         except KeyboardInterrupt:
             cut_short = True
@@ -132,7 +138,8 @@ def measure(
     )
 
 
-def _plan(bundle: Bundle, artifacts: Sequence[str], runtimes: Sequence[str]) -> list[tuple[Artifact, str]]:
+def plan_rows(bundle: Bundle, artifacts: Sequence[str], runtimes: Sequence[str]) -> list[tuple[Artifact, str]]:
+    """The rows to measure, missing runtimes included; RuntimeUnavailableError if none can run."""
     chosen = bundle.chosen(artifacts)
     allowed = runtimes or [name for name in RUNTIMES if name not in CHOSEN_ONLY_BY_NAME]
     plan = [(a, name) for a in chosen for name in a.opened_by if name in allowed]
@@ -143,6 +150,14 @@ def _plan(bundle: Bundle, artifacts: Sequence[str], runtimes: Sequence[str]) -> 
             f"nothing to time: no requested runtime that is installed opens {files}; {' or '.join(remedies)}"
         )
     return plan
+
+
+def sustained_point(
+    artifact: Artifact, runtime: str, facts: dict[str, Any], now: dict[str, Any], reading: machine.Throttling
+) -> SustainedPoint:
+    """A point with the ``seconds``, ``samples`` and ``p50_ns`` of ``facts``, under the present conditions."""
+    sensors = {name: now[name] for name in ("frequency_khz", "temperature_millicelsius")}
+    return SustainedPoint(artifact.file, runtime, **facts, **sensors, throttling=reading.now)
 
 
 def _steps(

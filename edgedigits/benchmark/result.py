@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from statistics import median_low
 from typing import Annotated, Any
 
 from edgedigits.benchmark.machine import MachineWarning
 from edgedigits.system.schema import ANY_SIGN, LARGEST, Keys, count, within
 
 SCHEMA = 1
+MOST_POINTS = 20_000  # of a sustained run; a week of minutes is 10,080, and five hours of seconds are 18,000
 NOISY = 0.10
 BIN_RATIO = 1.02  # of the edges of a histogram's bins
 Positive = Annotated[int, within(1, LARGEST)]
@@ -111,7 +115,7 @@ class StartRow:
 
 @dataclass(frozen=True)
 class SustainedPoint:
-    """One step of a sustained run, with frequency and temperature at its end."""
+    """One step of a sustained run, with frequency, temperature and what throttles the device at its end."""
 
     artifact: str
     runtime: str
@@ -120,11 +124,29 @@ class SustainedPoint:
     p50_ns: int
     frequency_khz: int | None
     temperature_millicelsius: Annotated[int | None, ANY_SIGN]
+    throttling: tuple[str, ...] = ()
+
+
+def thin_out(points: Sequence[SustainedPoint], most: int) -> list[SustainedPoint]:
+    """At most ``most`` points: neighbors become one with their median, highest temperature and all throttling."""
+    size = math.ceil(len(points) / most)
+    return [_merge(points[at : at + size]) for at in range(0, len(points), size)]
+
+
+def _merge(points: Sequence[SustainedPoint]) -> SustainedPoint:
+    temperatures = [p.temperature_millicelsius for p in points if p.temperature_millicelsius is not None]
+    return replace(
+        points[-1],
+        samples=sum(p.samples for p in points),
+        p50_ns=median_low(p.p50_ns for p in points),
+        temperature_millicelsius=max(temperatures, default=None),
+        throttling=tuple(dict.fromkeys(name for p in points for name in p.throttling)),
+    )
 
 
 @dataclass(frozen=True)
 class BenchmarkReport:
-    """All rows, and the machine they were measured on.
+    """All rows, and the machine they were measured on; a run with ``--watch`` has sustained points only.
 
     ``invalid`` says why the whole run is invalid; a run that is ``cut_short`` contains only its finished windows.
     """
@@ -138,7 +160,7 @@ class BenchmarkReport:
     method: Annotated[dict[str, Any], METHOD]
     rows: Annotated[tuple[LatencyRow, ...], count(1_000)]
     starts: Annotated[tuple[StartRow, ...], count(1_000)] = ()
-    sustained: Annotated[tuple[SustainedPoint, ...], count(20_000)] = ()  # a week of minutes is 10,080
+    sustained: Annotated[tuple[SustainedPoint, ...], count(MOST_POINTS)] = ()
 
     @property
     def passed(self) -> bool:

@@ -10,7 +10,7 @@ from edgedigits.system.text import number, table
 
 if TYPE_CHECKING:
     from edgedigits.benchmark.compare import ComparedRow, Comparison
-    from edgedigits.benchmark.result import BenchmarkReport, LatencyRow, StartRow
+    from edgedigits.benchmark.result import BenchmarkReport, LatencyRow, StartRow, SustainedPoint
 
 
 def benchmark_text(report: BenchmarkReport) -> str:
@@ -81,9 +81,48 @@ def _sustained_text(report: BenchmarkReport) -> list[str]:
     cells = []
     for point in report.sustained:
         clock, temperature = number(point.frequency_khz, ".0f", 1e3), number(point.temperature_millicelsius, ".1f", 1e3)
-        cells.append((number(point.seconds, ".1f", 60), point.p50_ns, clock, temperature))
+        minute, throttling = number(point.seconds, ".1f", 60), ", ".join(point.throttling) or "-"
+        cells.append((minute, point.p50_ns, clock, temperature, throttling))
     title = f"sustained, {first.artifact} in {first.runtime}"
-    return ["", title, table(("minute", "p50 ns", "MHz", "°C"), cells, left=0)]
+    return ["", title, table(("minute", "p50 ns", "MHz", "°C", "throttling"), cells, left=0)]
+
+
+def watch_start(row: str, sensors: dict[str, bool]) -> str:
+    """What is watched, and which sensors this machine lacks."""
+    missing = [name for name, readable in sensors.items() if not readable]
+    return f"{row}, Ctrl-C ends it" + (f"; not available here: {', '.join(missing)}" if missing else "")
+
+
+def watch_line(point: SustainedPoint, sensors: dict[str, bool]) -> str:
+    """One point: minutes and seconds, p50, and the sensors that this machine has."""
+    minutes, seconds = divmod(round(point.seconds), 60)
+    parts = [f"{minutes}:{seconds:02}", f"p50 {point.p50_ns:,} ns"]
+    if point.frequency_khz is not None:
+        parts.append(f"{number(point.frequency_khz, ',.0f', 1e3)} MHz")
+    if point.temperature_millicelsius is not None:
+        parts.append(f"{number(point.temperature_millicelsius, '.1f', 1e3)} °C")
+    if sensors["throttling"]:
+        parts.append(", ".join(point.throttling).upper() or "not throttled")
+    return "  ".join(parts)
+
+
+def watch_summary(report: BenchmarkReport) -> str:
+    """One line about the whole run: how latency changed, the ranges of clock and temperature, and throttling."""
+    lines = [f"{row.artifact} in {row.runtime}: {row.status}: {row.message}" for row in report.rows]
+    if points := report.sustained:
+        first, last = points[0].p50_ns, points[-1].p50_ns
+        medians = [point.p50_ns for point in points]
+        parts = [
+            f"{points[-1].seconds:,.0f} s: p50 {first:,} ns at first, {last:,} ns at last ({last / first - 1:+.1%}), "
+            f"from {min(medians):,} to {max(medians):,}"
+        ]
+        clocks = [p.frequency_khz for p in points if p.frequency_khz is not None]
+        temperatures = [p.temperature_millicelsius for p in points if p.temperature_millicelsius is not None]
+        parts += [f"{min(clocks) / 1e3:,.0f} to {max(clocks) / 1e3:,.0f} MHz"] if clocks else []
+        parts += [f"{min(temperatures) / 1e3:.1f} to {max(temperatures) / 1e3:.1f} °C"] if temperatures else []
+        parts += [f"throttled first at {p.seconds:,.0f} s" for p in [p for p in points if p.throttling][:1]]
+        lines.append("; ".join(parts))
+    return "\n".join(lines)
 
 
 def comparison_text(comparison: Comparison) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -85,6 +86,33 @@ def time_sustained(request: dict[str, Any]) -> dict[str, Any]:
     with Classifier(bundle, request["artifact"], request["runtime"], request["threads"]) as classifier:
         calls = time_calls(classifier.logits, images, request["min_seconds"])
     return {"samples": calls.samples, "p50_ns": calls.percentile(50)}
+
+
+def time_watch(request: dict[str, Any]) -> dict[str, Any]:
+    """Time one row without a pause, until ``request["total_seconds"]`` are over or for ever if that is None.
+
+    After every ``request["min_seconds"]`` a line with a JSON object is added to the file ``request["out"]``.
+    """
+    from edgedigits.classifier import Classifier
+
+    bundle = Bundle.reopen(request)
+    images = shuffle_images(np.load(request["inputs"], mmap_mode="r", allow_pickle=False), request["seed"])
+    total = request["total_seconds"]
+    with (
+        Path(request["out"]).open("a", encoding="ascii") as out,
+        Classifier(bundle, request["artifact"], request["runtime"], request["threads"]) as classifier,
+    ):
+        warm_up(classifier.logits, images)
+        began = time.perf_counter()
+        seconds = 0.0
+        while total is None or seconds < total:
+            length = request["min_seconds"] if total is None else min(request["min_seconds"], total - seconds)
+            calls = time_calls(classifier.logits, images, length)
+            seconds = time.perf_counter() - began
+            point = {"seconds": seconds, "samples": calls.samples, "p50_ns": calls.percentile(50)}
+            out.write(json.dumps(point) + "\n")
+            out.flush()
+    return {}
 
 
 def peak_memory() -> int | None:

@@ -141,8 +141,14 @@ def starts(rows: Sequence[StartRow]) -> list[Chart]:
     return charts
 
 
-def sustained(points: Sequence[SustainedPoint]) -> list[tuple[float, float]]:
+def sustained(points: Sequence[SustainedPoint]) -> Chart:
     """The median of each step against time, as a curve. The latency axis starts at zero."""
     seconds, longest = max(p.seconds for p in points) or 1, max(p.p50_ns for p in points) * 1.15 or 1
     height = CHART_HEIGHT - 30
-    return [(2 + 95 * p.seconds / seconds, height + 10 - height * p.p50_ns / longest) for p in points]
+    curve = [(2 + 95 * p.seconds / seconds, height + 10 - height * p.p50_ns / longest) for p in points]
+    throttled = [place for place, p in zip(curve, points, strict=True) if p.throttling]
+    first, last = duration(points[0].p50_ns), duration(points[-1].p50_ns)
+    end = f"{seconds:.3g} s" if seconds < 60 else f"{seconds / 60:.3g} min"
+    description = f"p50 from {first} to {last} in {end}{', throttled' * bool(throttled)}"
+    marks = {"curve": curve, "throttled": throttled, "first": first, "last": last, "end": end}
+    return Chart(points[0].artifact, points[0].runtime, "", description, marks)

@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from edgedigits.benchmark.result import BenchmarkReport, LatencyRow
+from edgedigits.benchmark.result import BenchmarkReport, LatencyRow, thin_out
 from edgedigits.parity.result import ParityReport, ParityRow, group_rows
 from edgedigits.report import charts, side_by_side
 from edgedigits.report.devices import Device, load_devices
@@ -70,7 +70,7 @@ def _template(name: str) -> Template:
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.globals.update(charts=charts, max_listed=MAX_LISTED, side_by_side=side_by_side)
-    for function in (count, duration, median_ns, number, rates, sentence, significant, thread_medians):
+    for function in (count, duration, median_ns, number, rates, sentence, significant, thin_out, thread_medians):
         environment.filters[function.__name__] = function
     return environment.get_template(name)
 

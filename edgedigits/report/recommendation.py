@@ -118,6 +118,11 @@ def recommend(bench: BenchmarkReport, parity: ParityReport | None = None) -> Rec
     if bench.invalid is not None:
         reasons = [sentence(bench.invalid), "Fix the cause and run edgedigits benchmark again."]
         return Recommendation("INVALID: this run does not support a recommendation.", tuple(reasons))
+    if not bench.rows and bench.sustained:
+        first, last = bench.sustained[0], bench.sustained[-1]
+        times = f"{duration(first.p50_ns)} at first, {duration(last.p50_ns)} after {duration(last.seconds * 1e9)}"
+        reason = "One row does not support a recommendation; run edgedigits benchmark without --watch for that."
+        return Recommendation(f"Watched {first.artifact} in {first.runtime}: {times}.", (reason,), tone="doubt")
     rows = [r for r in bench.rows if r.status == "ok" and r.runtime not in CHOSEN_ONLY_BY_NAME]
     if not rows:
         reasons = [sentence(failure) for failure in failures(bench)[:6]]

@@ -48,10 +48,15 @@ class Outcome:
 
 
 def run(
-    task: str, request: dict[str, Any], timeout: float, memory_bytes: int | None = None, fork: bool = True
+    task: str,
+    request: dict[str, Any],
+    timeout: float,
+    memory_bytes: int | None = None,
+    fork: bool = True,
+    on_tick: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Run one task; see :func:`run_all`."""
-    return next(run_all([(task, request)], timeout, memory_bytes, fork=fork))[1]
+    return next(run_all([(task, request)], timeout, memory_bytes, fork=fork, on_tick=on_tick))[1]
 
 
 def run_all(
@@ -60,6 +65,7 @@ def run_all(
     memory_bytes: int | None = None,
     workers: int = 1,
     fork: bool = True,
+    on_tick: Callable[[], None] = lambda: None,
 ) -> Generator[tuple[int, Outcome], None, None]:
     """Run tasks, ``workers`` at a time, and yield the index and the outcome of each as it ends.
 
@@ -69,6 +75,7 @@ def run_all(
     Args:
         tasks: of each the function, ``"module:function"``, and its request, which must fit into JSON.
         fork: whether children may be forks; otherwise each is a new Python.
+        on_tick: called some 20 times a second while a child runs.
     """
     import tempfile  # it imports every compressor that Python has
 
@@ -85,6 +92,7 @@ def run_all(
                 yield number, running.pop(number).outcome()
             if running:
                 time.sleep(min(process.tick() for process in running.values()))
+                on_tick()
     finally:
         for process in running.values():
             process.stop()

@@ -53,6 +53,18 @@ def progress(line: str) -> None:
         click.echo(f"\r\x1b[K{line[:100]}", nl=False, err=True)
 
 
+def live_line(line: str, to_stderr: bool = False, final: bool = False) -> None:
+    """Show a line in place of the last one on a terminal, where a ``final`` one stays; elsewhere print every line."""
+    stream = sys.stderr if to_stderr else sys.stdout
+    if stream.isatty():
+        import shutil
+
+        shown = line[: shutil.get_terminal_size().columns - 1]  # a line that wraps cannot be replaced
+        click.echo(f"\r\x1b[K{line if final else shown}", nl=final, err=to_stderr)
+    else:
+        click.echo(line, err=to_stderr)
+
+
 @contextlib.contextmanager
 def progress_bar(shown: bool = True) -> Iterator[Callable[[float, float], None]]:
     """Give a function of the amounts done and in all, which draws a bar if standard error is a terminal."""
