@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 # Each is the command of that name in edgedigits.commands.NAME.
 COMMANDS = (
-    "benchmark", "compare", "doctor", "inspect", "keygen", "kit", "parity", "predict", "report", "sign", "verify",
+    "benchmark", "compare", "doctor", "inspect", "keygen", "kit", "parity", "predict", "remote", "report", "sign",
+    "verify",
 )  # fmt: skip
 
 

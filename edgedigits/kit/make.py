@@ -84,7 +84,7 @@ def make_kit(
     if output.is_dir():
         raise InputError(f"{output} is a folder; expected a file name, such as {output / 'kit.zip'}")
     on_progress("checking the bundle")
-    members = {f"bundle/{file}": content for file, content in _bundle_files(shipped).items()}
+    members = {f"bundle/{file}": content for file, content in bundle_files(shipped).items()}
     unpacked = sum(map(len, members.values()))
     # The output file comes first, so that a path that cannot be written is reported before anything is downloaded.
     with atomic_file(output) as temporary, TemporaryDirectory() as scratch:
@@ -144,7 +144,7 @@ def kit_text(kit: Kit) -> str:
     return "\n".join([*lines, f"copy it to the device and run there: {unpack} && sh kit/{INSTALL}"])
 
 
-def _bundle_files(bundle: Bundle) -> dict[str, bytes]:
+def bundle_files(bundle: Bundle) -> dict[str, bytes]:
     """All files byte for byte, so that a signature stays valid on the device."""
     signature = bundle.signature()
     files = {MANIFEST: bundle.manifest_bytes} | ({} if signature is None else {SIGNATURE: signature})

@@ -34,13 +34,22 @@ def write_own_wheel(folder: Path, other_bundles: bool) -> None:
     """
     own = own_distribution()
     info = f"{NAME}-{own.version}.dist-info"
-    files = {**_package_files(other_bundles), **{f"{info}/{name}": text.encode() for name, text in _metadata(own)}}
+    files = {**package_files(other_bundles), **{f"{info}/{name}": text.encode() for name, text in _metadata(own)}}
     record = [f"{name},sha256={_record_hash(content)},{len(content)}" for name, content in sorted(files.items())]
     files[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,", ""]).encode()
     write_zip(folder / f"{NAME}-{own.version}-py3-none-any.whl", files)
 
 
-def _package_files(other_bundles: bool) -> dict[str, bytes]:
+def package_hash() -> str:
+    """SHA-256 of our version and the installed package."""
+    digest = hashlib.sha256(own_distribution().version.encode())
+    for name, content in sorted(package_files(other_bundles=True).items()):
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def package_files(other_bundles: bool) -> dict[str, bytes]:
+    """The files of the installed package by their names in a wheel; the default bundle is left out."""
     top = Path(edgedigits.__path__[0])
     excluded = [DEFAULT_BUNDLE] if other_bundles else [path for path in MODELS.iterdir() if path.is_dir()]
     files = {}

@@ -17,6 +17,8 @@ import click
 from edgedigits.errors import EdgeDigitsError
 
 FAILED, TROUBLE, INTERRUPTED = 1, 2, 130
+#: If this variable is set, progress is shown as lines also where standard error is no terminal: for another program.
+PROGRESS_LINES = "EDGEDIGITS_PROGRESS"
 
 
 def emit(facts: Any, text: str, json_file: str | None) -> None:
@@ -49,7 +51,10 @@ def quiet_stderr() -> Iterator[None]:
 
 def progress(line: str) -> None:
     """Show a line on standard error in place of the last one, if it is a terminal; an empty one clears it."""
-    if sys.stderr.isatty():
+    if PROGRESS_LINES in os.environ:
+        if line:
+            click.echo(line, err=True)
+    elif sys.stderr.isatty():
         click.echo(f"\r\x1b[K{line[:100]}", nl=False, err=True)
 
 
@@ -68,6 +73,17 @@ def live_line(line: str, to_stderr: bool = False, final: bool = False) -> None:
 @contextlib.contextmanager
 def progress_bar(shown: bool = True) -> Iterator[Callable[[float, float], None]]:
     """Give a function of the amounts done and in all, which draws a bar if standard error is a terminal."""
+    if shown and PROGRESS_LINES in os.environ:
+        lines: set[str] = set()
+
+        def show(done: float, of: float) -> None:
+            line = f"{done / of if of else 0:.0%}"
+            if line not in lines:
+                lines.add(line)
+                progress(line)
+
+        yield show
+        return
     if not (shown and sys.stderr.isatty()):
         yield lambda done, of: None
         return

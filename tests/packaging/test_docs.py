@@ -71,7 +71,8 @@ def problems(text: str) -> list[str]:
 def check(words: list[str], complete: bool) -> None:
     program, *arguments = words
     if program.startswith("--"):
-        known = {option for command in (cli, *COMMANDS.values()) for option in options_of(command)}
+        options = [o for command in (cli, *COMMANDS.values()) for o in options_of(command).values()]
+        known = {name for option in options for name in (*option.opts, *option.secondary_opts)}
         unknown = {word.partition("=")[0] for word in words if word.startswith("--")} - {*known, "--help"}
         assert not unknown, f"no command has {unknown}"
     elif Path(program).name == "edgedigits":

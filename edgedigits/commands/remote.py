@@ -1,0 +1,192 @@
+"""The command `edgedigits remote`."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgedigits.commands.options import json_option
+from edgedigits.errors import RuntimeUnavailableError
+from edgedigits.system.terminal import FAILED, TROUBLE, emit
+
+STEPS = ("parity", "benchmark", "doctor")
+OF_REMOTE = {  # options of these commands that make no sense there, or that `remote` sets
+    "bundle": "give the bundle with --bundle, before {name}",
+    "runtimes": "give --runtime before {name}, since it also chooses the kit",
+    "json_file": "give --json or --output before {name}",
+    "serial": "run `edgedigits {name} --serial` on the machine with the microcontroller",
+    "keys": "verify the bundle here, with `edgedigits verify`",
+    "require_signed": "verify the bundle here, with `edgedigits verify`",
+    "data": "the data are not copied; without this, --unseen takes the bundle's",
+}
+
+
+class _WithStep(click.Command):
+    """A command that ends with another command and its options."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        place = next((n for n, word in enumerate(args) if word in STEPS and n and not takes_value(args[n - 1])), None)
+        rest = super().parse_args(ctx, args[:place] if place is not None else args)
+        ctx.params["step"] = None if place is None else args[place]
+        ctx.params["step_options"] = () if place is None else tuple(args[place + 1 :])
+        if place is not None:
+            check_step(ctx, args[place], list(args[place + 1 :]))
+        return rest
+
+
+def takes_value(word: str) -> bool:
+    """Whether the word is an option of `remote` whose value is the next word."""
+    valued = [p for p in remote.params if isinstance(p, click.Option) and not p.is_flag]
+    return any(word in option.opts for option in valued)
+
+
+def check_step(ctx: click.Context, name: str, options: list[str]) -> None:
+    """UsageError for an option that the command does not have, or that cannot be used on a device from here.
+
+    Values are checked there: how many threads it allows, say, depends on the device.
+    """
+    command = getattr(import_module(f"edgedigits.commands.{name}"), name)
+    context = click.Context(command, info_name=f"edgedigits remote HOST {name}")
+    if {"-h", "--help"} & set(options):
+        click.echo(command.get_help(context))
+        ctx.exit()
+    given, _, _ = command.make_parser(context).parse_args(options)
+    if given.get("watch") is True and "sustained_minutes" not in given:
+        raise click.UsageError("--watch needs --sustained MINUTES here, since Ctrl-C ends what runs there", ctx)
+    for key, remedy in OF_REMOTE.items():
+        value = given.get(key)
+        if isinstance(value, str | list | bool):  # click has a sentinel of its own for what is not given
+            parameter = next(p for p in command.params if p.name == key)
+            shown = max(parameter.opts, key=len) if isinstance(parameter, click.Option) else repr(value)
+            raise click.UsageError(f"{name} takes no {shown} here; {remedy.format(name=name)}", ctx)
+
+
+@click.command(cls=_WithStep, short_help="Install, prove and benchmark on devices over ssh.")
+@click.argument("hosts", metavar="HOST... [COMMAND [ITS OPTIONS]]", nargs=-1, required=True)
+@click.option(
+    "--bundle", type=click.Path(path_type=Path), metavar="BUNDLE", help="The bundle to run. [default: notebook]"
+)
+@click.option(
+    "--runtime",
+    type=click.Choice(["litert", "tflite-runtime", "onnxruntime", "numpy"]),
+    metavar="NAME",
+    help="Install and run only this runtime. [default: the first with a wheel for the device, and numpy]",
+)
+@click.option("--quick", is_flag=True, help="Without a command: benchmark with --quick.")
+@click.option("--sequential", is_flag=True, help="One host after another, not all at the same time.")
+@click.option("--keep/--remove", default=True, help="Keep the installation for the next time, or remove everything.")
+@click.option(
+    "--ssh",
+    "ssh_command",
+    metavar="COMMAND",
+    help="The ssh command with its options, such as 'ssh -F FILE'. [default: $EDGEDIGITS_SSH, or ssh]",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("build/remote"),
+    show_default=True,
+    metavar="FOLDER",
+    help="Folder for HOST/*.json and report.html.",
+)
+@json_option
+def remote(
+    hosts: tuple[str, ...],
+    bundle: Path | None,
+    runtime: str | None,
+    quick: bool,
+    sequential: bool,
+    keep: bool,
+    ssh_command: str | None,
+    output: Path,
+    json_file: str | None,
+    step: str | None,
+    step_options: tuple[str, ...],
+) -> None:
+    """Run parity and the benchmark on each HOST, or COMMAND (parity, benchmark or doctor), and compare the results.
+
+    HOST is what ssh takes, such as pi@raspberrypi.local; your ssh configuration, keys and jump hosts apply, and no
+    password is asked for. A device needs Python and an ssh server, but no network, pip or root: the kit that fits it is
+    made here and installed in ~/.cache/edgedigits there, which the next run finds.
+
+    The exit status is 2 if a host could not be used, else 1 if a check failed on one. Ctrl-C also ends what runs there.
+    """
+    from edgedigits.remote.ssh import parse_command
+    from edgedigits.remote.visit import file_name
+
+    if quick and step is not None:
+        raise click.UsageError(f"--quick stands for `benchmark --quick`; give options of {step} behind it")
+    folders = [file_name(host) for host in hosts]
+    doubled = next((host for host, folder in zip(hosts, folders, strict=True) if folders.count(folder) > 1), None)
+    if doubled is not None:
+        raise click.UsageError(f"{doubled} is given twice")
+    ssh = parse_command(ssh_command if ssh_command is not None else os.environ.get("EDGEDIGITS_SSH") or "ssh")
+    results = _visit(hosts, ssh, bundle, runtime, quick, sequential, keep, output, step, step_options)
+    from edgedigits.remote.text import hosts_text
+
+    text = hosts_text(results)
+    page = _write_report(results, output)
+    emit([result.to_json() for result in results], f"{text}\n{page}" if page else text, json_file)
+    statuses = {result.status for result in results}
+    raise SystemExit(TROUBLE if TROUBLE in statuses else FAILED if FAILED in statuses else 0)
+
+
+def _visit(
+    hosts: tuple[str, ...],
+    ssh: list[str],
+    bundle: Path | None,
+    runtime: str | None,
+    quick: bool,
+    sequential: bool,
+    keep: bool,
+    output: Path,
+    step: str | None,
+    step_options: tuple[str, ...],
+) -> list[Any]:
+    from edgedigits.remote.board import Board
+    from edgedigits.remote.fleet import visit_all
+    from edgedigits.remote.text import outcome_text
+    from edgedigits.remote.visit import Step, Task
+
+    sent = None
+    if bundle is not None:
+        from edgedigits.remote.bundles import bundle_to_send
+
+        sent = bundle_to_send(bundle)
+    steps = [Step("parity"), Step("benchmark", ("--quick",) if quick else ())]
+    if step is not None:
+        steps = [Step(step, step_options)]
+    board = Board(hosts)
+    try:
+        return visit_all(
+            hosts,
+            Task(tuple(steps), output, sent, runtime, remove=not keep),
+            ssh,
+            board.show,
+            lambda number, result: board.show(number, "done", outcome_text(result)),
+            sequential,
+        )
+    finally:
+        board.clear()
+
+
+def _write_report(results: list[Any], output: Path) -> str:
+    """Write the page about all hosts; returns the line that says so, empty if there is nothing to show."""
+    shown = [(r.host, (r.files or {}).get("benchmark"), (r.files or {}).get("parity")) for r in results]
+    shown = [device for device in shown if device[1] or device[2]]
+    if not shown:
+        return ""
+    from edgedigits.system.files import write_text
+
+    try:
+        from edgedigits.report.page import render_files
+    except ModuleNotFoundError as cause:
+        install = "`pip install Jinja2`, or on Debian `sudo apt install python3-jinja2`"
+        raise RuntimeUnavailableError(f"the report needs Jinja2 ({cause}); {install}") from cause
+    write_text(output / "report.html", render_files(shown))
+    return f"report: {output / 'report.html'}"
