@@ -156,9 +156,11 @@ def _folder(facts: dict[str, Any], files: Mapping[str, bytes]) -> dict[str, byte
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; worker-src 'self'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
-    page = _page(
-        facts, policy, '<link rel="stylesheet" href="style.css">', '<script type="module" src="app.js"></script>'
-    )
+    # What the page needs first is asked for at once, not when the script that imports it has come.
+    early = [f'<link rel="modulepreload" href="{module}.js">' for module in MODULES]
+    early.append(f'<link rel="preload" as="fetch" crossorigin href="model/{facts["artifacts"][0]["file"]}">')
+    style = "\n".join(['<link rel="stylesheet" href="style.css">', *early])
+    page = _page(facts, policy, style, '<script type="module" src="app.js"></script>')
     sources = [*(f"{module}.js" for module in MODULES), "style.css"]
     site = {"index.html": page.encode(), **{name: (STATIC / name).read_bytes() for name in sources}, **files}
     digest = sha256("".join(f"{name} {sha256(content)}\n" for name, content in site.items()).encode())

@@ -16,11 +16,8 @@ const plan = SITE.artifacts.flatMap(artifact => [
   {artifact, runtime: 'litert.js', kernels: kernelSet ?? 'simd', version: SITE.litert, missing: absent},
 ]), usable = plan.filter(row => !row.missing);
 const openSession = ({artifact, runtime}) => load(`model/${artifact.file}`).then(async bytes => ({bytes, ...await (runtime === 'js' ? open : openLiteRt)(bytes)}));
-let run;
-async function choose() {
-  run = real(await openSession(usable[$('session').value]));
-  answer();
-}
+let run, loading;
+const choose = async () => { run = real(await openSession(usable[$('session').value])); answer(); };
 function answer() {
   const start = performance.now(), digit = findDigit(toGray(page), page.w, page.h), mnist = digit && normalize(digit);
   show(digit && toInput(mnist), digit && implausibilities(digit, mnist));
@@ -71,7 +68,6 @@ function draw(event) {
   $('verdict').ariaBusy = true; // a screen reader waits for the end of the stroke
   answer();
 }
-let loading;
 const proof = () => loading ??= load('model/proof.f32').then(bytes => {
   const values = new Float32Array(bytes.buffer), {images, width, labels, probes} = SITE, sizes = [images * width, images * labels.length, images, probes * width];
   const parts = sizes.map((size, i) => values.subarray(...[i, i + 1].map(n => sizes.slice(0, n).reduce((a, b) => a + b, 0))));
@@ -143,6 +139,10 @@ async function start() {
   };
   $('state').hidden = true;
   document.body.dataset.ready = performance.now(); // from here on it answers
+  setTimeout(() => { // the browser compiles now what the first stroke needs
+    for (let i = 0; i < 5 && !strokes.length; i++) { drawLine(page, [50, 30], [70, 90]); answer(); }
+    keep(strokes.length);
+  });
   if (!$('packed') && navigator.serviceWorker) { // which a browser offers with https or on localhost
     await navigator.serviceWorker.register('sw.js');
     await navigator.serviceWorker.ready;

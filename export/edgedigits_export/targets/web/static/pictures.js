@@ -25,7 +25,7 @@ function boxOf(pixels, w, h) {
   }
   return [top, left, bottom, right];
 }
-export const boundingBox = ({w, h, d}, level) => boxOf(Array.from(d.keys()).filter(at => d[at] > level), w, h);
+export const boundingBox = ({w, h, d}, level) => boxOf(d.reduce((found, v, at) => { if (v > level) found.push(at); return found; }, []), w, h);
 /** Visit the indices of a square of 2 * reach + 1 pixels, as far as it lies within the image. */
 function around(at, reach, {w, h}, visit) {
   const x = at % w, y = (at - x) / w, right = Math.min(w - 1, x + reach), bottom = Math.min(h - 1, y + reach);
