@@ -23,7 +23,8 @@ FIRST_LIMIT, STROKE_LIMIT = 50.0, 5.0  # milliseconds
 # Notes what the page says of each answer's cost.
 WATCH = """
 const cost = document.getElementById('cost'); window.costs = [];
-new MutationObserver(() => cost.textContent && costs.push(parseFloat(cost.textContent))).observe(cost, {childList: true});
+const note = () => cost.textContent && costs.push(parseFloat(cost.textContent));
+new MutationObserver(note).observe(cost, {childList: true});
 """
 
 
