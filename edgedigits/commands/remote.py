@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from edgedigits.commands.options import json_option
 from edgedigits.errors import RuntimeUnavailableError
-from edgedigits.system.terminal import FAILED, TROUBLE, emit
+from edgedigits.system.terminal import TROUBLE, emit
+
+if TYPE_CHECKING:
+    from edgedigits.remote.visit import HostResult
 
 STEPS = ("parity", "benchmark", "doctor")
 OF_REMOTE = {  # options of these commands that make no sense there, or that `remote` sets
@@ -116,8 +120,12 @@ def remote(
 
     The exit status is 2 if a host could not be used, else 1 if a check failed on one. Ctrl-C also ends what runs there.
     """
+    from edgedigits.remote.board import Board
+    from edgedigits.remote.bundles import bundle_to_send
+    from edgedigits.remote.fleet import visit_all
     from edgedigits.remote.ssh import parse_command
-    from edgedigits.remote.visit import file_name
+    from edgedigits.remote.text import hosts_text, outcome_text
+    from edgedigits.remote.visit import Step, Task, file_name
 
     if quick and step is not None:
         raise click.UsageError(f"--quick stands for `benchmark --quick`; give options of {step} behind it")
@@ -126,67 +134,40 @@ def remote(
     if doubled is not None:
         raise click.UsageError(f"{doubled} is given twice")
     ssh = parse_command(ssh_command if ssh_command is not None else os.environ.get("EDGEDIGITS_SSH") or "ssh")
-    results = _visit(hosts, ssh, bundle, runtime, quick, sequential, keep, output, step, step_options)
-    from edgedigits.remote.text import hosts_text
-
-    text = hosts_text(results)
-    page = _write_report(results, output)
-    emit([result.to_json() for result in results], f"{text}\n{page}" if page else text, json_file)
-    statuses = {result.status for result in results}
-    raise SystemExit(TROUBLE if TROUBLE in statuses else FAILED if FAILED in statuses else 0)
-
-
-def _visit(
-    hosts: tuple[str, ...],
-    ssh: list[str],
-    bundle: Path | None,
-    runtime: str | None,
-    quick: bool,
-    sequential: bool,
-    keep: bool,
-    output: Path,
-    step: str | None,
-    step_options: tuple[str, ...],
-) -> list[Any]:
-    from edgedigits.remote.board import Board
-    from edgedigits.remote.fleet import visit_all
-    from edgedigits.remote.text import outcome_text
-    from edgedigits.remote.visit import Step, Task
-
-    sent = None
-    if bundle is not None:
-        from edgedigits.remote.bundles import bundle_to_send
-
-        sent = bundle_to_send(bundle)
-    steps = [Step("parity"), Step("benchmark", ("--quick",) if quick else ())]
+    steps: tuple[Step, ...] = (Step("parity"), Step("benchmark", ("--quick",) if quick else ()))
     if step is not None:
-        steps = [Step(step, step_options)]
+        steps = (Step(step, step_options),)
+    task = Task(steps, output, None if bundle is None else bundle_to_send(bundle), runtime, remove=not keep)
     board = Board(hosts)
+
+    def show_result(number: int, result: HostResult) -> None:
+        board.show(number, "done", outcome_text(result))
+
     try:
-        return visit_all(
-            hosts,
-            Task(tuple(steps), output, sent, runtime, remove=not keep),
-            ssh,
-            board.show,
-            lambda number, result: board.show(number, "done", outcome_text(result)),
-            sequential,
-        )
+        results = visit_all(hosts, task, ssh, board.show, show_result, sequential)
     finally:
         board.clear()
+    lines = [hosts_text(results)]
+    page = output / "report.html"
+    if _write_report(results, page):
+        lines.append(f"report: {page}")
+    emit([result.to_json() for result in results], "\n".join(lines), json_file)
+    raise SystemExit(max(results, key=lambda result: result.status).status)
 
 
-def _write_report(results: list[Any], output: Path) -> str:
-    """Write the page about all hosts; returns the line that says so, empty if there is nothing to show."""
-    shown = [(r.host, (r.files or {}).get("benchmark"), (r.files or {}).get("parity")) for r in results]
-    shown = [device for device in shown if device[1] or device[2]]
-    if not shown:
-        return ""
-    from edgedigits.system.files import write_text
+def _write_report(results: Sequence[HostResult], page: Path) -> bool:
+    """Write the page that shows the hosts side by side; False if there is nothing to show."""
+    files = [(result.host, result.files or {}) for result in results]
+    shown = [(host, f.get("benchmark"), f.get("parity")) for host, f in files if {"benchmark", "parity"} & f.keys()]
+    if shown:
+        from edgedigits.system.files import write_text
 
-    try:
-        from edgedigits.report.page import render_files
-    except ModuleNotFoundError as cause:
-        install = "`pip install Jinja2`, or on Debian `sudo apt install python3-jinja2`"
-        raise RuntimeUnavailableError(f"the report needs Jinja2 ({cause}); {install}") from cause
-    write_text(output / "report.html", render_files(shown))
-    return f"report: {output / 'report.html'}"
+        try:
+            from edgedigits.report.devices import load_devices
+            from edgedigits.report.page import render_devices
+        except ModuleNotFoundError as cause:
+            install = "`pip install Jinja2`, or on Debian `sudo apt install python3-jinja2`"
+            raise RuntimeUnavailableError(f"the report needs Jinja2 ({cause}); {install}") from cause
+        unusable = [f"{result.host}: {result.message}" for result in results if result.status == TROUBLE]
+        write_text(page, render_devices(load_devices(shown), unusable))
+    return bool(shown)

@@ -12,7 +12,7 @@ import shlex
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,9 +33,13 @@ _OPTIONS = (
 )
 # What ssh prints, what that means, and what to do about it.
 _CAUSES = (
-    ("IDENTIFICATION HAS CHANGED", "its host key has changed", "if you expected that, run: ssh-keygen -R {name}"),
+    ("IDENTIFICATION HAS CHANGED", "its host key has changed", "if you expected that, run: ssh-keygen -R {known}"),
     ("Host key verification failed", "its host key is not known here", "run once: {ssh}"),
-    ("Permission denied|Too many authentication", "it refuses the key", "run: ssh-copy-id {host}"),
+    (
+        "Permission denied|Too many authentication",
+        "it refuses the key",
+        "run: ssh-copy-id {copy_id}; ssh-add for a key with a passphrase",
+    ),
     ("Could not resolve", "no host has that name", "check the spelling, or its entry in ~/.ssh/config"),
     ("Connection refused", "it has no ssh server", "on the device run: sudo systemctl enable --now ssh"),
     ("timed out|No route|unreachable|is down", "it does not answer", "switch it on, then try: {ssh}"),
@@ -90,11 +94,17 @@ class Connection:
         self._lock = threading.Lock()  # of the process's standard input
         self._stopped = self._connected = False
 
-    def run(self, command: str, content: Sequence[bytes | Path], even_if_stopped: bool = False) -> Iterator[str]:
+    def run(
+        self,
+        command: str,
+        content: Sequence[bytes | Path],
+        on_sent: Callable[[int], None] = lambda count: None,
+        even_if_stopped: bool = False,
+    ) -> Iterator[str]:
         """Run a command of the remote shell, write the content to its input, and yield the lines that it prints.
 
-        Its input stays open until it ends, so it can tell that this side is gone. Raises HostError if the connection
-        fails, StoppedError after :meth:`stop`.
+        Its input stays open until it ends, so it can tell that this side is gone. ``on_sent`` gets the number of bytes
+        that are written so far. Raises HostError if the connection fails, StoppedError after :meth:`stop`.
         """
         if even_if_stopped:
             self._stopped = False
@@ -103,7 +113,7 @@ class Connection:
             assert self._process is not None
             assert self._process.stdout is not None
             try:
-                self._send(content)
+                self._send(content, on_sent)
                 for line in self._process.stdout:
                     self._connected = True
                     yield line.decode("utf-8", "replace").rstrip("\n")
@@ -115,7 +125,7 @@ class Connection:
         if self._stopped:
             raise StoppedError(f"{self.host}: stopped")
         if status == _ERROR:
-            raise HostError(self._explain(printed))
+            raise HostError(self.explain(printed))
 
     def stop(self) -> None:
         """End the command that runs, there too, and let no other start."""
@@ -156,8 +166,9 @@ class Connection:
                     f"cannot start {program} ({cause.strerror}); install it (Debian: sudo apt install openssh-client)"
                 ) from cause
 
-    def _send(self, content: Sequence[bytes | Path]) -> None:
+    def _send(self, content: Sequence[bytes | Path], on_sent: Callable[[int], None]) -> None:
         """Write until everything is sent, the command has ended, or we are stopped."""
+        sent = 0
         with suppress(BrokenPipeError):
             for chunk in _chunks(content):
                 with self._lock:
@@ -166,6 +177,8 @@ class Connection:
                     view = memoryview(chunk)
                     while view:
                         view = view[self._process.stdin.write(view) :]
+                sent += len(chunk)
+                on_sent(sent)
 
     def _close_input(self) -> None:
         free = self._lock.acquire(timeout=2)  # held for long only while the connection is stuck
@@ -188,13 +201,17 @@ class Connection:
             self._process.kill()
             return self._process.wait()
 
-    def _explain(self, printed: str) -> str:
-        host = self.host
-        name = re.sub(r"^ssh://|:\d+$", "", host).rpartition("@")[2]
+    def explain(self, printed: str) -> str:
+        """The cause of a failed connection, from what ssh printed, and what to type."""
+        given = self.host.removeprefix("ssh://")
+        port = re.search(r":(\d+)$", given) if given != self.host else None  # an IPv6 address has colons too
+        login = given[: port.start()] if port else given
+        name = login.rpartition("@")[2]
+        copy_id, known = (f"-p {port[1]} {login}", f"'[{name}]:{port[1]}'") if port else (login, name)
         lines = [line.strip() for line in printed.splitlines() if line.strip()]
         for pattern, cause, remedy in _CAUSES:
             if re.search(pattern, printed):
-                return f"{cause}; {remedy.format(name=name, host=host, ssh=self.shown())}"
+                return f"{cause}; {remedy.format(known=known, copy_id=copy_id, ssh=self.shown())}"
         if not lines:
             return "the connection was closed; see whether the host is on, then run this again"
         return f"the connection failed ({lines[-1][:200]}); try: {self.shown()}"

@@ -69,7 +69,7 @@ class HostResult:
     Attributes:
         status: 0, FAILED (a check failed there) or TROUBLE (the host could not be used).
         message: if the status is not 0, what failed and what to do.
-        did: what was done before the commands: what was installed, or nothing.
+        did: what was installed before the commands.
         files: the result of each step that ran.
     """
 
@@ -153,7 +153,7 @@ class Visit:
     def _install(self, facts: DeviceFacts) -> None:
         """Make sure that the kit is installed; HostError if it does not fit."""
         kit = self._get_kit(facts.target(), facts.python, self._task.runtime)
-        self._result = replace(self._result, runtime=kit.runtime, did="kept")
+        self._result = replace(self._result, runtime=kit.runtime, did="already installed")
         if facts.installed == kit.sha256:
             return
         if facts.glibc < kit.glibc:
@@ -216,8 +216,16 @@ class Visit:
         script = f"{source}\nmain(json.loads({json.dumps(request)!r}))\n".encode()
         start = _START.format(python=shlex.quote(self._python))
         head = f"{len(script)}\n".encode() + script
+        size, shown = request.get("size", 0), [""]
+
+        def show_sent(count: int) -> None:
+            text = f"{(count - len(head)) / size:.0%} of {size / 1e6:.1f} MB" if size else ""
+            if text != shown[-1]:
+                shown.append(text)
+                self._show_all(self._stage, text)
+
         found: dict[str, Any] = {}
-        for answer in self._answers(start, [head, *content], even_if_stopped):
+        for answer in self._answers(start, [head, *content], show_sent, even_if_stopped):
             if "progress" in answer:
                 self._show_all(self._stage, printable(str(answer["progress"])))
             else:
@@ -227,9 +235,9 @@ class Visit:
         raise HostError("it ended without an answer; see whether the host is on, then run this again")
 
     def _answers(
-        self, command: str, content: Sequence[bytes | Path], even_if_stopped: bool
+        self, command: str, content: Sequence[bytes | Path], on_sent: Callable[[int], None], even_if_stopped: bool
     ) -> Iterator[dict[str, Any]]:
-        for line in self._connection.run(command, content, even_if_stopped):
+        for line in self._connection.run(command, content, on_sent, even_if_stopped):
             if line.startswith(MARK):
                 try:
                     answer = parse_json(line.removeprefix(MARK))

@@ -21,7 +21,7 @@ from sshd import Host, Server, new_key
 from edgedigits.benchmark.result import BenchmarkReport, LatencyRow
 from edgedigits.bundle.bundle import GOLDEN, Bundle
 from edgedigits.remote.probe import MARK, DeviceFacts, read_probe
-from edgedigits.remote.ssh import HostError, parse_host
+from edgedigits.remote.ssh import Connection, HostError, parse_host
 from edgedigits.remote.text import hosts_text
 from edgedigits.remote.visit import HostResult, file_name
 from edgedigits.system.terminal import FAILED, TROUBLE
@@ -95,14 +95,14 @@ def test_it_installs_once_and_removes_everything(
             ("numpy", 0)
         ]
         assert [name for name in host.files() if not f"{name}/".startswith(".cache/edgedigits/")] == [".cache"]
-    printed = run(*BENCHMARK, did="kept")
+    printed = run(*BENCHMARK, did="already installed")
     assert printed.count("float32.tflite in numpy") == 2
     for host in (one, two):
         (row,) = read(results / host.name / "benchmark.json")["rows"]
         assert f"{round(sum(row['window_p50_ns']) / 2):,}"[:-1] in printed
     page = (results / "report.html").read_text(encoding="utf-8")
     assert all(host.name in page for host in (one, two))
-    run("--sequential", "--remove", "doctor", did="kept")
+    run("--sequential", "--remove", "doctor", did="already installed")
     assert (one.files(), two.files()) == ([], [])
     assert [server.connections(host) for host in (one, two)] == [count + 3 for count in before]
     assert kit.stat().st_mtime_ns == made
@@ -173,7 +173,7 @@ def test_a_host_that_cannot_be_used_is_a_row_and_the_others_go_on(
         "dying": "during parity: the connection was closed; see whether the host is on",
         "pythonless": "it has no Python (Linux ",
         "full": " MB installed, but 0 MB are free in ~/.cache/edgedigits/",
-        "stranger": "it refuses the key; run: ssh-copy-id stranger",
+        "stranger": "it refuses the key; run: ssh-copy-id stranger; ssh-add for",
         off: "it has no ssh server; on the device run: sudo systemctl enable --now ssh",
         "nameless.invalid": "no host has that name; check the spelling, or its entry in ~/.ssh/config",
     }.items():
@@ -265,6 +265,16 @@ def test_hosts_and_folders() -> None:
     assert [file_name(host) for host in ("pi@one:22", "ssh://pi@one:22", "..", "a/../b")] == [
         "pi@one_22", "pi@one_22", "host", "a_.._b",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("host", "copy_id", "known"),
+    [("pi@one", "pi@one", "one"), ("pi@one:22", "-p 22 pi@one", "'[one]:22'"), ("fe80::1", "fe80::1", "fe80::1")],
+)
+def test_what_to_type(host: str, copy_id: str, known: str) -> None:
+    connection = Connection(parse_host(host), ["ssh"], Path("unused"))
+    assert f"run: ssh-copy-id {copy_id}; ssh-add" in connection.explain("pi@one: Permission denied (publickey).")
+    assert connection.explain("WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!").endswith(f": ssh-keygen -R {known}")
 
 
 @pytest.mark.parametrize(
