@@ -20,7 +20,10 @@ from edgedigits.bundle.contract import Contract
 from edgedigits.errors import ExportError, InputError
 from edgedigits.parity.board import full_integer_artifact
 from edgedigits.runtimes.oracle.arithmetic import NumpyAdapter
+from edgedigits.runtimes.oracle.reader import read_graph
 from edgedigits.runtimes.tensors import FloatArray, TensorSpec
+from edgedigits_export.int8.file import convert
+from edgedigits_export.quiet import conversion
 from edgedigits_export.targets.microcontroller.layers import pixel_formula, pixel_table, read_layers
 from edgedigits_export.targets.microcontroller.library import FILES, generate, write_library
 
@@ -136,6 +139,25 @@ def test_every_logit_is_equal(name: str, x: FloatArray, tmp_path: Path) -> None:
     expected = NumpyAdapter(bundle.read(artifact.file), "reference").run(inputs)
     assert np.array_equal(found[:, :-1], expected)
     assert np.array_equal(found[:, -1], expected.argmax(axis=1))
+
+
+@needs_gcc
+def test_a_flatten_layer_is_no_operator_of_its_own(tmp_path: Path) -> None:
+    """Its file computes the shape of the input's batch with SHAPE, STRIDED_SLICE and PACK."""
+    import tensorflow as tf
+    from keras import Input, Sequential, layers
+
+    rng = np.random.default_rng(SEED)
+    model = Sequential([Input((4, 5)), layers.Flatten(), layers.Dense(6, "relu"), layers.Dense(3)])
+    x = rng.random((100, 4, 5), dtype=np.float32)
+    with conversion(False):
+        content = convert(tf.lite.TFLiteConverter.from_keras_model(model), x, per_channel=True)
+    assert "SHAPE" in [op.name for op in read_graph(content)[2]]
+    save(generate(content, "model.tflite", Contract((4, 5)), "digits"), tmp_path / "lib")
+    runtime = NumpyAdapter(content, "reference")
+    inputs = runtime.inputs.quantize(x)
+    found = run_example(compile_example(tmp_path / "lib", tmp_path / "example", *SANITIZED), inputs)
+    assert np.array_equal(found[:, :-1], runtime.run(inputs))
 
 
 @needs_gcc

@@ -101,7 +101,9 @@ def generate(model: bytes, file: str, contract: Contract, name: str) -> dict[str
 def _values(model: bytes, file: str, contract: Contract, name: str) -> dict[str, Any]:
     """What the templates use."""
     try:
-        others = dict.fromkeys(op.name for op in read_graph(model)[2] if op.name not in layers.OPERATORS)
+        # Operators with int32 outputs compute the shape that a Flatten layer gives to RESHAPE.
+        data = [op.name for op in read_graph(model)[2] if op.output.type != "INT32"]
+        others = dict.fromkeys(name for name in data if name not in layers.OPERATORS)
         if others:
             raise ExportError(f"it has {', '.join(others)}; only {' and '.join(layers.OPERATORS)} can be written as C")
         adapter = NumpyAdapter(model, "reference")
