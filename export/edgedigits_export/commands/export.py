@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 @labels_from_option
 @test_fraction_option
 @click.option(
+    "-o",
     "--out",
     type=click.Path(path_type=Path),
     default=BUILD / "bundle",

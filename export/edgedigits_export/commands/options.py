@@ -41,7 +41,7 @@ test_fraction_option = click.option(
     help="Hold out this share of each class. [default: none, or X_test and y_test of the data]",
 )
 out_option = click.option(
-    "--out", type=folder, default=BUILD, show_default=True, help="Folder for the model and the figures."
+    "-o", "--out", type=folder, default=BUILD, show_default=True, help="Folder for the model and the figures."
 )
 seed_option = click.option("--seed", default=1234, show_default=True, help="Random seed.")
 

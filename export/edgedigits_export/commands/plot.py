@@ -28,7 +28,7 @@ from edgedigits_export.commands.options import BUILD, data_option, load_data, ne
 )
 @click.option("--index", default=1015, show_default=True, help="The image of `prediction`.")
 @seed_option
-@click.option("--out", type=click.Path(path_type=Path), help="The PNG file. [default: build/FIGURE.png]")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="The PNG file. [default: build/FIGURE.png]")
 @click.option("--show", is_flag=True, help="Open a window instead of writing a file.")
 @needs("matplotlib")
 def plot(figure: str, out: Path | None, show: bool, **options: Any) -> None:
