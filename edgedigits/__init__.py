@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # to a type checker it is true; importing typing would take a command's first milliseconds
 if TYPE_CHECKING:
     from edgedigits.bundle.bundle import Bundle
     from edgedigits.classifier import Classifier

@@ -110,6 +110,8 @@ class Classifier:
         """
         from edgedigits.pictures.predictions import to_reading
 
+        if not isinstance(top, int | np.integer) or top < 1:
+            raise InputError(f"top is {top!r:.60}; expected a whole number, 1 or more")
         reasons: tuple[str, ...] = ()
         if isinstance(picture, np.ndarray) and picture.dtype.kind == "f":
             x = picture
@@ -118,6 +120,13 @@ class Classifier:
 
             source = BytesIO(picture) if isinstance(picture, bytes) else picture
             source = Path(source) if isinstance(source, str) else source
+            if (
+                not isinstance(source, Path | np.ndarray)
+                and not hasattr(source, "read")
+                and not hasattr(source, "convert")
+            ):
+                found = f"{picture!r:.60}"
+                raise InputError(f"{found} is no picture; expected a path, bytes, a Pillow image or a uint8 array")
             steps = read_picture(source, self._contract)
             x, reasons = steps.row, steps.implausibilities
         probabilities = self.probabilities(convert_input(self._contract, x))  # which checks every value

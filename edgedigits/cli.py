@@ -6,16 +6,20 @@ Nothing heavier than click is imported before a command runs, so that ``--help``
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from collections.abc import Sequence
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
-import click
+try:
+    import signal
+    from collections.abc import Sequence
+    from importlib import import_module
+    from typing import TYPE_CHECKING, Any, NoReturn
 
-from edgedigits import __version__
-from edgedigits.system.terminal import run_and_exit
+    import click
+
+    from edgedigits import __version__
+    from edgedigits.system.terminal import INTERRUPTED, run_and_exit
+except KeyboardInterrupt:  # these imports are most of what a command does at first
+    sys.exit(130)
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -87,13 +91,19 @@ def cli(debug: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and end the process with its exit status."""
+    try:
+        _main(sys.argv[1:] if arguments is None else list(arguments))
+    except KeyboardInterrupt:  # before the command runs or after it
+        sys.exit(INTERRUPTED)
+
+
+def _main(given: list[str]) -> NoReturn:
     if hasattr(signal, "SIGCHLD"):  # some supervisors ignore it, which commands inherit
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that temporary files are removed
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # the command was started with it closed
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
-    given = sys.argv[1:] if arguments is None else list(arguments)
 
     def run() -> Any:
         if "_EDGEDIGITS_COMPLETE" in os.environ:  # a shell asks for completions

@@ -109,6 +109,14 @@ def test_a_manifest_with_too_few_labels(bundle_copy: Path) -> None:
         Classifier(bundle_copy)
 
 
+@pytest.mark.parametrize("bundle", [5, b"robust", ["robust"]])
+def test_what_is_no_bundle(bundle: Any) -> None:
+    with pytest.raises(
+        InputError, match=r"^the bundle is .*; expected a path, the name of a packaged bundle or a Bundle"
+    ):
+        Classifier(bundle)
+
+
 class TestPixels:
     def test_uint8_is_understood_by_its_dtype(self, classifier: Classifier, own_bundles: dict[str, Path]) -> None:
         x = Bundle(own_bundles["rows"]).inputs()[0][:9]
@@ -169,6 +177,11 @@ class TestRead:
         assert others == [first] * 5
         assert len(classifier.read(picture, top=99).top) == 10
 
+    @pytest.mark.parametrize("top", [0, -1, "a", 1.5, None])
+    def test_a_number_of_classes_that_makes_no_sense(self, classifier: Classifier, unseen: AnyArray, top: Any) -> None:
+        with pytest.raises(InputError, match=r"^top is .*; expected a whole number, 1 or more$"):
+            classifier.read(unseen[0], top=top)
+
     def test_doubts(self, classifier: Classifier, own_bundles: dict[str, Path]) -> None:
         gray = np.full((200, 200), 255, np.uint8)
         for at in (40, 80, 120, 160):
@@ -180,6 +193,8 @@ class TestRead:
     @pytest.mark.parametrize(
         ("picture", "message"),
         [
+            (5, "^5 is no picture; expected a path, bytes, a Pillow image or a uint8 array"),
+            ([1], r"^\[1\] is no picture; expected a path"),
             (Path("none.png"), "none.png: no such file"),
             (b"no picture", "the picture: not a supported picture"),
             (np.zeros((3, 20, 20, 3), np.uint8), "the picture: an array of uint8 of shape .* is no picture"),

@@ -117,6 +117,24 @@ def test_sigterm_removes_temporary_files(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["click", "edgedigits.system.terminal", "edgedigits.commands.inspect", "numpy"])
+def test_ctrl_c_while_modules_are_imported(name: str) -> None:
+    code = f"""
+import signal, sys
+class Interrupting:
+    def find_spec(name, path, target=None):
+        if name == {name!r}:
+            signal.raise_signal(signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupting)
+from edgedigits.cli import main
+main(["inspect"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 130
+    assert done.stderr in ("", "edgedigits: interrupted; nothing was left half-written\n")
+
+
 def test_exit_handlers_run_under_a_profiler_only(edgedigits: Run) -> None:
     setup = "import atexit, sys; atexit.register(print, 'at exit'); from edgedigits.cli import main; "
     version = f"edgedigits, version {package.__version__}\n"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from edgedigits.runtimes.table import missing_text
-from edgedigits.system.text import number, table
+from edgedigits.system.text import count, number, table
 
 if TYPE_CHECKING:
     from edgedigits.benchmark.compare import ComparedRow, Comparison
@@ -27,7 +27,7 @@ def benchmark_text(report: BenchmarkReport) -> str:
     lines += missing_text(row.runtime for row in report.rows if row.status == "missing")
     timers = [row.timer_ns for row in rows if row.timer_ns is not None]
     lines.append(
-        f"one image per call, {method['threads']} thread{'s' * (method['threads'] > 1)}, {method['windows']} windows "
+        f"one image per call, {count(method['threads'], 'thread')}, {count(method['windows'], 'window')} "
         f"of {method['min_seconds']:g} s; every sample includes the clock's {min(timers, default=0)} ns"
         "; NOISY: windows differ by more than 10 %"
     )

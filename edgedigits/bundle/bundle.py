@@ -49,6 +49,8 @@ class BundleFiles:
     """The files of a bundle, given by its path or its name inside the package; BundleError if there is none."""
 
     def __init__(self, path: Path | str | None) -> None:
+        if not isinstance(path, str | os.PathLike | None):
+            raise InputError(f"the bundle is {path!r:.60}; expected a path, the name of a packaged bundle or a Bundle")
         self.path = DEFAULT_BUNDLE if path is None else Path(path)
         if not self.path.exists() and str(path) in (REFERENCE, READER):
             self.path = MODELS / str(path)

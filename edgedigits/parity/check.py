@@ -22,6 +22,7 @@ from edgedigits.parity.result import Flip, ParityReport, ParityRow
 from edgedigits.runtimes.table import RUNTIMES, runtime_info
 from edgedigits.runtimes.tensors import FloatArray
 from edgedigits.system.isolation import Outcome, run_all
+from edgedigits.system.text import count
 
 NO_PROBES = "cannot be told: the bundle has no probes"
 
@@ -238,7 +239,8 @@ def _compare_kernels(
 
 def _difference(logits: FloatArray, expected: FloatArray, scale: float, name: str) -> str:
     gap = np.rint(np.abs(logits.astype(np.float64) - expected) / scale)
-    return f"{np.count_nonzero(gap)} logits differ from {name}, by up to {gap.max():.0f} quanta"
+    wrong, quanta = int(np.count_nonzero(gap)), count(int(gap.max()), "quantum", "quanta")
+    return f"{count(wrong, 'logit')} {'differs' if wrong == 1 else 'differ'} from {name}, by up to {quanta}"
 
 
 def _compare(row: ParityRow, bundle: Bundle, outputs: FloatArray, expected: FloatArray, labels: Labels) -> ParityRow:

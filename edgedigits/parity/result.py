@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
-from edgedigits.system.schema import ANY_SIGN, count
+from edgedigits.system import schema
+from edgedigits.system.schema import ANY_SIGN
+from edgedigits.system.text import count
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class ParityReport:
     bundle: str
     images: int
     unseen: bool = False
-    rows: Annotated[tuple[ParityRow, ...], count(1_000)] = ()
+    rows: Annotated[tuple[ParityRow, ...], schema.count(1_000)] = ()
     host: str | None = None
 
     @property
@@ -117,7 +119,8 @@ def kernel_text(rows: Iterable[ParityRow]) -> list[str]:
         leads = [row.min_lead_quanta for row in group if row.min_lead_quanta is not None]
         lead, gap = min(leads), group[0].kernel_lead_quanta or 0
         verdict = "exceeds that" if lead > gap else "does not exceed that, so other kernels may change a prediction"
-        measured = f"logits differ by up to {group[0].kernel_quanta} quanta, leads by up to {gap}"
+        quanta = count(group[0].kernel_quanta or 0, "quantum", "quanta")
+        measured = f"logits differ by up to {quanta}, leads by up to {gap}"
         lines.append(f"{group[0].artifact}, its {len(group)} rows: {measured}; the smallest lead, {lead}, {verdict}")
     return lines
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgedigits.parity.result import group_rows, kernel_text
 from edgedigits.runtimes.table import missing_text
-from edgedigits.system.text import number, table
+from edgedigits.system.text import count, number, table
 
 if TYPE_CHECKING:
     from edgedigits.parity.layers import LayerError, LayerReport
@@ -25,8 +25,10 @@ def parity_text(report: ParityReport, most_listed: int = 20) -> str:
         first = group[0]
         shown = ", ".join(map(str, first.mismatched[:most_listed]))
         more = f" and {len(first.mismatched) - most_listed} more" if len(first.mismatched) > most_listed else ""
+        images = "image" if len(first.mismatched) == 1 else "images"
         allowed = "" if report.unseen or not first.allowed else f" ({first.allowed} allowed)"
-        lines.append(f"{first.mismatches} mismatches{allowed}, images {shown}{more}: {_places(group)}")
+        mismatches = count(first.mismatches or 0, "mismatch", "mismatches")
+        lines.append(f"{mismatches}{allowed}, {images} {shown}{more}: {_places(group)}")
     lines += _int8_text(rows, most_listed)
     failed = sum(not row.passed for row in rows)
     verdict = "parity holds" if report.passed else "PARITY FAILS"
@@ -61,10 +63,8 @@ def _int8_text(rows: Sequence[ParityRow], most_listed: int) -> list[str]:
         first = group[0]
         upper = first.flip_rate_upper_95
         bound = "" if upper is None else f": at most {upper:.3%} of similar images (exact binomial bound, 95 %)"
-        lines.append(
-            f"{first.artifact}, {first.mismatches} of {first.images} predictions changed in {len(group)} rows{bound}; "
-            f"accuracy: McNemar's exact p = {first.accuracy_p:.2g}"
-        )
+        changed = f"{first.mismatches} of {first.images} predictions changed in {count(len(group), 'row')}"
+        lines.append(f"{first.artifact}, {changed}{bound}; accuracy: McNemar's exact p = {first.accuracy_p:.2g}")
     lines += [
         f"{row.artifact} in {row.runtime}: {row.us_per_image:,.1f} us per image by the board's own clock"
         for row in rows
@@ -83,7 +83,7 @@ def _parity_cells(row: ParityRow) -> tuple[str | int | None, ...]:
     where = row.artifact, row.runtime, row.kernels
     mismatches = f"{row.mismatches} of {row.images}" if row.status == "ok" else row.status
     differences = number(row.max_abs_diff, ".2g"), number(row.mean_abs_diff, ".2g")
-    lead = None if row.min_lead_quanta is None else f"{row.min_lead_quanta} quanta"
+    lead = None if row.min_lead_quanta is None else count(row.min_lead_quanta, "quantum", "quanta")
     return *where, mismatches, row.ties, *differences, lead, row.errors, number(row.seconds, ".1f")
 
 

@@ -50,7 +50,7 @@ def to_reading(
 ) -> Reading:
     """The result for a picture from the probabilities of the classes."""
     ranks = rank_classes(probabilities)
-    ranked = tuple((labels[index], probabilities[index]) for index in ranks[: max(1, top)])
+    ranked = tuple((labels[index], probabilities[index]) for index in ranks[:top])
     reasons = reasons_to_doubt(probabilities, implausibilities, what(contract))
     return Reading(labels[ranks[0]], ranks[0], probabilities[ranks[0]], ranked, reasons)
 

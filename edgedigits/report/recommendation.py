@@ -151,7 +151,8 @@ def recommend(bench: BenchmarkReport, parity: ParityReport | None = None) -> Rec
     if not compared:
         reasons.append(sentence(f"{best.problem}: add a file from edgedigits parity --json before you ship it"))
     elif best.flips:
-        reasons.append(f"{best.flips:,} predictions differ from the trained model's, within the allowed number.")
+        changed = f"{count(best.flips, 'prediction')} {'differs' if best.flips == 1 else 'differ'}"
+        reasons.append(f"{changed} from the trained model's, within the allowed number.")
     else:
         reasons.append("It predicts what the trained model predicts on every image, with every kernel set.")
     reasons += _reservations(bench, best.row)

@@ -51,7 +51,7 @@ def conclusion(device: Device) -> Recommendation:
     ran = [row for row in device.parity.rows if row.status != "missing"]
     passed = sum(row.passed for row in ran)
     tone = "doubt" if device.parity.passed else "bad"
-    return Recommendation(f"Not benchmarked; parity: {passed} of {count(len(ran), 'row')} pass.", (), None, tone)
+    return Recommendation(f"Not benchmarked; parity passes in {passed} of {count(len(ran), 'row')}.", (), None, tone)
 
 
 def summary(devices: Sequence[Device]) -> tuple[str, str]:

@@ -54,6 +54,6 @@ def rate(images_per_second: float) -> str:
     return significant(images_per_second)
 
 
-def count(number: int, noun: str) -> str:
-    """A number with its noun, in the plural unless it is 1."""
-    return f"{number} {noun}{'s' * (number != 1)}"
+def count(number: int, noun: str, plural: str = "") -> str:
+    """A number with its noun, in the plural (by default with an s) unless it is 1."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

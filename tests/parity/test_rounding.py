@@ -19,6 +19,7 @@ from edgedigits.parity.result import kernel_text
 from edgedigits.parity.text import parity_text
 from edgedigits.runtimes.session import Session
 from edgedigits.runtimes.tensors import FloatArray
+from edgedigits.system.text import count
 
 FILES = ("int8.tflite", "int8_full.tflite")
 OURS: dict[str, Any] = {"artifacts": FILES[:1], "runtimes": ["numpy"], "kernels": ["xnnpack"], "batch": 5000}
@@ -76,7 +77,7 @@ def test_how_far_kernels_differ_is_measured_on_this_model() -> None:
     quanta = max(np.abs(a - b).max() for a in found for b in found)
     assert {row.kernel_quanta for row in report.rows} == {round(quanta)}
     (line,) = kernel_text(report.rows)
-    assert f"its 4 rows: logits differ by up to {quanta:.0f} quanta, leads by up to " in line
+    assert f"its 4 rows: logits differ by up to {count(int(quanta), 'quantum', 'quanta')}, leads by up to " in line
     assert line.endswith("exceeds that")
     close = [replace(row, min_lead_quanta=row.kernel_lead_quanta) for row in report.rows]
     assert kernel_text(close)[0].endswith("does not exceed that, so other kernels may change a prediction")

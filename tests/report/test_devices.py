@@ -164,7 +164,7 @@ def test_different_models_are_never_in_one_line(save_benchmark: Save, bench_file
 def test_a_parity_run_alone(edgedigits: Run, parity_file: Path, tmp_path: Path) -> None:
     done = edgedigits("report", parity_file, "-o", "r.html")
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.fullmatch(r"r\.html: Not benchmarked; parity: (\d+) of \1 rows pass\.\n", done.stdout)
+    assert re.fullmatch(r"r\.html: Not benchmarked; parity passes in (\d+) of \1 rows\.\n", done.stdout)
 
 
 def test_the_command_takes_many_files(edgedigits: Run, save_benchmark: Save, save_parity: Save, tmp_path: Path) -> None:
