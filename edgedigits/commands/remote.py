@@ -133,6 +133,9 @@ def remote(
     doubled = next((host for host, folder in zip(hosts, folders, strict=True) if folders.count(folder) > 1), None)
     if doubled is not None:
         raise click.UsageError(f"{doubled} is given twice")
+    existing = next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise click.UsageError(f"--output {output} cannot be written; choose a folder of yours")
     ssh = parse_command(ssh_command if ssh_command is not None else os.environ.get("EDGEDIGITS_SSH") or "ssh")
     steps: tuple[Step, ...] = (Step("parity"), Step("benchmark", ("--quick",) if quick else ()))
     if step is not None:

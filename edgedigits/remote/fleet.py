@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
 
 from edgedigits.errors import EdgeDigitsError
 from edgedigits.kit.targets import Target
@@ -24,71 +21,76 @@ Show = Callable[[int, str, str], None]
 
 
 def visit_all(
-    hosts: Sequence[str], task: Task, ssh: Sequence[str], show: Show, done: Callable[[int, HostResult], None],
+    hosts: Sequence[str],
+    task: Task,
+    ssh: Sequence[str],
+    show: Show,
+    on_result: Callable[[int, HostResult], None],
     sequential: bool = False,
-) -> list[HostResult]:  # fmt: skip
+) -> list[HostResult]:
     """Do the task on all hosts, at the same time or one after another, and return the results in their order.
 
     An exception such as Ctrl-C ends what runs on the hosts.
 
     Args:
         ssh: the command and its options.
-        done: is called with each result as it comes.
+        on_result: gets the number of each host and its result as it comes.
     """
-    events: SimpleQueue[Callable[[], None]] = SimpleQueue()  # work for this thread
-    results: dict[int, HostResult] = {}
+    work: SimpleQueue[Callable[[], None]] = SimpleQueue()  # for this thread
     kits: list[Future[StoredKit]] = []
+    finished: list[int] = []
 
-    def visit(number: int) -> None:
+    def visit(number: int) -> HostResult:
         def get_kit(target: Target, python: Version, runtime: str | None) -> StoredKit:
-            future: Future[StoredKit] = Future()
-            kits.append(future)
-            events.put(lambda: _fulfil(future, number, show, target, python, runtime))
-            return future.result()
+            kits.append(Future())
+            kit = kits[-1]
+            work.put(lambda: _fulfil(kit, number, show, target, python, runtime))
+            return kit.result()
 
         def show_later(stage: str, detail: str) -> None:
-            events.put(lambda: show(number, stage, detail))
+            work.put(lambda: show(number, stage, detail))
 
-        result = Visit(hosts[number], connections[number], task, get_kit, show_later).make()
-        events.put(lambda: results.__setitem__(number, result))
+        return Visit(hosts[number], connections[number], task, get_kit, show_later).make()
+
+    def finish(number: int) -> None:
+        on_result(number, visits[number].result())
+        finished.append(number)
 
     with socket_folder() as folder:
         connections = [Connection(parse_host(host), ssh, Path(folder, str(n))) for n, host in enumerate(hosts)]
-        threads = [threading.Thread(target=visit, args=(number,), daemon=True) for number in range(len(hosts))]
-        waiting = list(threads)
+        pool = ThreadPoolExecutor(1 if sequential else len(hosts))
+        visits = [pool.submit(visit, number) for number in range(len(hosts))]
+        for number, future in enumerate(visits):
+            future.add_done_callback(lambda _, number=number: work.put(lambda: finish(number)))  # type: ignore[misc]
         try:
-            while len(results) < len(hosts):
-                while waiting and (not sequential or len(results) == len(threads) - len(waiting)):
-                    waiting.pop(0).start()
-                before = set(results)
-                events.get()()
-                for number in results.keys() - before:
-                    done(number, results[number])
+            while len(finished) < len(hosts):
+                work.get()()
         finally:
-            _stop(connections, [thread for thread in threads if thread not in waiting], kits)
-    return [results[number] for number in range(len(hosts))]
+            pool.shutdown(wait=False, cancel_futures=True)
+            _stop(connections, visits, kits)
+    return [result.result() for result in visits]
 
 
 def _fulfil(
-    future: Future[StoredKit], number: int, show: Show, target: Target, python: Version, runtime: str | None
+    kit: Future[StoredKit], number: int, show: Show, target: Target, python: Version, runtime: str | None
 ) -> None:
-    """Find or make a kit for the thread that waits for it."""
+    """Find or make a kit for the thread that waits for it, which raises the error if there is one."""
     try:
-        future.set_result(find_or_make(target, python, runtime, lambda line: show(number, "making a kit", line)))
-    except EdgeDigitsError as error:  # the thread raises it
-        future.set_exception(error)
+        kit.set_result(find_or_make(target, python, runtime, lambda line: show(number, "making a kit", line)))
+    except EdgeDigitsError as error:
+        kit.set_exception(error)
 
 
-def _stop(connections: Sequence[Connection], threads: Sequence[threading.Thread], kits: Sequence[Future[Any]]) -> None:
+def _stop(
+    connections: Sequence[Connection], visits: Sequence[Future[HostResult]], kits: Sequence[Future[StoredKit]]
+) -> None:
     """End what still runs, and close the connections."""
     for connection in connections:
         connection.stop()
     for kit in kits:
         kit.cancel()
-    until = time.monotonic() + _PATIENCE
     try:
-        for thread in threads:
-            thread.join(max(0.0, until - time.monotonic()))
+        wait(visits, _PATIENCE)
     finally:
         for connection in connections:
             connection.close()

@@ -59,8 +59,11 @@ def find_or_make(
 
 
 def _describe(path: Path) -> StoredKit:
-    with zipfile.ZipFile(path) as archive:
-        lines = archive.read("kit.conf").decode().splitlines()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            lines = archive.read("kit.conf").decode().splitlines()
+    except (zipfile.BadZipFile, KeyError) as cause:
+        raise EdgeDigitsError(f"{path} is damaged ({cause}); delete it and run this again") from cause
     settings = {key: "".join(shlex.split(value)) for key, _, value in (line.partition("=") for line in lines)}
     size = path.stat().st_size
     with path.open("rb") as file:

@@ -20,7 +20,7 @@ from edgedigits.parity.result import ParityReport
 from edgedigits.remote.device import BUNDLE, MARK
 from edgedigits.remote.kits import StoredKit
 from edgedigits.remote.probe import DeviceFacts, probe_script, read_probe
-from edgedigits.remote.ssh import Connection, HostError, StoppedError
+from edgedigits.remote.ssh import Connection, HostError
 from edgedigits.report.loading import load_benchmark, load_parity
 from edgedigits.runtimes.wheels import Version, version_text
 from edgedigits.system.files import write_text
@@ -120,23 +120,32 @@ class Visit:
 
     def make(self) -> HostResult:
         """Make the visit; whatever goes wrong on the host is in the result."""
+        self._attempt(self._work)
+        if self._task.remove and self._python:
+            self._attempt(self._remove)
+        return self._result
+
+    def _attempt(self, action: Callable[[], None]) -> None:
+        """Run a part of the visit; the first error becomes the result."""
         try:
-            try:
-                facts = self._probe()
-                self._install(facts)
-                for step in self._task.steps:
-                    self._run(step, facts)
-            finally:
-                if self._task.remove and self._python:
-                    self._show("removing")
-                    self._ask({"task": "remove", "folder": FOLDER}, even_if_stopped=True)
-        except StoppedError:
-            return replace(self._result, status=TROUBLE, message="stopped")
+            action()
         except EdgeDigitsError as error:
             lost = isinstance(error, HostError) and self._stage not in ("connecting", "checking")
             message = f"during {self._stage}: {error}" if lost else str(error)
-            return replace(self._result, status=TROUBLE, message=printable(message))
-        return self._result
+            if self._result.status != TROUBLE:
+                self._result = replace(self._result, status=TROUBLE, message=printable(message))
+
+    def _work(self) -> None:
+        facts = self._probe()
+        self._install(facts)
+        for step in self._task.steps:
+            self._run(step, facts)
+
+    def _remove(self) -> None:
+        self._show("removing")
+        answer = self._ask({"task": "remove", "folder": FOLDER}, even_if_stopped=True)
+        if answer["status"]:
+            raise EdgeDigitsError(f"removing: {answer['error']}")
 
     def _show(self, stage: str, detail: str = "") -> None:
         self._stage = stage

@@ -85,6 +85,8 @@ def test_it_installs_once_and_removes_everything(
 
     def run(*arguments: str, did: str) -> str:
         done = remote("one", "two", *KIT, *arguments)
+        if "--sequential" in arguments:
+            assert done.stderr.index("one  done") < done.stderr.index("two  connecting")
         assert done.returncode == 0, done.stderr
         assert [done.stderr.count(f"{host.name}  done: {did}") for host in (one, two)] == [1, 1], done.stderr
         return done.stdout
@@ -287,6 +289,7 @@ def test_what_to_type(host: str, copy_id: str, known: str) -> None:
         (("one", "benchmark", "--watch"), "--watch needs --sustained MINUTES here"),
         (("one", "--quick", "parity"), "--quick stands for `benchmark --quick`"),
         (("--ssh", "ssh '", "one"), "--ssh ssh ': No closing quotation; expected a command such as 'ssh -F FILE'"),
+        (("-o", "/dev/null/results", "one"), "--output /dev/null/results cannot be written; choose a folder of yours"),
         (("--ssh", "no-such-ssh", "one"), "cannot start no-such-ssh"),
         (("--bundle", "no-such", "one"), "no-such: no such bundle"),
         (("--", "-oProxyCommand=x"), "'-oProxyCommand=x' is no host"),
