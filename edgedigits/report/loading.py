@@ -30,6 +30,10 @@ def load_result(path: Path) -> tuple[BenchmarkReport | None, ParityReport | None
     facts = _read(path, "benchmark")
     is_parity = isinstance(facts, dict) and "images" in facts
     is_benchmark = not is_parity or "machine" in facts
+    if isinstance(facts, dict) and not is_parity and "schema" not in facts:
+        raise _invalid(
+            path, "benchmark --json FILE` or `edgedigits parity", "it is neither a benchmark nor a parity run"
+        )
     return _benchmark(path, facts) if is_benchmark else None, _parity(path, facts) if is_parity else None
 
 

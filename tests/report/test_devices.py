@@ -184,6 +184,13 @@ def test_a_file_of_another_schema_is_refused_by_name(save_benchmark: Save) -> No
         find_devices(paths)
 
 
+def test_another_result_is_refused(edgedigits: Run, tmp_path: Path) -> None:
+    done = edgedigits("report", write(tmp_path / "i.json", {"healthy": True, "machine": {}}))  # as doctor writes it
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"edgedigits: {tmp_path / 'i.json'}: it is neither a benchmark nor a parity run; ")
+    assert done.stderr.endswith("`edgedigits benchmark --json FILE` or `edgedigits parity --json FILE`\n")
+
+
 def test_a_device_without_results_has_a_column(bench_file: Path, parity_file: Path) -> None:
     text = text_of(render_files([("here", bench_file, parity_file), ("off <b>", None, None)]))
     assert "1 of 2 devices has a row to ship." in text
