@@ -12,19 +12,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from edgedigits.benchmark.result import BenchmarkReport, LatencyRow, thin_out
 from edgedigits.parity.result import ParityReport, ParityRow, group_rows
 from edgedigits.report import charts, side_by_side
-from edgedigits.report.devices import Device, load_devices
+from edgedigits.report.devices import Device
 from edgedigits.report.recommendation import failures, median_ns, recommend, sentence
 from edgedigits.system.text import count, duration, number, rate, significant
 
 MAX_LISTED = 50
-
-
-def render_files(files: Sequence[tuple[str, Path | None, Path | None]]) -> str:
-    """The page about the files (label, benchmark, parity) of one or more devices; a file that is None is missing.
-
-    Raises InputError for a file that is not such a result.
-    """
-    return render_devices(load_devices(files))
 
 
 def render_devices(devices: Sequence[Device], remarks: Sequence[str] = ()) -> str:

@@ -14,7 +14,7 @@ import pytest
 
 from edgedigits.errors import InputError
 from edgedigits.report.devices import find_devices, load_devices
-from edgedigits.report.page import render_devices, render_files, render_page
+from edgedigits.report.page import render_devices, render_page
 from edgedigits.report.side_by_side import Cell, latency_lines, parity_lines, start_lines, summary
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -108,7 +108,7 @@ def test_one_benchmark_and_one_parity_run_give_the_page_of_one_device(bench_file
     (device,) = devices
     assert device.benchmark is not None
     page = render_page(device.benchmark, device.parity)
-    assert page == render_devices(devices, remarks) == render_files([("pi", bench_file, parity_file)])
+    assert page == render_devices(devices, remarks) == render_devices(load_devices([("pi", bench_file, parity_file)]))
 
 
 def test_ratios_are_to_the_slowest_valid_run(save_benchmark: Save) -> None:
@@ -192,6 +192,6 @@ def test_another_result_is_refused(edgedigits: Run, tmp_path: Path) -> None:
 
 
 def test_a_device_without_results_has_a_column(bench_file: Path, parity_file: Path) -> None:
-    text = text_of(render_files([("here", bench_file, parity_file), ("off <b>", None, None)]))
+    text = text_of(render_devices(load_devices([("here", bench_file, parity_file), ("off <b>", None, None)])))
     assert "1 of 2 devices has a row to ship." in text
     assert "off <b> No result." in text

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from edgedigits.report.loading import load_benchmark, load_parity
-from edgedigits.report.page import render_files, render_page
+from edgedigits.report.devices import load_devices
+from edgedigits.report.page import render_devices, render_page
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 REQUIRED = os.environ.get("EDGEDIGITS_BROWSER") == "required"
@@ -39,7 +40,8 @@ def report(bench_file: Path, parity_file: Path) -> str:
 
 @pytest.fixture(scope="module")
 def devices(bench_file: Path, parity_file: Path) -> str:
-    return render_files([(f"pi-{n}.of.the.laboratory.example", bench_file, parity_file) for n in range(10)])
+    names = [f"pi-{n}.of.the.laboratory.example" for n in range(10)]
+    return render_devices(load_devices([(name, bench_file, parity_file) for name in names]))
 
 
 @pytest.fixture
