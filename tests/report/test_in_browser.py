@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgedigits.report.loading import load_benchmark, load_parity
 from edgedigits.report.devices import load_devices
+from edgedigits.report.loading import load_benchmark, load_parity
 from edgedigits.report.page import render_devices, render_page
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
