@@ -83,30 +83,28 @@ def test_it_installs_once_and_removes_everything(
     made, results = kit.stat().st_mtime_ns, tmp_path / "build" / "remote"
     before = [server.connections(host) for host in (one, two)]
 
-    def run(*arguments: str, did: str) -> str:
-        done = remote("one", "two", *KIT, *arguments)
-        if "--sequential" in arguments:
-            assert done.stderr.index("one  done") < done.stderr.index("two  connecting")
+    def run(*arguments: str, hosts: tuple[Host, ...] = (one, two), did: str) -> Done:
+        done = remote(*(host.name for host in hosts), *KIT, *arguments)
         assert done.returncode == 0, done.stderr
-        assert [done.stderr.count(f"{host.name}  done: {did}") for host in (one, two)] == [1, 1], done.stderr
-        return done.stdout
+        assert [done.stderr.count(f"{host.name}  done: {did}") for host in hosts] == [1] * len(hosts), done.stderr
+        return done
 
-    assert run(*CHECK, did="installed").count("1 of 1 rows pass") == 2
+    assert run(*CHECK, did="installed").stdout.count("1 of 1 rows pass") == 2
     for host in (one, two):
-        assert [(row["runtime"], row["mismatches"]) for row in read(results / host.name / "parity.json")["rows"]] == [
-            ("numpy", 0)
-        ]
+        rows = read(results / host.name / "parity.json")["rows"]
+        assert [(row["runtime"], row["mismatches"]) for row in rows] == [("numpy", 0)]
         assert [name for name in host.files() if not f"{name}/".startswith(".cache/edgedigits/")] == [".cache"]
-    printed = run(*BENCHMARK, did="already installed")
-    assert printed.count("float32.tflite in numpy") == 2
+    done = run("--sequential", *BENCHMARK, did="already installed")
+    assert done.stderr.index("one  done") < done.stderr.index("two  connecting")
+    assert done.stdout.count("float32.tflite in numpy") == 2
     for host in (one, two):
         (row,) = read(results / host.name / "benchmark.json")["rows"]
-        assert f"{round(sum(row['window_p50_ns']) / 2):,}"[:-1] in printed
+        assert f"{round(sum(row['window_p50_ns']) / 2):,}"[:-1] in done.stdout
     page = (results / "report.html").read_text(encoding="utf-8")
     assert all(host.name in page for host in (one, two))
-    run("--sequential", "--remove", "doctor", did="already installed")
-    assert (one.files(), two.files()) == ([], [])
-    assert [server.connections(host) for host in (one, two)] == [count + 3 for count in before]
+    run("--remove", "doctor", hosts=(two,), did="already installed")
+    assert two.files() == []
+    assert [server.connections(host) - count for host, count in zip((one, two), before, strict=True)] == [2, 3]
     assert kit.stat().st_mtime_ns == made
     assert list(temporary.iterdir()) == []  # no socket is left
 
