@@ -1,13 +1,11 @@
 """Fit a graph's ranges and weights to the Keras logits, through a simulation of the rounding that int8 does.
 
-Mixing of inputs: Zhang et al. 2017, mixup (arXiv:1710.09412). Straight-through gradients of rounding: Bengio et al.
-2013 (arXiv:1308.3432).
+Straight-through gradients of rounding: Bengio et al. 2013 (arXiv:1308.3432).
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from edgedigits.runtimes.tensors import FloatArray
+from edgedigits_export.int8.blends import blend
 from edgedigits_export.int8.graph import Graph, Stage, float_weights, run
 from edgedigits_export.int8.ranges import equalize, rescale, set_ranges
 from edgedigits_export.int8.rounding import round_to_grid, set_grids, split
@@ -29,7 +28,6 @@ GRID_STEPS = 1_500
 MULTIPLICATIONS = 4e11  # at most, in so many steps; a core does about 1e10 a second
 FEWEST_STEPS = 50  # a larger model is not tuned
 STEPS_PER_CALL = 25  # Ctrl-C takes effect between calls
-WARPS = 6  # of each calibration input, if inputs are square images
 GRID_RATE = 3e-3  # weight steps per descent step
 FLOAT_RATE = 3e-5
 CLOSE_SHARE = 4  # ranges must cover one in so many samples: those with the smallest leads
@@ -135,57 +133,6 @@ def _logits_range(examples: Examples) -> tuple[float, float]:
     low = min(float(np.percentile(close[:, -2], 1)), float(ordered[:, -1].min()))
     high = max(float(np.percentile(close[:, -1], 99)), float(ordered[:, -2].max()))
     return low - margin, high + margin
-
-
-def blend(inputs: FloatArray, count: int, rng: np.random.Generator) -> FloatArray:
-    """New inputs near the given ones: most are mixed in pairs; contrast and values vary, zeros stay zero.
-
-    Returns (count, ...) float32 within the range of the inputs.
-    """
-    columns = (count,) + (1,) * (inputs.ndim - 1)
-    share = rng.uniform(0, 0.5, count) * (rng.random(count) < 0.7)
-    share, contrast, noise = (
-        a.astype(np.float32).reshape(columns)
-        for a in (share, rng.uniform(0.85, 1.05, count), rng.uniform(0, 0.2, count))
-    )
-    drawn = _with_warps(inputs, rng)
-    first, second = rng.integers(0, len(drawn), (2, count))
-    mixed = drawn[first] * (1 - share) + drawn[second] * share
-    mixed *= contrast * (1 + noise * rng.standard_normal(mixed.shape, np.float32))
-    return np.asarray(np.clip(mixed, inputs.min(), inputs.max()), np.float32)
-
-
-def _with_warps(inputs: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """The inputs and, if their size is that of square images, several warps of each."""
-    side = math.isqrt(inputs[0].size)
-    square = inputs.shape[1:] in ((side * side,), (side, side), (side, side, 1)) and side >= 8
-    images = inputs.reshape(-1, side, side) if square else inputs
-    warps = [warp(images, rng).reshape(inputs.shape) for _ in range(WARPS if square else 0)]
-    return np.concatenate([inputs, *warps])
-
-
-def warp(images: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Rotate, scale and shift each of (m, height, width) images a little, bilinearly; outside is zero."""
-    count, height, width = images.shape
-    turn, tall, wide = rng.uniform(-0.2, 0.2, count), rng.uniform(0.9, 1.15, count), rng.uniform(0.9, 1.15, count)
-    down, right = rng.uniform(-1, 1, (2, count, 1, 1))
-    rows = (np.arange(height) - (height - 1) / 2)[None, :, None]
-    columns = (np.arange(width) - (width - 1) / 2)[None, None, :]
-    cosine, sine = np.cos(turn)[:, None, None], np.sin(turn)[:, None, None]
-    y = (cosine * rows - sine * columns) * tall[:, None, None] + down + (height - 1) / 2
-    x = (sine * rows + cosine * columns) * wide[:, None, None] + right + (width - 1) / 2
-    top, left = np.floor(y).astype(int), np.floor(x).astype(int)
-    lower, farther = (y - top).astype(np.float32), (x - left).astype(np.float32)
-    padded = np.pad(images, ((0, 0), (1, 2), (1, 2)))
-    flat, wide_row, page = padded.ravel(), width + 3, (height + 3) * (width + 3)
-    corner = (
-        np.clip(top + 1, 0, height + 1) * wide_row
-        + np.clip(left + 1, 0, width + 1)
-        + np.arange(count)[:, None, None] * page
-    )
-    upper_edge = flat[corner] * (1 - farther) + flat[corner + 1] * farther
-    lower_edge = flat[corner + wide_row] * (1 - farther) + flat[corner + wide_row + 1] * farther
-    return np.asarray(upper_edge * (1 - lower) + lower_edge * lower, np.float32)
 
 
 def _loss(graph: Graph, values: dict[int, Any], logits: Any, strict: int, lead: float, lead_weight: float) -> Any:

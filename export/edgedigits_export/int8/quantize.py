@@ -175,7 +175,8 @@ def _one_reason() -> Iterator[None]:
 def _graph_to_tune(model: keras.Model, calibration: FloatArray, outputs: FloatArray) -> Graph:
     """The model as a graph that can be tuned; QuantizationError says why it cannot be."""
     from edgedigits_export.int8.fit import FEWEST_STEPS, FLOAT_STEPS, affordable_steps
-    from edgedigits_export.int8.graph import float_weights, read, run
+    from edgedigits_export.int8.graph import float_weights, run
+    from edgedigits_export.int8.keras_reader import read
 
     if len(calibration) < MIN_CALIBRATION:
         raise QuantizationError(f"tuning needs {MIN_CALIBRATION} inputs, there are {len(calibration)}")
