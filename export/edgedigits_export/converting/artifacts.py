@@ -79,8 +79,10 @@ def convert_all(
             verbose=verbose,
         )
         facts.update(result.facts())
-        if result.reason:
-            flips = f"{result.mismatches} of {len(x)} mismatches"
+        flips = f"{result.mismatches} of {len(x)} mismatches"
+        if result.method == "tuned":
+            on_note(f"{INT8} is tuned: {flips}, the converter's own quantization has {result.plain_mismatches}")
+        elif result.reason:
             note = f"{INT8} has the converter's own quantization, {flips}: {result.reason}"
             on_note(note if result.met_target else f"warning: {note}")
         return {INT8: with_float_ends(result.model), FULL_INT8: result.model}

@@ -190,13 +190,13 @@ def export_bundle(
 
 
 def _warn_of_probabilities(report: ParityReport, on_note: Callable[[str], None]) -> None:
-    """Say which int8 artifacts give the classes of the trained model, but not its probabilities."""
+    """Say which int8 artifacts give probabilities far from the trained model's."""
     worst = {row.artifact: row for row in report.rows if row.min_lead_quanta is not None and row.mean_abs_diff}
     for file, row in worst.items():
         if (row.mean_abs_diff or 0) > FAR_PROBABILITY:
             on_note(
-                f"warning: {file} keeps the classes, not the probabilities, which differ from Keras's by "
-                f"{row.mean_abs_diff:.2f} on average and by up to {row.max_abs_diff:.2f}; --plain may keep them closer"
+                f"warning: the probabilities of {file} differ from Keras's by {row.mean_abs_diff:.2f} on average and by "
+                f"up to {row.max_abs_diff:.2f}; where they matter, use a float32 artifact"
             )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from edgedigits.runtimes.tensors import FloatArray
 
+BEYOND = 0.3  # of the way from another input, at most
 WARPS = 6  # of each input, if inputs are square images
 
 
@@ -30,6 +31,16 @@ def blend(inputs: FloatArray, count: int, rng: np.random.Generator) -> FloatArra
     mixed = drawn[first] * (1 - share) + drawn[second] * share
     mixed *= contrast * (1 + noise * rng.standard_normal(mixed.shape, np.float32))
     return np.asarray(np.clip(mixed, inputs.min(), inputs.max()), np.float32)
+
+
+def extrapolate(inputs: FloatArray, count: int, rng: np.random.Generator) -> FloatArray:
+    """New inputs a little beyond the given ones, as seen from others of them, where unseen inputs also lie.
+
+    Returns (count, ...) float32 within the range of the inputs.
+    """
+    first, second = rng.integers(0, len(inputs), (2, count))
+    by = rng.uniform(0, BEYOND, (count,) + (1,) * (inputs.ndim - 1)).astype(np.float32)
+    return np.clip(inputs[first] + by * (inputs[first] - inputs[second]), inputs.min(), inputs.max())
 
 
 def _with_warps(inputs: FloatArray, rng: np.random.Generator) -> FloatArray:

@@ -30,8 +30,10 @@ FEWEST_STEPS = 50  # a larger model is not tuned
 STEPS_PER_CALL = 25  # Ctrl-C takes effect between calls
 GRID_RATE = 3e-3  # weight steps per descent step
 FLOAT_RATE = 3e-5
+HEADROOM = 1.25  # of hidden ranges beyond what was seen, if probabilities depend on them
 CLOSE_SHARE = 4  # ranges must cover one in so many samples: those with the smallest leads
 EXTRA_LEAD = 2  # quanta beyond the target: kernels differ from the simulation by one in each direction
+CERTAIN = 7.0  # a logit this far below another has less than a thousandth of its probability
 LEAD_WEIGHT = 0.5  # of the lead in the loss, at the first try
 
 
@@ -79,9 +81,13 @@ def tune(
     examples = _examples(graph, calibration, seed)
     samples = np.concatenate([calibration, np.asarray(examples.blends)])
     samples = samples[np.random.default_rng(seed).permutation(len(samples))[: 20 * _batch(graph)]]
-    close = samples[np.argsort(_leads(keras_logits(graph, samples)))[: len(samples) // CLOSE_SHARE]]
-    equalize(graph, close, floor=1e-3 if per_channel else 0.5)
-    set_ranges(graph, samples, _logits_range(examples))
+    if graph.output == graph.logits:
+        covered = samples[np.argsort(_leads(keras_logits(graph, samples)))[: len(samples) // CLOSE_SHARE]]
+        share, room, limits = 0.999, 1.0, _logits_range(examples)
+    else:  # clipping would change the probabilities of the others
+        covered, share, room, limits = samples, 1.0, HEADROOM, _probable_range(examples)
+    equalize(graph, covered, 1e-3 if per_channel else 0.5, share, room)
+    set_ranges(graph, samples, limits)
     report("int8: fitting ranges and float weights")
     _fit_floats(graph, examples, seed, target_lead)
     report("int8: rounding the weights")
@@ -133,6 +139,21 @@ def _logits_range(examples: Examples) -> tuple[float, float]:
     low = min(float(np.percentile(close[:, -2], 1)), float(ordered[:, -1].min()))
     high = max(float(np.percentile(close[:, -1], 99)), float(ordered[:, -2].max()))
     return low - margin, high + margin
+
+
+def _probable_range(examples: Examples) -> tuple[float, float]:
+    """The narrowest range of the logits before a softmax or sigmoid that keeps the probabilities.
+
+    A logit so far below the top one, or so far above the second, that its probability is 0 or 1 may saturate.
+    """
+    found = []
+    for logits, share in ((examples.calibration_logits, 0.0), (examples.blend_logits, 0.1)):
+        values = np.asarray(logits)
+        ordered = np.sort(values, 1)
+        low = np.percentile(np.maximum(values, ordered[:, -1:] - CERTAIN), share)
+        high = np.percentile(np.minimum(values, ordered[:, -2:-1] + CERTAIN), 100 - share)
+        found.append((float(low), float(high)))
+    return min(low for low, _ in found), max(high for _, high in found)
 
 
 def _loss(graph: Graph, values: dict[int, Any], logits: Any, strict: int, lead: float, lead_weight: float) -> Any:

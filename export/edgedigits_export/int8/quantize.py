@@ -23,6 +23,7 @@ import numpy as np
 
 from edgedigits.errors import EdgeDigitsError
 from edgedigits.runtimes.tensors import FloatArray
+from edgedigits_export.int8.comparison import Comparison
 from edgedigits_export.int8.file import QuantizationError, Scores, convert, measure, strip
 from edgedigits_export.quiet import conversion, reason_of
 
@@ -82,7 +83,8 @@ def quantize(
     """Quantize a Keras classifier to int8 weights, activations, input and output.
 
     The converter's own quantization is kept where it meets the target, where tuning is not possible, or where that
-    makes more mismatches.
+    does harm: more changed classes, on the calibration set or on blends of it that were not tuned on, or probabilities
+    that are farther off.
 
     Args:
         model: a classifier with one input, one output and finite weights.
@@ -124,24 +126,32 @@ def quantize(
             model=content,
         )
 
-    def tuned(graph: Graph, own: bytes) -> Int8Result:
-        """The best of the tuned files; `own` is the converter's."""
-        spare_bytes = int((1 + GROWTH) * len(own)) - len(strip(own))
+    def outputs_of(inputs: FloatArray) -> FloatArray:
+        parts = (inputs[i : i + 1000] for i in range(0, len(inputs), 1000))  # bounds the memory
+        return np.concatenate([np.asarray(model(part, training=False)) for part in parts])
+
+    def tuned(graph: Graph, kept: Int8Result) -> Int8Result:
+        """The best of the tuned files that do no harm; `kept`, the converter's own, if there is none."""
+        spare_bytes = int((1 + GROWTH) * len(kept.model)) - len(strip(kept.model))
+        probabilities = graph.output != graph.logits
+        comparison = Comparison(kept.model, calibration, outputs_of, scores, probabilities, seed)
+        best, reason, tries = kept, "", 0
         most = max_tries if affordable_steps(graph, GRID_STEPS) == GRID_STEPS else min(max_tries, MAX_TRIES_LARGE)
-        best: Int8Result | None = None
         candidates = tune(graph, calibration, per_channel, seed, target_lead, spare_bytes, report)
         for tries, classify in enumerate(itertools.islice(candidates, most), 1):
             content = strip(convert(_converter(classify, graph.input_shape), calibration, per_channel))
             result = judge(content, "tuned", tries)
-            best = replace(result if best is None or _rank(result) > _rank(best) else best, tries=tries)
+            reason = comparison.harm(content)
+            if reason:  # the next tries would do more, as they give the lead more weight
+                break
+            best = max(best, result, key=_rank)
             if result.met_target:
                 break
-        assert best is not None
-        return best
+            reason = f"tuning left {result.mismatches} mismatches and a lead of {result.min_lead_quanta} quanta"
+        return replace(best, tries=tries, reason="" if best.method == "tuned" else reason)
 
     with conversion(verbose) as restored:
-        parts = [np.asarray(model(calibration[i : i + 1000], training=False)) for i in range(0, len(calibration), 1000)]
-        outputs = np.concatenate(parts)
+        outputs = outputs_of(calibration)
         # An operator without int8 fails here, in a second, and not after the tuning.
         own = convert(tf.lite.TFLiteConverter.from_keras_model(model), calibration, per_channel)
         kept = judge(own, "plain", 1)
@@ -152,12 +162,9 @@ def quantize(
             return replace(kept, reason="it meets the target without tuning")
         try:
             with _one_reason():
-                best = tuned(_graph_to_tune(model, calibration, outputs), own)
+                best = tuned(_graph_to_tune(model, calibration, outputs), kept)
         except QuantizationError as cause:
             return replace(kept, reason=str(cause))
-    if best.mismatches > kept.mismatches or (kept.met_target and not best.met_target):
-        found = f"tuning left {best.mismatches} mismatches and a lead of {best.min_lead_quanta} quanta"
-        return replace(kept, tries=best.tries, reason=found)
     return replace(best, plain_mismatches=kept.mismatches, plain_min_lead_quanta=kept.min_lead_quanta)
 
 

@@ -18,7 +18,6 @@ from edgedigits_export.int8.graph import SAME_RANGE, Graph, Range, Stage, float_
 
 # Output ranges that the 8-bit specification fixes: scale 1/256 and 1/128.
 FIXED_RANGES: dict[str, Range] = {"sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}
-COVERED = 0.999  # share of the samples that an equalized channel's range covers
 
 
 def nudge(low: float, high: float) -> Range:
@@ -29,17 +28,17 @@ def nudge(low: float, high: float) -> Range:
     return -zero * step, (255 - zero) * step
 
 
-def equalize(graph: Graph, samples: FloatArray, floor: float) -> None:
+def equalize(graph: Graph, samples: FloatArray, floor: float, share: float, room: float) -> None:
     """Scale every channel that feeds only the next weighted stage so that its range is [0, 1] (or [-1, 1]).
 
-    samples: (m, ...) float32; a thousandth of them may exceed the range and be clipped. floor: channels below this
-    share of the largest are scaled as if they had that size: scaling up a small channel would make the weight step of
-    a per-tensor scale coarser.
+    samples: (m, ...) float32. floor: channels below this share of the largest are scaled as if they had that size:
+    scaling up a small channel would make the weight step of a per-tensor scale coarser. share: of the samples, that a
+    channel's range covers. room: factor by which it is wider than that.
     """
     for stage in graph.weighted:
         if stage.after is not None:
             value = np.asarray(run(graph, samples, float_weights, quantized=False)[stage.target])
-            top = np.quantile(np.abs(value).reshape(len(value), -1, value.shape[-1]).max(1), COVERED, axis=0)
+            top = np.quantile(np.abs(value).reshape(len(value), -1, value.shape[-1]).max(1), share, axis=0) * room
             rescale(stage, 1 / np.maximum(top, floor * max(float(top.max()), 1e-6)))
             stage.limits = nudge(0.0 if stage.activation == "relu" else -1.0, 1.0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import pytest
 keras = pytest.importorskip("keras")
 
 from edgedigits.bundle.contract import Contract  # noqa: E402
+from edgedigits.parity.metrics import mismatched  # noqa: E402
 from edgedigits.runtimes.oracle.reader import read_graph  # noqa: E402
+from edgedigits.runtimes.session import Session  # noqa: E402
 from edgedigits_export.int8 import fit  # noqa: E402
+from edgedigits_export.int8.comparison import ALLOWED  # noqa: E402
 from edgedigits_export.int8.file import QuantizationError  # noqa: E402
 from edgedigits_export.int8.quantize import quantize  # noqa: E402
 
@@ -112,8 +116,36 @@ def test_a_nested_residual_model_with_one_sigmoid_is_tuned(brief: None) -> None:
     assert result.reason.startswith("tuning left") or result.method == "tuned"
 
 
-def test_the_file_takes_any_batch_and_names_its_ends(trained: tuple[Any, Path], some: Any, brief: None) -> None:
-    engine = interpreter(quantize(trained[0].model, some, max_tries=1).model)
+def random_classifier(seed: int, steepness: float) -> tuple[Any, Any]:
+    """A softmax model that is not trained, and 300 inputs."""
+    keras.utils.set_random_seed(seed)
+    model = keras.Sequential([keras.Input((12,)), layers.Dense(16, "relu"), layers.Dense(5, "softmax")])
+    model.layers[-1].kernel.assign(model.layers[-1].kernel * steepness)
+    return model, np.random.default_rng(seed).normal(size=(300, 12)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("seed", "steepness"), [(6, 1.0), (7, 4.0)])
+def test_held_out_inputs_change_no_more_than_in_the_converters_own_file(
+    seed: int, steepness: float, brief: None
+) -> None:
+    model, x = random_classifier(seed, steepness)
+    held_out = np.random.default_rng(0).normal(size=(2000, 12)).astype(np.float32)
+    expected, flips, errors = np.asarray(model(held_out)), [], []
+    for plain in (True, False):
+        result = quantize(model, x, plain=plain, max_tries=2)
+        with Session(result.model, "tflite", "litert") as session:
+            found = np.stack([session.run(row) for row in held_out])
+        flips.append(len(mismatched(found, expected)))
+        errors.append(float(np.quantile(np.abs(found - expected).max(axis=1), 0.99)))
+    assert flips[1] <= flips[0]
+    assert errors[1] <= errors[0] + ALLOWED
+    if result.method == "plain":
+        assert re.fullmatch(r"tuning flips \d+ of \d+ unseen .*, the converter \d+", result.reason)
+    assert (result.method, result.tries) == ("tuned" if seed == 7 else "plain", 1)
+
+
+def test_the_file_takes_any_batch_and_names_its_ends(brief: None) -> None:
+    engine = interpreter(quantize(*random_classifier(7, 4.0), max_tries=1).model)
     (source,), (sink,) = engine.get_input_details(), engine.get_output_details()
     assert (source["name"], sink["name"]) == ("input", "logits")
     assert source["dtype"] == sink["dtype"] == np.int8
@@ -125,18 +157,19 @@ def test_the_file_takes_any_batch_and_names_its_ends(trained: tuple[Any, Path], 
         engine.invoke()
         return engine.get_tensor(sink["index"]).astype(int)
 
-    integers = np.random.default_rng(0).integers(-128, 128, (7, 400)).astype(np.int8)
+    integers = np.random.default_rng(0).integers(-128, 128, (7, 12)).astype(np.int8)
     assert np.abs(run(integers) - np.concatenate([run(row[None]) for row in integers])).max() <= 1
 
 
-def test_a_brief_tuning(trained: tuple[Any, Path], some: Any, brief: None, capfd: pytest.CaptureFixture[str]) -> None:
-    """It keeps the best try if none meets the target, leaves the model alone and prints nothing."""
-    model = trained[0].model
+def test_a_brief_tuning(brief: None, capfd: pytest.CaptureFixture[str]) -> None:
+    """It keeps the best harmless try if none meets the target, leaves the model alone and prints nothing."""
+    model, x = random_classifier(5, 0.3)
     before = [weight.copy() for weight in model.get_weights()]
     capfd.readouterr()
-    result = quantize(model, some, target_lead=200, max_tries=2)
+    result = quantize(model, x, max_tries=2)
     assert capfd.readouterr() == ("", "")
-    assert (result.met_target, result.tries) == (False, 2)
+    assert (result.method, result.met_target, result.tries) == ("tuned", False, 2)
+    assert 0 < result.mismatches < result.plain_mismatches
     assert all((a == b).all() for a, b in zip(before, model.get_weights(), strict=True))
 
 
