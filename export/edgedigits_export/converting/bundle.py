@@ -195,8 +195,8 @@ def _warn_of_probabilities(report: ParityReport, on_note: Callable[[str], None])
     for file, row in worst.items():
         if (row.mean_abs_diff or 0) > FAR_PROBABILITY:
             on_note(
-                f"warning: the probabilities of {file} differ from Keras's by {row.mean_abs_diff:.2f} on average and by "
-                f"up to {row.max_abs_diff:.2f}; where they matter, use a float32 artifact"
+                f"warning: the probabilities of {file} differ from Keras's by {row.mean_abs_diff:.2f} on average and "
+                f"by up to {row.max_abs_diff:.2f}; where they matter, use a float32 artifact"
             )
 
 

@@ -25,7 +25,8 @@ BATCH = 1_000  # fewer for a model with many activations
 ACTIVATIONS = 200_000  # at most, in a batch
 FLOAT_STEPS = 1_500
 GRID_STEPS = 1_500
-MULTIPLICATIONS = 4e11  # at most, in so many steps; a core does about 1e10 a second
+FIT_WORK = 6e11  # multiplications, at most, in one fit; a core does about 2.5e10 a second
+TRIES_WORK = 1.3e12  # the same in all fits of rounded weights
 FEWEST_STEPS = 50  # a larger model is not tuned
 STEPS_PER_CALL = 25  # Ctrl-C takes effect between calls
 GRID_RATE = 3e-3  # weight steps per descent step
@@ -51,7 +52,17 @@ def _pairs(outputs: Any, other: float) -> Any:
 
 def affordable_steps(graph: Graph, most: int) -> int:
     """How many steps of descent a model of this size gets, so that tuning takes minutes."""
-    return int(min(most, MULTIPLICATIONS / (3 * 2.25 * _batch(graph) * max(graph.multiplications, 1))))
+    return int(min(most, FIT_WORK / _step_work(graph)))
+
+
+def affordable_tries(graph: Graph, most: int) -> int:
+    """How many times the rounded weights of a model of this size are tuned: at least once."""
+    return int(np.clip(TRIES_WORK / (affordable_steps(graph, GRID_STEPS) * _step_work(graph)), 1, most))
+
+
+def _step_work(graph: Graph) -> float:
+    """The multiplications of a step of descent; an activation takes as long as 64 of them (measured on four models)."""
+    return 2.25 * _batch(graph) * (3 * graph.multiplications + 64 * graph.activations)
 
 
 @dataclass
@@ -116,7 +127,7 @@ def _examples(graph: Graph, calibration: FloatArray, seed: int) -> Examples:
 
 def _batch(graph: Graph) -> int:
     """The number of calibration inputs in one step; the number of blends is the same."""
-    return int(np.clip(ACTIVATIONS // sum(int(np.prod(stage.shape)) for stage in graph.stages), BATCH // 10, BATCH))
+    return int(np.clip(ACTIVATIONS // graph.activations, BATCH // 10, BATCH))
 
 
 def _leads(logits: FloatArray) -> FloatArray:

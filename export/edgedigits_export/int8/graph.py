@@ -97,6 +97,11 @@ class Graph:
         return sum(stage.kernel.size * math.prod(stage.shape[:-1]) for stage in self.weighted)
 
     @property
+    def activations(self) -> int:
+        """The outputs of all stages, for one input."""
+        return sum(math.prod(stage.shape) for stage in self.stages)
+
+    @property
     def head(self) -> Stage:
         """The stage that outputs the logits."""
         return next(stage for stage in self.stages if stage.target == self.logits)
@@ -113,26 +118,37 @@ def run(
     weights_of: Callable[[Stage], tuple[Any, Any]],
     quantized: bool = True,
     gains: dict[int, Any] | None = None,
+    until: int | None = None,
 ) -> dict[int, Any]:
     """Run the graph and return every tensor by number.
 
     inputs: (m, ...) float32. weights_of: returns kernel and bias of a stage. quantized: fake-quantize activations.
-    gains: per stage target, log of a factor by which each channel is scaled before it is quantized.
+    gains: per stage target, log of a factor by which each channel is scaled before it is quantized. until: the tensor
+    after which to stop.
     """
     fake = tf.quantization.fake_quant_with_min_max_args
     values = {graph.source: fake(inputs, *graph.input_range) if quantized else inputs}
     for stage in graph.stages:
+        if until in values:
+            break
         given = [values[source] for source in stage.sources]
+        gain = gains.get(stage.target) if gains else None
         if stage.weighted:
-            value = apply(stage, given[0], *weights_of(stage))
+            kernel, bias = weights_of(stage)
+            if gain is not None and not isinstance(stage.layer, keras.layers.Dense):  # faster than on its many outputs
+                factor = tf.exp(gain)
+                kernel, bias = kernel * tf.reshape(factor, kernel.shape[-stage.channels_axes :]), bias * factor
+            value = apply(stage, given[0], kernel, bias)
         else:
             value = stage.layer(given if len(given) > 1 else given[0], training=False)
         if quantized and stage.limits is not None:
-            if gains and stage.target in gains:
-                stretch = tf.exp(gains[stage.target])
+            if gain is None:
+                value = fake(value, *stage.limits)
+            elif isinstance(stage.layer, keras.layers.Dense):
+                stretch = tf.exp(gain)
                 value = fake(value * stretch, *stage.limits) / stretch
             else:
-                value = fake(value, *stage.limits)
+                value = fake(value, *stage.limits) * tf.exp(-gain)
         values[stage.target] = value
     return values
 
@@ -141,19 +157,22 @@ def apply(stage: Stage, value: Any, kernel: Any, bias: Any) -> Any:
     """The stage's output before quantization."""
     layer = stage.layer
     if isinstance(layer, keras.layers.Dense):
-        value = tf.tensordot(value, kernel, 1) if len(value.shape) > 2 else value @ kernel
-    elif isinstance(layer, keras.layers.DepthwiseConv2D):
-        value = keras.ops.depthwise_conv(value, kernel, layer.strides, layer.padding, None, layer.dilation_rate)
-    elif layer.kernel_size == (1, 1) and not isinstance(kernel, np.ndarray):
-        # TensorFlow 2.21 corrupts memory in the gradient of a strided 1x1 convolution (oneDNN); this is the same.
-        down, right = layer.strides
-        value = keras.ops.conv(value[:, ::down, ::right], kernel)
+        value = (tf.tensordot(value, kernel, 1) if len(value.shape) > 2 else value @ kernel) + bias
     else:
-        value = keras.ops.conv(value, kernel, layer.strides, layer.padding, None, layer.dilation_rate)
-    value = value + bias
+        value = tf.nn.bias_add(_convolve(layer, value, kernel), bias)
     if stage.activation == "relu6":
         return tf.nn.relu6(value)
     return tf.nn.relu(value) if stage.activation == "relu" else value
+
+
+def _convolve(layer: Any, value: Any, kernel: Any) -> Any:
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        return keras.ops.depthwise_conv(value, kernel, layer.strides, layer.padding, None, layer.dilation_rate)
+    if layer.kernel_size == (1, 1) and not isinstance(kernel, np.ndarray):
+        # TensorFlow 2.21 corrupts memory in the gradient of a strided 1x1 convolution (oneDNN); this is the same.
+        down, right = layer.strides
+        return keras.ops.conv(value[:, ::down, ::right], kernel)
+    return keras.ops.conv(value, kernel, layer.strides, layer.padding, None, layer.dilation_rate)
 
 
 def float_weights(stage: Stage) -> tuple[Any, Any]:

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from edgedigits_export.int8.graph import Graph
 
 MIN_CALIBRATION = 100  # TFLite's guide asks for 100 to 500 representative inputs; fewer miss the tails of the ranges
-MAX_TRIES_LARGE = 2  # of a model that gets fewer steps
 GROWTH = 0.07  # by how much the tuned file may be larger than the converter's own
 
 
@@ -103,7 +102,7 @@ def quantize(
     """
     import tensorflow as tf
 
-    from edgedigits_export.int8.fit import GRID_STEPS, affordable_steps, tune
+    from edgedigits_export.int8.fit import affordable_tries, tune
 
     def report(line: str) -> None:
         with restored():
@@ -136,15 +135,15 @@ def quantize(
         probabilities = graph.output != graph.logits
         comparison = Comparison(kept.model, calibration, outputs_of, scores, probabilities, seed)
         best, reason, tries = kept, "", 0
-        most = max_tries if affordable_steps(graph, GRID_STEPS) == GRID_STEPS else min(max_tries, MAX_TRIES_LARGE)
         candidates = tune(graph, calibration, per_channel, seed, target_lead, spare_bytes, report)
-        for tries, classify in enumerate(itertools.islice(candidates, most), 1):
+        for tries, classify in enumerate(itertools.islice(candidates, affordable_tries(graph, max_tries)), 1):
             content = strip(convert(_converter(classify, graph.input_shape), calibration, per_channel))
             result = judge(content, "tuned", tries)
             reason = comparison.harm(content)
             if reason:  # the next tries would do more, as they give the lead more weight
                 break
-            best = max(best, result, key=_rank)
+            if result.met_target or result.mismatches < best.mismatches:
+                best = result
             if result.met_target:
                 break
             reason = f"tuning left {result.mismatches} mismatches and a lead of {result.min_lead_quanta} quanta"
@@ -189,16 +188,15 @@ def _graph_to_tune(model: keras.Model, calibration: FloatArray, outputs: FloatAr
         raise QuantizationError(f"tuning needs {MIN_CALIBRATION} inputs, there are {len(calibration)}")
     graph = read(model)
     if affordable_steps(graph, FLOAT_STEPS) < FEWEST_STEPS:
-        raise QuantizationError(f"a model with {graph.multiplications:,} multiplications takes too long to tune")
+        raise QuantizationError(
+            f"a model with {graph.multiplications:,} multiplications and {graph.activations:,} activations takes too "
+            "long to tune"
+        )
     some = calibration[:MIN_CALIBRATION]
     found = np.asarray(run(graph, some, float_weights, quantized=False)[graph.output])
     if not np.allclose(found, outputs[: len(some)], rtol=1e-3, atol=1e-3 * max(float(np.abs(outputs).max()), 1e-3)):
         raise QuantizationError("tuning cannot reproduce the model's outputs")
     return graph
-
-
-def _rank(result: Int8Result) -> tuple[int, int]:
-    return -result.mismatches, result.min_lead_quanta
 
 
 def _converter(classify: Callable[[Any], Any], shape: tuple[int, ...]) -> tf.lite.TFLiteConverter:

@@ -5,6 +5,7 @@ One-shot rounding by least squares: Frantar et al. 2022, GPTQ (arXiv:2210.17323)
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 
 from edgedigits.runtimes.tensors import FloatArray
 from edgedigits_export.int8.graph import Graph, Grid, Stage, apply, float_weights, run
+
+MOST_VALUES = 20_000_000  # of the inputs of a stage, which rounding looks at
 
 
 def split(graph: Graph, spare_bytes: int) -> None:
@@ -65,7 +68,7 @@ def round_to_grid(graph: Graph, samples: FloatArray) -> dict[int, tuple[FloatArr
         return integers * stage.grid.step, bias
 
     for stage in graph.weighted:
-        given = run(graph, samples, weights_of)[stage.sources[0]]
+        given = run(graph, samples, weights_of, until=stage.sources[0])[stage.sources[0]]
         # Compared before the activation: a clipped output would hide half of the error.
         target_output = _linear(stage, exact[stage.sources[0]], stage.kernel, stage.bias)
         integers = np.where(stage.grid.pinned, stage.grid.ends, np.round(stage.kernel / stage.grid.step))
@@ -84,8 +87,10 @@ def _linear(stage: Stage, value: Any, kernel: Any, bias: Any) -> Any:
 def _least_squares(stage: Stage, grid: Grid, given: Any, target_output: Any) -> NDArray[Any]:
     """GPTQ: round the kernel row by row, and adjust the rows that follow to compensate for the error."""
     columns = stage.kernel.shape[-1]
-    rows = np.asarray(_rows(stage, given), np.float64)
-    target = np.asarray(target_output, np.float64).reshape(-1, columns)
+    found = _rows(stage, given)
+    every = math.ceil(found.shape[0] * found.shape[1] / MOST_VALUES) | 1  # odd: all columns of a picture have a turn
+    rows = np.asarray(found[::every], np.float64)
+    target = np.asarray(tf.reshape(target_output, (-1, columns))[::every], np.float64)
     rows, target = rows - rows.mean(0), target - target.mean(0)  # the bias takes the mean
     gram = rows.T @ rows / len(rows)
     gram += np.eye(len(gram)) * (1e-3 * np.trace(gram) / len(gram) + 1e-12)
