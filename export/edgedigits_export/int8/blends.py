@@ -40,7 +40,8 @@ def extrapolate(inputs: FloatArray, count: int, rng: np.random.Generator) -> Flo
     """
     first, second = rng.integers(0, len(inputs), (2, count))
     by = rng.uniform(0, BEYOND, (count,) + (1,) * (inputs.ndim - 1)).astype(np.float32)
-    return np.clip(inputs[first] + by * (inputs[first] - inputs[second]), inputs.min(), inputs.max())
+    beyond = inputs[first] + by * (inputs[first] - inputs[second])
+    return np.asarray(np.clip(beyond, inputs.min(), inputs.max()), np.float32)
 
 
 def _with_warps(inputs: FloatArray, rng: np.random.Generator) -> FloatArray:
