@@ -73,7 +73,8 @@ def test_per_tensor_meets_the_target(trained: tuple[Any, Path], x: Any) -> None:
 
 
 @pytest.mark.slow
-def test_a_convolutional_model_meets_the_target(x: Any, y: Any) -> None:
+def test_a_convolutional_model_is_tuned_until_more_would_do_harm(x: Any, y: Any) -> None:
+    """Its third try meets the target, but changes 43 of 5000 held-out predictions; the first 28, as the converter."""
     keras.utils.set_random_seed(5)
     net = [
         keras.Input((400,)),
@@ -89,7 +90,8 @@ def test_a_convolutional_model_meets_the_target(x: Any, y: Any) -> None:
         layers.Dense(10),
     ]
     result = quantize(fitted(keras.Sequential(net), x, y), x)
-    assert result.met_target, result.facts()
+    assert result.plain_mismatches > 0
+    assert (result.method, result.mismatches) == ("tuned", 0)
 
 
 def test_softmax_head_and_functional(some: Any, y: Any, brief: None) -> None:
