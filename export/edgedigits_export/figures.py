@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 GRID = 8
+PNG = b"\x89PNG\r\n\x1a\n"  # how every such file begins
 MOST_BARS = 12
 DIGITS = Contract((DIGITS_SIDE**2,), pictures="digits", order="columns")
 DIGIT_LABELS = tuple(map(str, range(10)))
@@ -106,9 +107,18 @@ def png(figure: Figure) -> bytes:
 
 
 def save(content: bytes, path: Path) -> None:
-    """Write a PNG file atomically."""
+    """Write a PNG file atomically; InputError if something other than a PNG file is there."""
+    if path.exists() and not _is_png(path):
+        raise InputError(f"{path} is not a PNG picture; give another name, or remove it first")
     with atomic_file(path) as temporary:
         temporary.write_bytes(content)
+
+
+def _is_png(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(PNG)) == PNG
 
 
 def show(figure: Figure) -> None:

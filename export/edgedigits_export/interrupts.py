@@ -25,12 +25,26 @@ MESSAGE = b"edgedigits: interrupted; nothing was left half-written\n"
 def exit_on_interrupt() -> Iterator[None]:
     """End the process at the first Ctrl-C inside the block; all temporary files of the block go into one folder.
 
-    Outside the main thread, and where the program has its own SIGINT handler or ignores the signal, nothing changes.
+    The folder is removed at the end: TensorFlow would remove its files only as Python exits, which commands skip.
+    Outside the main thread, and where the program has its own SIGINT handler or ignores the signal (as a shell's
+    background jobs do), a signal does what it did.
     """
+    usual_folder, folder = tempfile.tempdir, tempfile.mkdtemp(prefix="edgedigits-")
+    tempfile.tempdir = folder
+    try:
+        with _end_on_signals(folder):
+            yield
+    finally:
+        tempfile.tempdir = usual_folder
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _end_on_signals(folder: str) -> Iterator[None]:
+    """End the process at the first Ctrl-C or SIGTERM inside the block, and remove the folder."""
     if not _is_main_thread() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
-    usual_folder, folder = tempfile.tempdir, tempfile.mkdtemp(prefix="edgedigits-")
     usual_sigterm = signal.getsignal(signal.SIGTERM)
     terminal = os.dup(2)  # converters run with file descriptor 2 redirected
 
@@ -45,12 +59,9 @@ def exit_on_interrupt() -> Iterator[None]:
 
     signal.signal(signal.SIGINT, end_process)
     signal.signal(signal.SIGTERM, end_process)
-    tempfile.tempdir = folder
     try:
         yield
     finally:
-        tempfile.tempdir = usual_folder
-        shutil.rmtree(folder, ignore_errors=True)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, usual_sigterm)
         os.close(terminal)

@@ -81,7 +81,9 @@ def reason_of(cause: Exception) -> str:
     if operators:
         remedy = "; build LSTM and GRU layers with unroll=True" if "TensorListReserve" in operators else ""
         return f"TensorFlow Lite has no operator for TensorFlow's {', '.join(operators)}{remedy}"
-    return printable((str(cause).strip() or type(cause).__name__).splitlines()[0][:200])
+    lines = [re.sub(r"\{\{.*?\}\}|\x1b\[\d+m", "", line).strip() for line in str(cause).splitlines()]
+    told = [line for line in lines if line and not line.startswith("Exception encountered when calling")]
+    return printable((told or [type(cause).__name__])[0][:200])
 
 
 def start_tensorflow() -> None:

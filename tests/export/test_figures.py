@@ -82,6 +82,12 @@ def test_a_figure_is_written_as_png(tmp_path: Path) -> None:
     with Image.open(target) as picture:
         assert picture.format == "PNG"
         assert np.asarray(picture.convert("L")).std() > 5
+    figures.save(figures.png(figures.loss([3.0, 1.0])), target)
+    (tmp_path / "notes").write_text("mine")
+    for other in (tmp_path / "notes", tmp_path):
+        with pytest.raises(InputError, match="is not a PNG picture; give another name, or remove it first"):
+            figures.save(target.read_bytes(), other)
+    assert (tmp_path / "notes").read_text() == "mine"
     assert [p.name for p in target.parent.iterdir()] == ["loss.png"]
 
 

@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ import numpy as np
 import pytest
 
 from edgedigits.bundle.bundle import Bundle
-from edgedigits_export.interrupts import interrupts_deferred
+from edgedigits_export.interrupts import exit_on_interrupt, interrupts_deferred
 from edgedigits_export.training.notebook import history_of
 
 LINE = "edgedigits: interrupted; nothing was left half-written\n"
@@ -134,6 +135,16 @@ def test_while_writing_all_outputs_are_written(run: Callable[..., Run], few: Pat
     assert list(problems(done, tmp_path)) == []
     assert sorted(contents(out)) == ["history.json", "loss.png", "mistakes.png", "model.keras", "samples.png"]
     assert history_of(out / "model.keras")["epochs"] == 1
+
+
+def test_temporary_files_are_removed_where_the_signal_is_ignored_too() -> None:
+    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as for a shell's background jobs
+    try:
+        with exit_on_interrupt(), tempfile.NamedTemporaryFile(delete=False) as left:
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    assert not Path(left.name).exists()
 
 
 @pytest.mark.slow

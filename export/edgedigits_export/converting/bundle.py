@@ -36,7 +36,7 @@ from edgedigits_export.interrupts import interrupts_deferred
 from edgedigits_export.training import calibration
 from edgedigits_export.training.checks import accuracy_lines
 from edgedigits_export.training.data import HeldOut
-from edgedigits_export.training.model import logits_of
+from edgedigits_export.training.model import checked_logits, logits_of
 
 if TYPE_CHECKING:
     import keras
@@ -103,9 +103,7 @@ def export_bundle(
     files = chosen_files(only)
     model = with_shape(model, x.shape[1:])
     on_step("reference outputs")
-    golden = {"logits": logits_of(model, x)}
-    if not np.isfinite(golden["logits"]).all():
-        raise ExportError("the model outputs NaN or infinity on some inputs; train it again")
+    golden = {"logits": checked_logits(model, x)}
     contract = _contract(x, output_kind(model, golden["logits"]), pictures, order, scale, training.get("recipe"))
     classes = contract.scores(golden["logits"][:1]).shape[1]
     most = max(abs(float(x.min())), abs(float(x.max())))
@@ -120,7 +118,7 @@ def export_bundle(
         return classes_of
 
     for line in accuracy_lines(
-        lambda some: predicted(logits_of(model, some)), predicted(golden["logits"]), x, y, classes
+        lambda some: predicted(logits_of(model, some)), predicted(golden["logits"]), x, y, classes, labels
     ):
         on_note(line)
     described, artifacts, quantization = convert_all(
@@ -287,6 +285,8 @@ def _contract(
     Without a scale, plain pictures become values from 0 to 1 if those of x end there, and stay 0 to 255 otherwise.
     """
     pictures = pictures or ("digits" if recipe in RECIPES else "none")
+    if order and pictures == "none":
+        raise ExportError(f"--order {order} goes with --pictures plain or digits only, not with none")
     order = order or ("columns" if pictures == "digits" else "rows")
     if scale is None:
         scale = 255.0 if pictures == "plain" and float(x.max()) <= MOST_OF_UNIT else 1.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import zipfile
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 
 from edgedigits.errors import ExportError
 from edgedigits.system.limits import short
+from edgedigits_export.converting.outputs import ONE_OUTPUT, last_activation
 from edgedigits_export.quiet import start_tensorflow, suppress_output
 
 if TYPE_CHECKING:
@@ -47,11 +50,17 @@ def _from_file(path: Path) -> keras.Model:
     import keras
 
     keras_version = _check_h5(path) if path.suffix in (".h5", ".hdf5") else "3"
+    if path.suffix == ".keras" and not zipfile.is_zipfile(path):  # Keras would say that there is no such file
+        raise ExportError(f"{path}: not a .keras file, or only a part of one; {SAVE}")
     try:
         model: keras.Model = keras.models.load_model(path, compile=False)
-    except (ValueError, TypeError, OSError, KeyError, AttributeError, ImportError, NotImplementedError) as cause:
+    except Exception as cause:  # a damaged file can make Keras and what it reads with raise anything
         if keras_version < "3":
             return _from_keras_2(path, keras_version)
+        own = re.search(r"Could not locate (?:class|function) '(\w+)'|(`?Lambda`?) layer", str(cause))
+        if own:
+            what = f"{own[1]} is not a part of Keras" if own[1] else "a Lambda layer's code is not run from a file"
+            raise ExportError(f"{path}: {what}; save the model with model.export('folder'), and export that") from cause
         raise ExportError(f"{path}: Keras cannot load it ({_reason(cause)}); {SAVE}") from cause
     return model
 
@@ -133,6 +142,11 @@ def check(model: keras.Model, name: str) -> keras.Model:
         raise ExportError(
             f"{name}: output shape {sink}; expected (None, classes), one score per class and input: end with a "
             "pooling or Flatten layer and a Dense layer"
+        )
+    activation = last_activation(model)
+    if sink[1] == 1 and activation not in ("sigmoid", None):
+        raise ExportError(
+            f"{name}: its one output is {activation}, as of a regression or a logit, not a classifier; {ONE_OUTPUT}"
         )
     if not model.weights and not any(isinstance(layer, keras.layers.TFSMLayer) for layer in model.layers):
         raise ExportError(f"{name}: a model without weights; train one")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from edgedigits.runtimes.tensors import FloatArray
 
 SUSPICIOUS = 0.9  # an accuracy below this is looked into
 ROWS = 400  # on which other inputs are tried, spread over all
+SHOWN = 20  # classes, in a message
 FACTORS = {
     1 / 255: "X / 255", 255.0: "X * 255", 1 / 16: "X / 16", 16.0: "X * 16",
 }  # fmt: skip
@@ -19,7 +20,9 @@ FACTORS = {
 Predict = Callable[[FloatArray], Labels]
 
 
-def accuracy_lines(predict: Predict, predicted: Labels, x: FloatArray, y: Labels, classes: int) -> Iterator[str]:
+def accuracy_lines(
+    predict: Predict, predicted: Labels, x: FloatArray, y: Labels, classes: int, names: Sequence[str] = ()
+) -> Iterator[str]:
     """A line with the accuracy, then a warning for each likely cause of a low one.
 
     ``predict`` gives the model's classes (n,) for inputs (n, ...); ``predicted`` are those for all of x (m, ...).
@@ -30,7 +33,7 @@ def accuracy_lines(predict: Predict, predicted: Labels, x: FloatArray, y: Labels
     yield f"Keras predicts {right.sum()} of {len(y)} labels ({accuracy:.2%})"
     if accuracy >= max(SUSPICIOUS, floor):
         return
-    causes = [*_of_labels(predicted, y, classes), *_of_inputs(predict, x, y, right)]
+    causes = [*_of_labels(predicted, y, classes, names), *_of_inputs(predict, x, y, right)]
     yield from (f"warning: {cause}" for cause in causes)
     if not causes and accuracy <= floor:
         most = np.bincount(y).max() / len(y)
@@ -50,7 +53,7 @@ def _explains(other: npt.NDArray[np.bool_], right: npt.NDArray[np.bool_], y: Lab
     return bool(1 - other.mean() <= (1 - right.mean()) / 2 and other.mean() > _above_chance(y))
 
 
-def _of_labels(predicted: Labels, y: Labels, classes: int) -> Iterator[str]:
+def _of_labels(predicted: Labels, y: Labels, classes: int, names: Sequence[str]) -> Iterator[str]:
     """Labels that are shifted, or sorted otherwise than the model's outputs."""
     right, moved = predicted == y, (predicted - y) % classes
     shift = int(np.bincount(moved, minlength=classes).argmax())
@@ -66,9 +69,12 @@ def _of_labels(predicted: Labels, y: Labels, classes: int) -> Iterator[str]:
     present = np.flatnonzero(table.sum(axis=1))
     usual = table.argmax(axis=1)
     if len(set(usual[present].tolist())) == len(present) and _explains(usual[y] == predicted, right, y):
+        of_output = {int(usual[label]): names[label] if names else str(label) for label in present}
+        order = [of_output.get(output, "?") for output in range(classes)]
+        listed = ", ".join(order[:SHOWN]) + (f" and {classes - SHOWN} more" if classes > SHOWN else "")
         yield (
-            "the classes look sorted otherwise than the model's outputs: reordered, "
-            f"{(usual[y] == predicted).mean():.2%} are right; name them in the model's order with --labels"
+            f"the classes look sorted otherwise than the model's outputs: in the order {listed} "
+            f"{(usual[y] == predicted).mean():.2%} are right; name them in that order with --labels"
         )
 
 

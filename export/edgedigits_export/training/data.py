@@ -123,18 +123,23 @@ def _read(path: Path) -> tuple[dict[str, AnyArray], dict[str, str]]:
     """The arrays by name, and what to call each in a message; never unpickled."""
     if path.is_file():
         return _read_npz(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; expected a folder with X.npy and y.npy, or an .npz")
     files = {name: path / f"{name}.npy" for name in NAMES}
-    for name in NAMES:
-        optional = name.endswith("_test") and not any(files[n].exists() for n in NAMES[2:])
-        if not files[name].is_file() and not optional:
-            raise InputError(f"{files[name]}: no such file; expected a NumPy .npy array there (see data/README.md)")
     arrays = {}
     for name, file in files.items():
-        if file.is_file():
-            try:
-                arrays[name] = read_npy(file)
-            except (OSError, RefusedError) as cause:
-                raise InputError(f"{file}: not a readable .npy array ({cause}); write it with numpy.save") from cause
+        if not file.exists():
+            if name.endswith("_test") and not any(files[n].exists() for n in NAMES[2:]):
+                continue
+            raise InputError(f"{file}: no such file; expected a NumPy .npy array there (see data/README.md)")
+        try:
+            arrays[name] = read_npy(file)
+        except OSError as cause:
+            raise InputError(
+                f"{file}: cannot be read ({cause.strerror or cause}); expected a NumPy .npy array there"
+            ) from cause
+        except RefusedError as cause:
+            raise InputError(f"{file}: not a readable .npy array ({cause}); write it with numpy.save") from cause
     return arrays, {name: str(file) for name, file in files.items()}
 
 
@@ -145,7 +150,8 @@ def _read_npz(path: Path) -> tuple[dict[str, AnyArray], dict[str, str]]:
         raise InputError(f"{path}: not a readable .npz ({cause}); write it with numpy.savez(file, X=X, y=y)") from cause
     missing = [name for name in NAMES[: 4 if arrays.keys() & set(NAMES[2:]) else 2] if name not in arrays]
     if missing:
-        raise InputError(f"{path}: {', '.join(missing)} is missing; write it with numpy.savez(file, X=X, y=y)")
+        arguments = ", ".join(f"{name}={name}" for name in NAMES[: 4 if missing[-1] in NAMES[2:] else 2])
+        raise InputError(f"{path}: {', '.join(missing)} is missing; write it with numpy.savez(file, {arguments})")
     return arrays, {name: f"{path}, {name}" for name in NAMES}
 
 

@@ -111,8 +111,11 @@ def _flat(stored: AnyArray, classes: int, where: str) -> AnyArray:
     with np.errstate(invalid="ignore"):
         whole = kind in "biu" or (kind == "f" and np.isfinite(flat).all() and (flat == np.floor(flat)).all())
     if not whole:
+        whole_ones = flat == np.floor(flat) if kind == "f" else np.zeros(flat.shape, bool)
+        row = int(np.argmin(whole_ones))
         raise InputError(
-            f"{where}: labels of dtype {stored.dtype} that are not whole numbers; expected 0 to {classes - 1}, or names"
+            f"{where}: {flat[row]} in row {row} is not a whole number, as in a regression; expected the classes 0 to "
+            f"{classes - 1}, or names"
         )
     if flat.size and np.abs(flat.astype(np.float64)).max() > 2**31:
         raise InputError(

@@ -18,6 +18,10 @@ from edgedigits_export.training.model import logits_of  # noqa: E402
 layers, Input, Model, Sequential = keras.layers, keras.Input, keras.Model, keras.Sequential
 
 
+class Doubled(keras.layers.Dense):  # type: ignore[misc, name-defined]
+    """A layer that another process does not know."""
+
+
 @pytest.mark.parametrize("kind", ["keras", "h5", "exported", "saved"])
 def test_every_kind_of_file_gives_the_same_outputs(
     small: tuple[Any, Any, Any], tmp_path: Path, kind: str, capfd: pytest.CaptureFixture[str]
@@ -63,13 +67,20 @@ def test_what_is_no_model_is_one_line(tmp_path: Path) -> None:
 
     broken, weights, folder, signed = (tmp_path / n for n in ("m.keras", "w.weights.h5", "folder", "signature"))
     broken.write_bytes(b"PK\x03\x04 half a zip")
+    damaged, custom = tmp_path / "damaged.keras", tmp_path / "custom.keras"
+    Sequential([Input((4,)), Doubled(3)]).save(custom)
+    content = bytearray(custom.read_bytes())
+    content[content.index(b"config.json") + 40] ^= 1
+    damaged.write_bytes(content)
     with h5py.File(weights, "w") as file:
         file["layer"] = np.zeros(3)
     folder.mkdir()
     signed.mkdir()
     (signed / "saved_model.pb").write_bytes(b"none")
     for path, message in (
-        (broken, "Keras cannot load it"),
+        (broken, "not a .keras file, or only a part of one"),
+        (damaged, "Keras cannot load it .Bad CRC-32"),
+        (custom, "Doubled is not a part of Keras; save the model with model.export"),
         (weights, "weights without the model"),
         (folder, "expected a SavedModel"),
         (signed, "TensorFlow cannot load it"),
@@ -90,6 +101,7 @@ def test_models_that_are_no_classifier_are_refused() -> None:
         (Model(a, [layers.Dense(3)(a), layers.Dense(2)(a)]), "1 inputs and 2 outputs"),
         (Sequential([Input((5, 4)), layers.Dense(3)]), r"output shape \(None, 5, 3\)"),
         (Sequential([Input((4,)), layers.Softmax()]), "without weights"),
+        (Sequential([Input((4,)), layers.Dense(1)]), "its one output is linear, as of a regression or a logit"),
         (Sequential([Input((4,)), layers.Dense(3, kernel_initializer=nan)]), "NaN or infinity in the weights"),
     ):
         with pytest.raises(ExportError, match=message):

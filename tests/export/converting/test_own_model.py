@@ -98,6 +98,7 @@ def test_options_that_do_not_fit_are_refused_before_the_conversion(own: Own, tmp
         (["--labels", tmp_path / "few.txt"], "2 classes"),
         (["--pictures", "digits", "--order", "rows"], r"not \(400,\) by columns"),
         (["--scale", "255"], "goes with --pictures plain"),
+        (["--order", "columns"], "goes with --pictures plain or digits only"),
     ):
         with pytest.raises(EdgeDigitsError, match=message):
             run(*own.arguments, *options, "--out", tmp_path / "bundle")

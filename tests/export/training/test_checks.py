@@ -12,6 +12,7 @@ from edgedigits.runtimes.session import Session
 from edgedigits_export.training.checks import accuracy_lines
 
 PERMUTED = np.array([3, 0, 1, 2, 9, 8, 7, 4, 5, 6])
+ORDER = ", ".join(map(str, PERMUTED))  # of the labels of the outputs 0 to 9
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,10 @@ def turned(x: Any) -> Any:
         (lambda x, y: (x, y), None),
         (lambda x, y: (x, (y + 1) % 10), "the labels look shifted: with (label - 1) % 10 for each, 99"),
         (lambda x, y: (x, (y - 1) % 10), "the labels look shifted: with (label + 1) % 10 for each, 99"),
-        (lambda x, y: (x, PERMUTED[y]), "the classes look sorted otherwise than the model's outputs: reordered, 99"),
+        (
+            lambda x, y: (x, PERMUTED[y]),
+            f"the classes look sorted otherwise than the model's outputs: in the order {ORDER} 99",
+        ),
         (lambda x, y: (x / 255, y), "X looks 255 times too small: with X * 255, "),
         (lambda x, y: (turned(x), y), "rows and columns of the pictures in X look exchanged: transposed, "),
         (lambda x, y: (x[::-1].copy() * 0, y), "that is chance level (always the most frequent class: 10.00%)"),

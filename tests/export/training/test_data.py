@@ -203,8 +203,11 @@ def test_bad_x(folder: Path, stored: Any, expected: str) -> None:
     [
         (np.zeros((ROWS, 2)), "shape (12, 2); expected one label per row of X, (m,) or (m, 1), or one-hot (m, 10)"),
         (np.zeros(()), "shape (); expected one label per row"),
-        (np.full(ROWS, 0.5), "not whole numbers; expected 0 to 9, or names"),
-        (np.full(ROWS, np.nan), "not whole numbers; expected 0 to 9"),
+        (
+            np.arange(ROWS) / 2,
+            "0.5 in row 1 is not a whole number, as in a regression; expected the classes 0 to 9, or",
+        ),
+        (np.full(ROWS, np.nan), "nan in row 0 is not a whole number"),
         (np.full(ROWS, 11), "label 11 in row 0; expected 0 to 9 for the model's 10 classes"),
         (np.full(ROWS, 1e300), "label 1e+300; expected 0 to 9"),
         (np.arange(ROWS) - 1, "label -1 in row 0"),
@@ -233,7 +236,12 @@ def test_missing(folder: Path) -> None:
     (folder / "X.npy").unlink()
     assert refused(load_xy, folder).startswith(f"{folder / 'X.npy'}: no such file; expected a NumPy .npy array there")
     (folder / "X.npy").mkdir()
-    assert "no such file" in refused(load_xy, folder)
+    (folder / "y.npy").unlink()
+    assert refused(load_xy, folder).startswith(f"{folder / 'X.npy'}: cannot be read (Is a directory)")
+    assert refused(load_xy, folder / "none.npz").startswith(f"{folder / 'none.npz'}: no such file or folder")
+    np.savez(folder / "d.npz", X=np.zeros((4, 2)), y=np.zeros(4), X_test=np.zeros((4, 2)))
+    missing = refused(load_xy, folder / "d.npz")
+    assert "y_test is missing; write it with numpy.savez(file, X=X, y=y, X_test=X_test, y_test=y_test)" in missing
 
 
 @pytest.mark.parametrize(
