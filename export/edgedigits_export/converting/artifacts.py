@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from edgedigits.bundle.contract import Contract
 from edgedigits.bundle.manifest import Artifact
 from edgedigits.errors import EdgeDigitsError, ExportError, ModelError
@@ -85,6 +87,12 @@ def convert_all(
         elif result.reason:
             note = f"{INT8} has the converter's own quantization, {flips}: {result.reason}"
             on_note(note if result.met_target else f"warning: {note}")
+        lost = lost_values(x) if result.mismatches > len(x) / 10 else 0
+        if lost:
+            on_note(
+                f"warning: {lost} of {x[0].size} values of an input vary by less than two int8 steps of X, which has "
+                "one scale for all; scale them alike before the model, not in it, and train it on those"
+            )
         return {INT8: with_float_ends(result.model), FULL_INT8: result.model}
 
     converters: dict[str, Callable[[], dict[str, bytes]]] = {
@@ -110,6 +118,12 @@ def convert_all(
         raise ExportError(f"{failures[-1]}; no bundle was written; --verbose shows the converter's output")
     kept = [file for file in FILES if file in described]
     return tuple(described[file] for file in kept), {file: contents[file] for file in kept}, facts
+
+
+def lost_values(x: FloatArray) -> int:
+    """How many values of an input vary over x (m, ...), but by less than two of its int8 steps."""
+    spread = np.ptp(x.reshape(len(x), -1), axis=0)
+    return int(((spread > 0) & (spread < 2 * float(np.ptp(x)) / 255)).sum())
 
 
 def _describe(file: str, content: bytes, quantization: dict[str, Any]) -> Artifact:

@@ -16,6 +16,7 @@ from edgedigits.errors import ExportError
 from edgedigits.parity.check import check_parity
 from edgedigits_export.commands.export import is_signed
 from edgedigits_export.converting import onnx as onnx_export
+from edgedigits_export.converting.artifacts import lost_values
 from edgedigits_export.converting.bundle import export_bundle, failures
 
 
@@ -147,3 +148,8 @@ def test_a_model_that_no_converter_takes_leaves_no_bundle(
     assert files == ["float32.tflite", "float32.onnx", "int8.tflite"]
     assert not any("\n" in note for note in notes)
     assert capfd.readouterr() == ("", "")
+
+
+def test_values_that_one_int8_scale_loses_are_counted() -> None:
+    x = np.random.default_rng(0).random((50, 4), np.float32) * np.array([500, 100, 1, 0], np.float32)
+    assert lost_values(x) == 1
