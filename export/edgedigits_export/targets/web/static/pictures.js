@@ -10,6 +10,7 @@ export function image(w, h, value) {
   if (value) for (let i = 0, y = 0; y < h; y++) for (let x = 0; x < w; x++) d[i++] = value(x, y);
   return {w, h, d};
 }
+const update = (d, value) => { for (let i = 0; i < d.length; i++) d[i] = value(d[i], i); return d; }; // copies would keep the garbage collector busy
 export const pixel = ({w, h, d}, x, y) => x < 0 || y < 0 || x >= w || y >= h ? 0 : d[y * w + x];
 export const largest = values => values.reduce((a, b) => b > a ? b : a, 0);
 /** A part of an image; zeros where it reaches outside. */
@@ -43,7 +44,7 @@ export function drawLine({w, h, d}, [x0, y0], [x1, y1], radius = PEN) {
   }
 }
 /** A page of ink as the gray picture, 0..255, that `edgedigits predict` would be given. */
-export const toGray = ({d}) => new Uint8Array(d.map(v => 255 - Math.round(255 * v)));
+export const toGray = ({d}) => update(new Uint8Array(d.length), (_, i) => 255 - Math.round(255 * d[i]));
 /** NumPy's float32 sum, pairwise in blocks of 128, of at least 8 values: another order could change the last bit. */
 function sum(values) {
   const half = values.length >> 1 & ~7, r = values.slice(0, 8);
@@ -54,10 +55,10 @@ function sum(values) {
 }
 /** Gray pixels 0..255, dark on white, at most 128 on a side -> {ink, mask, box, count}; null if nothing is drawn. */
 export function findDigit(gray, w, h) {
-  const ink = image(w, h, (x, y) => 1 - f32(gray[y * w + x] / 255)), strongest = largest(ink.d);
+  const ink = image(w, h), strongest = largest(update(ink.d, (_, i) => 1 - f32(gray[i] / 255)));
   if (strongest < MIN_CONTRAST) return null;
-  const relative = ink.d.map(v => v / strongest), strong = relative.filter(v => v > 0.5), typical = f32(sum(strong) / strong.length);
-  ink.d = relative.map(v => Math.min(v / typical, 1));
+  const strong = update(ink.d, v => v / strongest).filter(v => v > 0.5), typical = f32(sum(strong) / strong.length);
+  update(ink.d, v => Math.min(v / typical, 1));
   const [parts, count] = selectDigit(components(ink, STROKE_LEVEL), w, h), mask = image(w, h), kept = image(w, h);
   for (const part of parts) for (const at of part.pixels) {
     mask.d[at] = 1;
@@ -67,7 +68,7 @@ export function findDigit(gray, w, h) {
 }
 /** The connected components (8 neighbors) of the pixels above a level, in reading order. */
 export function components(from, level) {
-  const {w, h, d} = from, todo = d.map(v => v > level ? 1 : 0), found = [];
+  const {w, h, d} = from, todo = update(new Uint8Array(d.length), (_, i) => d[i] > level), found = [];
   for (let start = todo.indexOf(1); start >= 0; start = todo.indexOf(1, start)) {
     const pixels = [], add = at => { if (todo[at]) { todo[at] = 0; pixels.push(at); } };
     add(start);
@@ -108,8 +109,8 @@ function adjustStrokes({ink, mask, box}) {
   const aim = width < USUAL_STROKES[0] ? ADJUSTED_STROKES[0] : width > USUAL_STROKES[1] ? ADJUSTED_STROKES[1] : width;
   const reach = Math.abs(aim - width) / 2 * longest / BOX_SIDE, whole = Math.trunc(reach), share = f32(reach % 1);
   if (reach < 0.1) return [ink, box];
-  const extreme = aim > width ? Math.max : Math.min, part = [top - RIM, left - RIM, Math.min(ink.h, bottom + RIM), Math.min(ink.w, right + RIM)];
-  const less = squareFilter(pad(crop(ink, part.map(edge => Math.max(0, edge))), whole + 2), whole, extreme), more = squareFilter(less, 1, extreme);
+  const extreme = aim > width ? Math.max : Math.min, rim = RIM + whole + 2, part = [top - rim, left - rim, bottom + rim, right + rim];
+  const less = squareFilter(crop(ink, part), whole, extreme), more = squareFilter(less, 1, extreme);
   const adjusted = {...less, d: less.d.map((v, i) => f32(f32(1 - share) * v) + f32(share * more.d[i]))};
   return [adjusted, boundingBox(adjusted, f32(0.3 * largest(adjusted.d)))];
 }
@@ -145,7 +146,8 @@ export function resize(from, [top, left, bottom, right], width, height, eightBit
   const kind = Math.max(bottom - top, right - left) > Math.max(width, height) ? [hamming, 1] : [bicubic, 2];
   const rows = (m, start, end, out) => { // resizes each row, and transposes
     const each = taps(m.w, f32(start), f32(end), out, kind);
-    return image(m.h, out, (y, x) => round(each[x][1].reduce((sum, weight, k) => sum + weight * m.d[y * m.w + each[x][0] + k], 0)));
+    const one = (at, weights) => { let sum = 0; for (let k = 0; k < weights.length; k++) sum += weights[k] * m.d[at + k]; return round(sum); };
+    return image(m.h, out, (y, x) => one(y * m.w + each[x][0], each[x][1]));
   };
   return rows(rows(from, left, right, width), top, bottom, height);
 }
@@ -168,10 +170,10 @@ const SHRINK = Array.from({length: SIDE}, (_, i) => {
   const scale = SIDE / MNIST_SIDE, center = (i + 0.5) / scale - 0.5, first = Math.floor(center - 2 / scale), row = new Float64Array(MNIST_SIDE);
   const taps = Array.from({length: Math.ceil(4 / scale) + 2}, (_, k) => bicubic(Math.abs(scale * (center - first - k)))), sum = taps.reduce((a, b) => a + b);
   taps.forEach((v, k) => { row[Math.min(Math.max(first + k, 0), MNIST_SIDE - 1)] += v / sum; });
-  return row;
+  return Array.from(row, (v, x) => [x, v]).filter(([, v]) => v);
 });
 /** A 28x28 image -> the model's input, (400,) float32, column by column. */
 export function toInput({d}) {
-  const lines = SHRINK.map(weights => SHRINK[0].map((_, x) => weights.reduce((sum, weight, y) => sum + weight * d[y * MNIST_SIDE + x], 0)));
-  return Float32Array.from({length: SIDE * SIDE}, (_, i) => lines[i % SIDE].reduce((sum, v, x) => sum + SHRINK[Math.floor(i / SIDE)][x] * v, 0));
+  const lines = SHRINK.map(taps => Array.from({length: MNIST_SIDE}, (_, x) => taps.reduce((sum, [y, v]) => sum + v * d[y * MNIST_SIDE + x], 0)));
+  return update(new Float32Array(SIDE * SIDE), (_, i) => SHRINK[Math.floor(i / SIDE)].reduce((sum, [x, v]) => sum + v * lines[i % SIDE][x], 0));
 }
