@@ -87,10 +87,11 @@ def _sustained_text(report: BenchmarkReport) -> list[str]:
     return ["", title, table(("minute", "p50 ns", "MHz", "°C", "throttling"), cells, left=0)]
 
 
-def watch_start(row: str, sensors: dict[str, bool]) -> str:
-    """What is watched, and which sensors this machine lacks."""
+def watch_start(row: str, sensors: dict[str, bool], minutes: float = 0.0) -> str:
+    """What is watched and until when, and which sensors this machine lacks."""
     missing = [name for name, readable in sensors.items() if not readable]
-    return f"{row}, Ctrl-C ends it" + (f"; not available here: {', '.join(missing)}" if missing else "")
+    end = f"for {minutes:g} min" if minutes else "Ctrl-C ends it"
+    return f"{row}, {end}" + (f"; not available here: {', '.join(missing)}" if missing else "")
 
 
 def watch_line(point: SustainedPoint, sensors: dict[str, bool]) -> str:

@@ -108,7 +108,7 @@ def _watch(bundle: Bundle, minutes: float, json_file: str | None, options: dict[
 
     def start(row: str, sensors: dict[str, bool]) -> None:
         available.update(sensors)
-        live_line(watch_start(row, sensors), to_stderr, final=True)
+        live_line(watch_start(row, sensors, minutes), to_stderr, final=True)
 
     report = watch(
         bundle,

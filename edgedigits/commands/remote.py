@@ -33,7 +33,13 @@ class _WithStep(click.Command):
     """A command that ends with another command and its options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        place = next((n for n, word in enumerate(args) if word in STEPS and n and not takes_value(args[n - 1])), None)
+        words = [n for n, word in enumerate(args) if n == 0 or not takes_value(args[n - 1])]
+        place = next((n for n in words if n and args[n] in STEPS), None)
+        root = ctx.find_root()
+        commands = root.command.list_commands(root) if isinstance(root.command, click.Group) else ()
+        for word in [args[n] for n in words if args[n] in commands and (place is None or n < place)]:
+            runs = f"give a HOST before {word}" if word in STEPS else f"remote runs {', '.join(STEPS)}, not {word}"
+            raise click.UsageError(f"{runs}; a host of that name is user@{word}", ctx)
         rest = super().parse_args(ctx, args[:place] if place is not None else args)
         ctx.params["step"] = None if place is None else args[place]
         ctx.params["step_options"] = () if place is None else tuple(args[place + 1 :])
@@ -124,8 +130,8 @@ def remote(
     from edgedigits.remote.bundles import bundle_to_send
     from edgedigits.remote.fleet import visit_all
     from edgedigits.remote.ssh import parse_command
-    from edgedigits.remote.text import hosts_text, outcome_text
-    from edgedigits.remote.visit import Step, Task, file_name
+    from edgedigits.remote.text import outcome_text
+    from edgedigits.remote.visit import FOLDER, HostResult, Step, Task, file_name
 
     if quick and step is not None:
         raise click.UsageError(f"--quick stands for `benchmark --quick`; give options of {step} behind it")
@@ -143,19 +149,33 @@ def remote(
     task = Task(steps, output, None if bundle is None else bundle_to_send(bundle), runtime, remove=not keep)
     board = Board(hosts)
 
+    ended = [HostResult(host, TROUBLE, f"stopped{'' if keep else f'; {FOLDER} is left there'}") for host in hosts]
+
     def show_result(number: int, result: HostResult) -> None:
+        ended[number] = result
         board.show(number, "done", outcome_text(result))
 
     try:
-        results = visit_all(hosts, task, ssh, board.show, show_result, sequential)
+        visit_all(hosts, task, ssh, board.show, show_result, sequential)
+    except KeyboardInterrupt:
+        if not keep or any(result.files for result in ended):
+            board.clear()
+            _show(ended, output / "report.html", json_file)
+        raise
     finally:
         board.clear()
+    _show(ended, output / "report.html", json_file)
+    raise SystemExit(max(ended, key=lambda result: result.status).status)
+
+
+def _show(results: Sequence[HostResult], page: Path, json_file: str | None) -> None:
+    """Print what came of the hosts, and write the page about it."""
+    from edgedigits.remote.text import hosts_text
+
     lines = [hosts_text(results)]
-    page = output / "report.html"
     if _write_report(results, page):
         lines.append(f"report: {page}")
     emit([result.to_json() for result in results], "\n".join(lines), json_file)
-    raise SystemExit(max(results, key=lambda result: result.status).status)
 
 
 def _write_report(results: Sequence[HostResult], page: Path) -> bool:

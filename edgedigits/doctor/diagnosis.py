@@ -55,9 +55,17 @@ class Diagnosis:
         """Whether at least one runtime works and no installed one fails."""
         return bool(self.working) and not any(check.failed for check in self.runtimes)
 
+    @property
+    def verdict(self) -> str:
+        """What works and what fails, as a line."""
+        broken = [check.name for check in self.runtimes if check.failed]
+        works = f"{', '.join(self.working) or 'no runtime'} work{'s' if len(self.working) < 2 else ''}"
+        fails = f", {', '.join(broken)} fail{'s' if len(broken) < 2 else ''}" if broken else ""
+        return f"{'healthy' if self.healthy else 'NOT HEALTHY'}: {works}{fails} (table of wheels from {TABLE_DATE})"
+
     def to_json(self) -> dict[str, Any]:
         """The diagnosis in plain types."""
-        return {"healthy": self.healthy, **asdict(self), "wheels_checked": TABLE_DATE}
+        return {"healthy": self.healthy, "verdict": self.verdict, **asdict(self), "wheels_checked": TABLE_DATE}
 
 
 def diagnosis_text(diagnosis: Diagnosis) -> str:
@@ -74,11 +82,7 @@ def diagnosis_text(diagnosis: Diagnosis) -> str:
     if additions:
         article = "another" if diagnosis.working else "a"
         lines += ["", f"to add {article} runtime, run one of", *(f"  {line}" for line in additions)]
-    broken = [check.name for check in diagnosis.runtimes if check.failed]
-    works = f"{', '.join(diagnosis.working) or 'no runtime'} work{'s' if len(diagnosis.working) < 2 else ''}"
-    fails = f", {', '.join(broken)} fail{'s' if len(broken) < 2 else ''}" if broken else ""
-    verdict = "healthy" if diagnosis.healthy else "NOT HEALTHY"
-    return "\n".join([*lines, "", f"{verdict}: {works}{fails} (table of wheels from {TABLE_DATE})"])
+    return "\n".join([*lines, "", diagnosis.verdict])
 
 
 def _machine_lines(diagnosis: Diagnosis) -> list[str]:

@@ -18,13 +18,14 @@ import sys
 import tempfile
 import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 MARK = "edgedigits-remote "
 KIT_HASH = "kit.sha256"
 BUNDLE = "bundle-"
+BUSY = "another run uses the installation on this host; run this again when it has ended"
 _GRACE = 5.0  # seconds for a command to end by itself
 
 
@@ -37,26 +38,36 @@ def main(request: dict[str, Any]) -> None:
     try:
         result = tasks[request.pop("task")](**request)
     except OSError as error:
-        result = {"status": 2, "error": f"{error.strerror or error}: {error.filename or 'on the device'}"}
+        where = f": {error.filename or 'on the device'}" if error.strerror else ""
+        result = {"status": 2, "error": f"{error.strerror or error}{where}"}
     _print(result)
 
 
 def install(folder: str, sha256: str, size: int) -> dict[str, Any]:
     """Read a kit of that size from standard input and install it in ``folder/app``."""
-    import fcntl  # which Windows lacks, where the constants of this module are imported too
-
     top = Path(folder).expanduser()
     top.mkdir(parents=True, exist_ok=True)
-    try:
-        with (top / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # another workstation may be installing
+    with _locked(top, exclusive=True):
+        try:
             for left in (*top.glob("kit-*"), *top.glob(".edgedigits-*")):  # by an installation that was killed
                 shutil.rmtree(left)
-            result = _install(top, sha256, size)
-    finally:
-        if not (top / KIT_HASH).exists():  # leave nothing half installed
-            remove(folder)
-    return result
+            return _install(top, sha256, size)
+        finally:
+            if not (top / KIT_HASH).exists():  # leave nothing half installed
+                _delete(top)
+
+
+@contextlib.contextmanager
+def _locked(top: Path, exclusive: bool = False) -> Iterator[None]:
+    """Use the installation together with other runs, or alone; OSError if it is removed, or in use by another run."""
+    import fcntl  # which Windows lacks, where the constants of this module are imported too
+
+    with (top / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB if exclusive else fcntl.LOCK_SH)
+        except BlockingIOError:
+            raise BlockingIOError(BUSY) from None
+        yield
 
 
 def _install(top: Path, sha256: str, size: int) -> dict[str, Any]:
@@ -85,22 +96,30 @@ def run(
         if size:
             with tempfile.TemporaryDirectory(prefix="new-", dir=top) as name:
                 receive(Path(name, bundle), size, sha256)
-                for old in top.glob(f"{BUNDLE}*"):
-                    shutil.rmtree(old)
-                shutil.copytree(name, path.parent)
+                with contextlib.suppress(BlockingIOError), _locked(top, exclusive=True):
+                    for old in top.glob(f"{BUNDLE}*"):
+                        shutil.rmtree(old)
+                shutil.copytree(name, path.parent, dirs_exist_ok=True)
         arguments = [arguments[0], str(path), *arguments[1:]]
-    return supervise([str(top / "app" / "bin" / "edgedigits"), *arguments], top)
+    with _locked(top):
+        return supervise([str(top / "app" / "bin" / "edgedigits"), *arguments], top)
 
 
 def remove(folder: str) -> dict[str, Any]:
-    """Remove the folder, and the folders above it that are empty then, up to the home folder."""
+    """Remove the folder; BlockingIOError if another run uses it."""
     top = Path(folder).expanduser()
     if top.exists():
-        shutil.rmtree(top)
+        with _locked(top, exclusive=True):
+            _delete(top)
+    return {"status": 0}
+
+
+def _delete(top: Path) -> None:
+    """Remove the folder, and the folders above it that are empty then, up to the home folder."""
+    shutil.rmtree(top)
     for parent in (top.parent, top.parent.parent):
         with contextlib.suppress(OSError):
             parent.rmdir()
-    return {"status": 0}
 
 
 def receive(path: Path, size: int, sha256: str) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from queue import SimpleQueue
 
 from edgedigits.errors import EdgeDigitsError
 from edgedigits.kit.targets import Target
 from edgedigits.remote.kits import StoredKit, find_or_make
-from edgedigits.remote.ssh import Connection, parse_host, socket_folder
+from edgedigits.remote.ssh import Connection, StoppedError, parse_host, socket_folder
 from edgedigits.remote.visit import HostResult, Task, Visit
 from edgedigits.runtimes.wheels import Version
 
@@ -30,7 +30,7 @@ def visit_all(
 ) -> list[HostResult]:
     """Do the task on all hosts, at the same time or one after another, and return the results in their order.
 
-    An exception such as Ctrl-C ends what runs on the hosts.
+    An exception such as Ctrl-C ends what runs on the hosts, and ``on_result`` gets what came of them until then.
 
     Args:
         ssh: the command and its options.
@@ -45,7 +45,10 @@ def visit_all(
             kits.append(Future())
             kit = kits[-1]
             work.put(lambda: _fulfil(kit, number, show, target, python, runtime))
-            return kit.result()
+            try:
+                return kit.result()
+            except CancelledError as cause:
+                raise StoppedError("stopped") from cause
 
         def show_later(stage: str, detail: str) -> None:
             work.put(lambda: show(number, stage, detail))
@@ -67,7 +70,12 @@ def visit_all(
                 work.get()()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            _stop(connections, visits, kits)
+            try:
+                _stop(connections, visits, kits)
+            finally:
+                for number, future in enumerate(visits):  # what was stopped
+                    if number not in finished and future.done() and not (future.cancelled() or future.exception()):
+                        on_result(number, future.result())
     return [result.result() for result in visits]
 
 

@@ -123,7 +123,7 @@ class Connection:
             errors.seek(0)
             printed = errors.read().decode("utf-8", "replace")
         if self._stopped:
-            raise StoppedError(f"{self.host}: stopped")
+            raise StoppedError("stopped")
         if status == _ERROR:
             raise HostError(self.explain(printed))
 
@@ -150,7 +150,7 @@ class Connection:
     def _start(self, command: str, errors: int) -> None:
         with self._lock:
             if self._stopped:
-                raise StoppedError(f"{self.host}: stopped")
+                raise StoppedError("stopped")
             try:
                 self._process = subprocess.Popen(
                     [*self._ssh, "--", self.host, command],

@@ -24,6 +24,7 @@ def hosts_text(results: Sequence[HostResult]) -> str:
     lines = [table(_HEAD, rows, left=6)]
     if len(medians) > 1:
         lines.append("ratio: how many times as fast as the slowest host, each with its fastest row")
+    lines += [f"{result.host}: {result.verdict}" for result in results if result.verdict]
     lines += [line for result in results for line in _problems(result)]
     return "\n".join(lines)
 
@@ -36,6 +37,7 @@ def outcome_text(result: HostResult) -> str:
     row = _fastest(result.benchmark)
     if row is not None:
         parts.append(f"{row.artifact} in {row.runtime} {median_ns(row):,.0f} ns")
+    parts.append(result.verdict)
     if result.status == FAILED:
         parts.append(f"FAILED: {result.message}")
     return ", ".join(part for part in parts if part and part != "-")

@@ -14,13 +14,14 @@ from typing import Any
 
 from edgedigits import __version__
 from edgedigits.benchmark.result import BenchmarkReport
+from edgedigits.benchmark.text import watch_summary
 from edgedigits.errors import EdgeDigitsError
 from edgedigits.kit.targets import Target
 from edgedigits.parity.result import ParityReport
 from edgedigits.remote.device import BUNDLE, MARK
 from edgedigits.remote.kits import StoredKit
 from edgedigits.remote.probe import DeviceFacts, probe_script, read_probe
-from edgedigits.remote.ssh import Connection, HostError
+from edgedigits.remote.ssh import Connection, HostError, StoppedError
 from edgedigits.report.loading import load_benchmark, load_parity
 from edgedigits.runtimes.wheels import Version, version_text
 from edgedigits.system.files import write_text
@@ -70,6 +71,7 @@ class HostResult:
         status: 0, FAILED (a check failed there) or TROUBLE (the host could not be used).
         message: if the status is not 0, what failed and what to do.
         did: what was installed before the commands.
+        verdict: what doctor or a watch says at its end.
         files: the result of each step that ran.
     """
 
@@ -79,6 +81,7 @@ class HostResult:
     facts: DeviceFacts | None = None
     runtime: str | None = None
     did: str = ""
+    verdict: str = ""
     files: dict[str, Path] | None = None
     parity: ParityReport | None = None
     benchmark: BenchmarkReport | None = None
@@ -96,6 +99,7 @@ class HostResult:
             "python": facts and version_text(facts.python),
             "runtime": self.runtime,
             "did": self.did,
+            "verdict": self.verdict,
             "files": {step: str(path) for step, path in (self.files or {}).items()},
         }
 
@@ -130,10 +134,11 @@ class Visit:
         try:
             action()
         except EdgeDigitsError as error:
-            lost = isinstance(error, HostError) and self._stage not in ("connecting", "checking")
-            message = f"during {self._stage}: {error}" if lost else str(error)
-            if self._result.status != TROUBLE:
-                self._result = replace(self._result, status=TROUBLE, message=printable(message))
+            lost = isinstance(error, HostError | StoppedError) and self._stage not in ("connecting", "checking")
+            message = printable(f"during {self._stage}: {error}" if lost else str(error))
+            if self._result.status == TROUBLE:
+                message = f"{self._result.message}; {message}"
+            self._result = replace(self._result, status=TROUBLE, message=message)
 
     def _work(self) -> None:
         facts = self._probe()
@@ -208,7 +213,7 @@ class Visit:
     def _keep(self, step: str, printed: str) -> None:
         """Write the JSON that a command printed to its file, and load it; EdgeDigitsError if it is not a result."""
         try:
-            parse_json(printed)
+            facts = parse_json(printed)
         except RefusedError as cause:
             raise EdgeDigitsError(f"{step}: what it printed is no result: {cause}") from cause
         path = self._folder / f"{step}.json"
@@ -217,7 +222,11 @@ class Visit:
         if step == "parity":
             self._result = replace(self._result, parity=load_parity(path))
         elif step == "benchmark":
-            self._result = replace(self._result, benchmark=load_benchmark(path))
+            report = load_benchmark(path)
+            watched = "" if report.rows else watch_summary(report)
+            self._result = replace(self._result, benchmark=report, verdict=watched)
+        elif isinstance(facts, dict):
+            self._result = replace(self._result, verdict=printable(str(facts.get("verdict", ""))))
 
     def _ask(self, request: dict[str, Any], *content: bytes | Path, even_if_stopped: bool = False) -> dict[str, Any]:
         """Run :mod:`edgedigits.remote.device` there, followed by what it reads, and return its answer."""

@@ -20,6 +20,7 @@ from sshd import Host, Server, new_key
 
 from edgedigits.benchmark.result import BenchmarkReport, LatencyRow
 from edgedigits.bundle.bundle import GOLDEN, Bundle
+from edgedigits.remote.device import BUSY
 from edgedigits.remote.probe import MARK, DeviceFacts, read_probe
 from edgedigits.remote.ssh import Connection, HostError, parse_host
 from edgedigits.remote.text import hosts_text
@@ -102,7 +103,8 @@ def test_it_installs_once_and_removes_everything(
         assert f"{round(sum(row['window_p50_ns']) / 2):,}"[:-1] in done.stdout
     page = (results / "report.html").read_text(encoding="utf-8")
     assert all(host.name in page for host in (one, two))
-    run("--remove", "doctor", hosts=(two,), did="already installed")
+    done = run("--remove", "doctor", hosts=(two,), did="already installed")
+    assert f"\ntwo: {read(results / 'two' / 'doctor.json')['verdict']}\n" in done.stdout
     assert two.files() == []
     assert [server.connections(host) - count for host, count in zip((one, two), before, strict=True)] == [2, 3]
     assert kit.stat().st_mtime_ns == made
@@ -128,6 +130,9 @@ def test_without_a_command_it_runs_parity_and_the_benchmark(
             assert "9 of 9 rows pass" in done.stdout
     assert copied[0] == copied[1] != []
     facts = read(tmp_path / "build" / "remote" / "whole" / "benchmark.json")
+    done, results = statuses("whole", *KIT, "benchmark", "--watch", "--sustained", "0.02")
+    assert " ns at first, " in results["whole"]["verdict"]
+    assert f"\nwhole: {results['whole']['verdict']}\n" in done.stdout
     assert (facts["method"]["windows"], Path(facts["bundle"]).name) == (5, "bundle.zip")
 
 
@@ -187,22 +192,29 @@ def test_a_host_that_cannot_be_used_is_a_row_and_the_others_go_on(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_what_runs_there_ends_with_us(
-    number: int, installed_host: Callable[..., Host], start: Callable[..., subprocess.Popen[str]]
+    number: int, installed_host: Callable[..., Host], start: Callable[..., subprocess.Popen[str]], remote: Remote
 ) -> None:
-    """Also where we are killed, and cannot do anything about it."""
+    """Also where we are killed, and cannot do anything about it. Until then another run does not remove its files."""
     hosts = [installed_host(f"{name}{number}") for name in "ab"]
-    process = start(*(host.name for host in hosts), *KIT, "benchmark")
+    process = start(*(host.name for host in hosts), *KIT, "--remove", "benchmark")
     assert process.stderr is not None
     begun = [process.stderr.readline() for _ in range(6)]
     assert begun[-1].endswith("  benchmark\n"), begun
     while not all(running(host) for host in hosts):
         time.sleep(0.05)
-    process.send_signal(number)
-    printed = process.communicate()[1]
     if number == signal.SIGINT:
+        other = remote(hosts[0].name, *KIT, "--remove", *CHECK)
+        assert (other.returncode, other.stdout.count("1 of 1 rows pass")) == (2, 1), other.stderr
+        assert f"{hosts[0].name}: removing: {BUSY}\n" in other.stdout
+        assert running(hosts[0])
+    process.send_signal(number)
+    shown, printed = process.communicate()
+    if number == signal.SIGINT:
+        assert [f"\n{host.name}: during benchmark: stopped\n" in shown for host in hosts] == [True, True], shown
         assert process.returncode == 130
         assert "Traceback" not in printed
         assert [running(host) for host in hosts] == [[], []]
+        assert [host.files() for host in hosts] == [[], []]
     for host in hosts:
         wait_until_nothing_runs(host)
 
@@ -281,6 +293,8 @@ def test_what_to_type(host: str, copy_id: str, known: str) -> None:
     ("arguments", "message"),
     [
         (("one:22", "ssh://one:22"), "one:22 is given twice"),
+        (("one", "predict", "--index", "1"), "not predict; a host of that name is user@predict"),
+        (("parity",), "give a HOST before parity; a host of that name is user@parity"),
         (("one", "parity", "--unsen"), "No such option '--unsen'"),
         (("one", "parity", "robust"), "parity takes no 'robust' here; give the bundle with --bundle, before parity"),
         (("one", "benchmark", "--json", "x"), "benchmark takes no --json here; give --json or --output before"),
