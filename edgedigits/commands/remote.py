@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
+from copy import copy
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgedigits.commands.options import json_option
-from edgedigits.errors import RuntimeUnavailableError
+from edgedigits.errors import InputError, RuntimeUnavailableError
 from edgedigits.system.terminal import TROUBLE, emit
 
 if TYPE_CHECKING:
@@ -62,7 +64,9 @@ def check_step(ctx: click.Context, name: str, options: list[str]) -> None:
     command = getattr(import_module(f"edgedigits.commands.{name}"), name)
     context = click.Context(command, info_name=f"edgedigits remote HOST {name}")
     if {"-h", "--help"} & set(options):
-        click.echo(command.get_help(context))
+        usable = copy(command)
+        usable.params = [parameter for parameter in command.params if parameter.name not in OF_REMOTE]
+        click.echo(usable.get_help(context))
         ctx.exit()
     given, _, _ = command.make_parser(context).parse_args(options)
     if given.get("watch") is True and "sustained_minutes" not in given:
@@ -132,6 +136,7 @@ def remote(
     from edgedigits.remote.ssh import parse_command
     from edgedigits.remote.text import outcome_text
     from edgedigits.remote.visit import FOLDER, HostResult, Step, Task, file_name
+    from edgedigits.system.files import locked
 
     if quick and step is not None:
         raise click.UsageError(f"--quick stands for `benchmark --quick`; give options of {step} behind it")
@@ -139,9 +144,6 @@ def remote(
     doubled = next((host for host, folder in zip(hosts, folders, strict=True) if folders.count(folder) > 1), None)
     if doubled is not None:
         raise click.UsageError(f"{doubled} is given twice")
-    existing = next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise click.UsageError(f"--output {output} cannot be written; choose a folder of yours")
     ssh = parse_command(ssh_command if ssh_command is not None else os.environ.get("EDGEDIGITS_SSH") or "ssh")
     steps: tuple[Step, ...] = (Step("parity"), Step("benchmark", ("--quick",) if quick else ()))
     if step is not None:
@@ -155,8 +157,10 @@ def remote(
         ended[number] = result
         board.show(number, "done", outcome_text(result))
 
+    files = [output / folder / f"{step.name}.json" for folder in folders for step in steps]
     try:
-        visit_all(hosts, task, ssh, board.show, show_result, sequential)
+        with locked(*files):
+            visit_all(hosts, task, ssh, board.show, show_result, sequential)
     except KeyboardInterrupt:
         if not keep or any(result.files for result in ended):
             board.clear()
@@ -172,15 +176,35 @@ def _show(results: Sequence[HostResult], page: Path, json_file: str | None) -> N
     """Print what came of the hosts, and write the page about it."""
     from edgedigits.remote.text import hosts_text
 
-    lines = [hosts_text(results)]
-    if _write_report(results, page):
+    earlier = {result.host: file for result in results if (file := _earlier(result))}
+    lines = [hosts_text(results), *(f"{host}: {path} is from an earlier run" for host, (_, path) in earlier.items())]
+    if _write_report(results, earlier, page):
         lines.append(f"report: {page}")
     emit([result.to_json() for result in results], "\n".join(lines), json_file)
 
 
-def _write_report(results: Sequence[HostResult], page: Path) -> bool:
+def _earlier(result: HostResult) -> tuple[str, Path] | None:
+    """The result of benchmark or parity that only an earlier run made, on the same bundle in the same installation."""
+    from edgedigits.report.loading import load_benchmark, load_parity
+
+    ran = result.benchmark or result.parity
+    if ran is None or (result.benchmark and result.parity) or result.status == TROUBLE or not result.files:
+        return None
+    name = "parity" if result.benchmark else "benchmark"
+    path = next(iter(result.files.values())).with_name(f"{name}.json")
+    with suppress(InputError):
+        benchmark, parity = result.benchmark or load_benchmark(path), result.parity or load_parity(path)
+        if (benchmark.bundle, benchmark.machine["host"]) == (parity.bundle, parity.host):
+            return name, path
+    return None
+
+
+def _write_report(results: Sequence[HostResult], earlier: dict[str, tuple[str, Path]], page: Path) -> bool:
     """Write the page that shows the hosts side by side; False if there is nothing to show."""
-    files = [(result.host, result.files or {}) for result in results]
+    files = [
+        (result.host, (result.files or {}) | dict([earlier[result.host]] if result.host in earlier else []))
+        for result in results
+    ]
     shown = [(host, f.get("benchmark"), f.get("parity")) for host, f in files if {"benchmark", "parity"} & f.keys()]
     if shown:
         from edgedigits.system.files import write_text
@@ -191,6 +215,7 @@ def _write_report(results: Sequence[HostResult], page: Path) -> bool:
         except ModuleNotFoundError as cause:
             install = "`pip install Jinja2`, or on Debian `sudo apt install python3-jinja2`"
             raise RuntimeUnavailableError(f"the report needs Jinja2 ({cause}); {install}") from cause
-        unusable = [f"{result.host}: {result.message}" for result in results if result.status == TROUBLE]
-        write_text(page, render_devices(load_devices(shown), unusable))
+        remarks = [f"{host}: {path.name} is from an earlier run" for host, (_, path) in earlier.items()]
+        remarks += [f"{result.host}: {result.message}" for result in results if result.status == TROUBLE]
+        write_text(page, render_devices(load_devices(shown), remarks))
     return bool(shown)

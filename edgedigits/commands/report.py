@@ -12,7 +12,7 @@ from edgedigits.errors import RuntimeUnavailableError
 
 @click.command(short_help="Write an HTML page with a recommendation.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@output_option("The HTML file to write.", "report.html")
+@output_option("The HTML file to write; - for stdout.", "report.html")
 def report(files: tuple[Path, ...], output: Path) -> None:
     """Recommend an artifact and a runtime for the measured machine, and write the figures as one HTML page.
 
@@ -33,7 +33,11 @@ def report(files: tuple[Path, ...], output: Path) -> None:
         install = "`pip install Jinja2`, or on Debian `sudo apt install python3-jinja2`"
         raise RuntimeUnavailableError(f"the report needs Jinja2 ({cause}); {install}") from cause
     devices, remarks = find_devices(files)
-    write_text(output, render_devices(devices, remarks))
+    page, to_stdout = render_devices(devices, remarks), str(output) == "-"
+    if to_stdout:
+        click.echo(page)
+    else:
+        write_text(output, page)
     for remark in remarks:
         click.echo(f"warning: {remark}", err=True)
-    click.echo(f"{output}: {summary(devices)[0]}")
+    click.echo(f"{output}: {summary(devices)[0]}", err=to_stdout)

@@ -99,9 +99,11 @@ def probe_script(folder: str) -> bytes:
 
 def read_probe(lines: Iterable[str]) -> DeviceFacts:
     """The facts that the script printed; HostError if there is no usable Python."""
+    lines = [line for line in lines if line.strip()]
     answers = [line.partition(MARK)[2] for line in lines if MARK in line]
     if not answers:
-        raise HostError("it has no POSIX shell; expected a device with Linux")
+        words = f" ({lines[-1].strip()[:200]})" if lines else ""
+        raise HostError(f"it has no POSIX shell{words}; expected a device with Linux")
     try:
         found = [validate(DeviceFacts, parse_json(answer)) for answer in answers[1:]]
     except RefusedError as cause:

@@ -42,6 +42,7 @@ _CAUSES = (
     ),
     ("Could not resolve", "no host has that name", "check the spelling, or its entry in ~/.ssh/config"),
     ("Connection refused", "it has no ssh server", "on the device run: sudo systemctl enable --now ssh"),
+    ("\\Ausage: ssh", "ssh does not take that name", "expected [user@]host or ssh://[user@]host[:port]"),
     ("timed out|No route|unreachable|is down", "it does not answer", "switch it on, then try: {ssh}"),
 )
 
@@ -93,6 +94,7 @@ class Connection:
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()  # of the process's standard input
         self._stopped = self._connected = False
+        self.errors = ""  # what the last command printed there
 
     def run(
         self,
@@ -124,6 +126,7 @@ class Connection:
             printed = errors.read().decode("utf-8", "replace")
         if self._stopped:
             raise StoppedError("stopped")
+        self.errors = printed
         if status == _ERROR:
             raise HostError(self.explain(printed))
 

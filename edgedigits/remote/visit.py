@@ -158,7 +158,8 @@ class Visit:
 
     def _probe(self) -> DeviceFacts:
         self._show("connecting")
-        facts = read_probe(self._connection.run("sh -s", [probe_script(FOLDER)]))
+        lines = list(self._connection.run("sh -s", [probe_script(FOLDER)]))
+        facts = read_probe(lines or self._connection.errors.splitlines())
         self._result = replace(self._result, facts=facts)
         self._python = facts.executable
         self._show("checking")

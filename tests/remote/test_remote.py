@@ -101,8 +101,11 @@ def test_it_installs_once_and_removes_everything(
     for host in (one, two):
         (row,) = read(results / host.name / "benchmark.json")["rows"]
         assert f"{round(sum(row['window_p50_ns']) / 2):,}"[:-1] in done.stdout
+        assert f"{host.name}: build/remote/{host.name}/parity.json is from an earlier run\n" in done.stdout
     page = (results / "report.html").read_text(encoding="utf-8")
     assert all(host.name in page for host in (one, two))
+    assert page.count("parity.json is from an earlier run") == 2
+    assert "2 of 2 runs have a row to ship" in page
     done = run("--remove", "doctor", hosts=(two,), did="already installed")
     assert f"\ntwo: {read(results / 'two' / 'doctor.json')['verdict']}\n" in done.stdout
     assert two.files() == []
@@ -165,17 +168,19 @@ def test_a_host_that_cannot_be_used_is_a_row_and_the_others_go_on(
     for name in ("sh", "uname"):
         (tmp_path / "programs" / name).symlink_to(f"/bin/{name}")
     server.add_host("pythonless", script=f'PATH={tmp_path}/programs; exec sh -c "$SSH_ORIGINAL_COMMAND"')
+    server.add_host("shellless", script="echo There is no shell. >&2; exit 1")
     server.add_host("full", script='HOME=/proc; exec sh -c "$SSH_ORIGINAL_COMMAND"')  # nothing is free there
     dying, good = installed_host("dying", DIES), installed_host("good")
     new_key(server.folder / "keys" / "stranger")
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # and does not listen
         off = f"nobody@127.0.0.1:{closed.getsockname()[1]}"
-        others = ("dying", "pythonless", "full", "stranger", off, "nameless.invalid")
+        others = ("dying", "pythonless", "shellless", "full", "stranger", off, "nameless.invalid")
         done, results = statuses(*others, "good", *KIT, *CHECK)
     assert done.returncode == 2
     for host, message in {
         "dying": "during parity: the connection was closed; see whether the host is on",
+        "shellless": "it has no POSIX shell (There is no shell.); expected a device with Linux",
         "pythonless": "it has no Python (Linux ",
         "full": " MB installed, but 0 MB are free in ~/.cache/edgedigits/",
         "stranger": "it refuses the key; run: ssh-copy-id stranger; ssh-add for",
@@ -301,7 +306,8 @@ def test_what_to_type(host: str, copy_id: str, known: str) -> None:
         (("one", "benchmark", "--watch"), "--watch needs --sustained MINUTES here"),
         (("one", "--quick", "parity"), "--quick stands for `benchmark --quick`"),
         (("--ssh", "ssh '", "one"), "--ssh ssh ': No closing quotation; expected a command such as 'ssh -F FILE'"),
-        (("-o", "/dev/null/results", "one"), "--output /dev/null/results cannot be written; choose a folder of yours"),
+        (("-o", "/dev/null/results", "one"), "cannot write /dev/null/results/one/parity.json: Not a directory"),
+        (("@h", "doctor"), "@h: ssh does not take that name; expected [user@]host or ssh://[user@]host[:port]"),
         (("--ssh", "no-such-ssh", "one"), "cannot start no-such-ssh"),
         (("--bundle", "no-such", "one"), "no-such: no such bundle"),
         (("--", "-oProxyCommand=x"), "'-oProxyCommand=x' is no host"),
@@ -312,3 +318,9 @@ def test_bad_arguments(arguments: tuple[str, ...], message: str, edgedigits: Cal
     assert done.returncode == 2
     assert message in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_help_of_a_command_lacks_what_is_refused(edgedigits: Callable[..., Done]) -> None:
+    done = edgedigits("remote", "one", "benchmark", "--help")
+    assert done.returncode == 0
+    assert [option in done.stdout for option in ("--windows", "--runtime", "--key", "--json")] == [True, *[False] * 3]

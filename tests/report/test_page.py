@@ -150,6 +150,12 @@ def test_the_command_writes_one_file(edgedigits: Run, bench_file: Path, parity_f
     assert written.read_text(encoding="utf-8") == render_page(load_benchmark(bench_file), load_parity(parity_file))
 
 
+def test_the_page_on_standard_output(edgedigits: Run, bench_file: Path, parity_file: Path) -> None:
+    done = edgedigits("report", bench_file, parity_file, "-o", "-")
+    assert (done.returncode, done.stdout[:15].lower(), done.stdout.count("</html>")) == (0, "<!doctype html>", 1)
+    assert done.stderr.startswith("-: ")
+
+
 def test_only_the_report_needs_jinja2(edgedigits: Run, hidden: Callable[..., Any], bench_file: Path) -> None:
     environment = hidden("jinja2", "markupsafe")
     assert edgedigits("compare", bench_file, bench_file, env=environment).returncode == 0
