@@ -59,7 +59,7 @@ def install(folder: str, sha256: str, size: int) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _locked(top: Path, exclusive: bool = False) -> Iterator[None]:
-    """Use the installation together with other runs, or alone; OSError if it is removed, or in use by another run."""
+    """Use the installation together with other runs, or alone; BlockingIOError if another run uses it then."""
     import fcntl  # which Windows lacks, where the constants of this module are imported too
 
     with (top / ".lock").open("w") as lock:
@@ -91,6 +91,8 @@ def run(
 ) -> dict[str, Any]:
     """Run the installed edgedigits, on a bundle of that name if one is given; a size other than 0 reads it first."""
     top = Path(folder).expanduser()
+    if not (top / KIT_HASH).exists():  # nothing is locked between the commands of a visit
+        raise FileNotFoundError("another run has removed the installation; run this again")
     if bundle is not None:
         path = top / f"{BUNDLE}{sha256[:16]}" / bundle
         if size:

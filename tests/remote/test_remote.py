@@ -20,6 +20,7 @@ from sshd import Host, Server, new_key
 
 from edgedigits.benchmark.result import BenchmarkReport, LatencyRow
 from edgedigits.bundle.bundle import GOLDEN, Bundle
+from edgedigits.remote import device
 from edgedigits.remote.device import BUSY
 from edgedigits.remote.probe import MARK, DeviceFacts, read_probe
 from edgedigits.remote.ssh import Connection, HostError, parse_host
@@ -222,6 +223,28 @@ def test_what_runs_there_ends_with_us(
         assert [host.files() for host in hosts] == [[], []]
     for host in hosts:
         wait_until_nothing_runs(host)
+
+
+def test_what_is_finished_is_shown_after_ctrl_c(
+    installed_host: Callable[..., Host], start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    hosts = [installed_host(name) for name in ("first", "second", "third")]
+    process = start("--sequential", *(host.name for host in hosts), *KIT, *CHECK)
+    assert process.stderr is not None
+    while not process.stderr.readline().startswith("second  connecting"):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    shown = process.communicate()[0]
+    assert process.returncode == 130
+    assert shown.splitlines()[2].split()[0] == "first"
+    assert "1 of 1 rows pass" in shown.splitlines()[2]
+    assert "\nthird: stopped\n" in shown
+    assert "first" in (tmp_path / "build" / "remote" / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_installation_that_another_run_removed(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="another run has removed the installation; run this again"):
+        device.run(str(tmp_path), ["parity"])
 
 
 def test_which_devices_get_a_kit() -> None:
