@@ -69,7 +69,7 @@ def check_step(ctx: click.Context, name: str, options: list[str]) -> None:
         click.echo(usable.get_help(context))
         ctx.exit()
     given, _, _ = command.make_parser(context).parse_args(options)
-    if given.get("watch") is True and "sustained_minutes" not in given:
+    if given.get("watch") is True and not given.get("sustained_minutes", "0").strip("0."):
         raise click.UsageError("--watch needs --sustained MINUTES here, since Ctrl-C ends what runs there", ctx)
     for key, remedy in OF_REMOTE.items():
         value = given.get(key)

@@ -327,6 +327,7 @@ def test_what_to_type(host: str, copy_id: str, known: str) -> None:
         (("one", "parity", "robust"), "parity takes no 'robust' here; give the bundle with --bundle, before parity"),
         (("one", "benchmark", "--json", "x"), "benchmark takes no --json here; give --json or --output before"),
         (("one", "benchmark", "--watch"), "--watch needs --sustained MINUTES here"),
+        (("one", "benchmark", "--watch", "--sustained", "0"), "--watch needs --sustained MINUTES here"),
         (("one", "--quick", "parity"), "--quick stands for `benchmark --quick`"),
         (("--ssh", "ssh '", "one"), "--ssh ssh ': No closing quotation; expected a command such as 'ssh -F FILE'"),
         (("-o", "/dev/null/results", "one"), "cannot write /dev/null/results/one/parity.json: Not a directory"),
