@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -59,12 +60,15 @@ def visit_all(
         on_result(number, visits[number].result())
         finished.append(number)
 
+    def ended(number: int, _: object) -> None:
+        work.put(partial(finish, number))
+
     with socket_folder() as folder:
         connections = [Connection(parse_host(host), ssh, Path(folder, str(n))) for n, host in enumerate(hosts)]
         pool = ThreadPoolExecutor(1 if sequential else len(hosts))
         visits = [pool.submit(visit, number) for number in range(len(hosts))]
         for number, future in enumerate(visits):
-            future.add_done_callback(lambda _, number=number: work.put(lambda: finish(number)))  # type: ignore[misc]
+            future.add_done_callback(partial(ended, number))
         try:
             while len(finished) < len(hosts):
                 work.get()()

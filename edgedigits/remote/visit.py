@@ -172,7 +172,8 @@ class Visit:
         if facts.installed == kit.sha256:
             return
         if facts.glibc < kit.glibc:
-            raise HostError(f"it has {facts.libc}, the kit needs {version_text(kit.glibc[:2])}; upgrade its system")  # type: ignore[arg-type]
+            needed_glibc = ".".join(map(str, kit.glibc))
+            raise HostError(f"it has {facts.libc}, the kit needs {needed_glibc}; upgrade its system")
         needed, free = kit.needed_bytes + _SPARE_BYTES, facts.free_bytes
         if free < needed:
             size = f"the kit has {kit.bytes / 1e6:.0f} MB and needs {needed / 1e6:.0f} MB installed"

@@ -85,7 +85,8 @@ class TFLiteAdapter:
         if [image.ctypes.data, logits.ctypes.data] != before:
             return None
         invoke = self._single.invoke
-        if invoke.__func__.__code__.co_names == ("_ensure_safe", "_interpreter", "Invoke"):
+        code = getattr(invoke, "__code__", None)  # a method has its function's
+        if code is not None and code.co_names == ("_ensure_safe", "_interpreter", "Invoke"):
             # Without _ensure_safe, which looks for living arrays; there are none, and it takes a tenth of a call.
             invoke = self._single._interpreter.Invoke
         return (image, logits), invoke
