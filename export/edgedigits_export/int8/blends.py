@@ -12,25 +12,32 @@ import numpy as np
 from edgedigits.runtimes.tensors import FloatArray
 
 BEYOND = 0.3  # of the way from another input, at most
-WARPS = 6  # of each input, if inputs are square images
+WARPS = 6  # of each input, to mix, if inputs are square images
 
 
 def blend(inputs: FloatArray, count: int, rng: np.random.Generator) -> FloatArray:
-    """New inputs near the given ones: most are mixed in pairs; contrast and values vary, zeros stay zero.
+    """New inputs near the given ones: mixed in pairs, with other contrast and values; zeros stay zero.
+
+    If inputs are square images, half of the new ones are only warped: unseen images vary like that.
 
     Returns (count, ...) float32 within the range of the inputs.
     """
-    columns = (count,) + (1,) * (inputs.ndim - 1)
+    warped = _warps(inputs, count // 2, rng)
+    pool = np.concatenate([inputs, _warps(inputs, WARPS * len(inputs), rng)])
+    mixed = _mix(pool, count - len(warped), rng)
+    return np.asarray(np.clip(np.concatenate([mixed, warped]), inputs.min(), inputs.max()), np.float32)
+
+
+def _mix(pool: FloatArray, count: int, rng: np.random.Generator) -> FloatArray:
+    columns = (count,) + (1,) * (pool.ndim - 1)
     share = rng.uniform(0, 0.5, count) * (rng.random(count) < 0.7)
     share, contrast, noise = (
         a.astype(np.float32).reshape(columns)
         for a in (share, rng.uniform(0.85, 1.05, count), rng.uniform(0, 0.2, count))
     )
-    drawn = _with_warps(inputs, rng)
-    first, second = rng.integers(0, len(drawn), (2, count))
-    mixed = drawn[first] * (1 - share) + drawn[second] * share
-    mixed *= contrast * (1 + noise * rng.standard_normal(mixed.shape, np.float32))
-    return np.asarray(np.clip(mixed, inputs.min(), inputs.max()), np.float32)
+    first, second = rng.integers(0, len(pool), (2, count))
+    mixed = pool[first] * (1 - share) + pool[second] * share
+    return np.asarray(mixed * contrast * (1 + noise * rng.standard_normal(mixed.shape, np.float32)))
 
 
 def extrapolate(inputs: FloatArray, count: int, rng: np.random.Generator) -> FloatArray:
@@ -44,13 +51,14 @@ def extrapolate(inputs: FloatArray, count: int, rng: np.random.Generator) -> Flo
     return np.asarray(np.clip(beyond, inputs.min(), inputs.max()), np.float32)
 
 
-def _with_warps(inputs: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """The inputs and, if their size is that of square images, several warps of each."""
+def _warps(inputs: FloatArray, count: int, rng: np.random.Generator) -> FloatArray:
+    """Warps of the inputs, as many of each, if their size is that of square images; else none."""
     side = math.isqrt(inputs[0].size)
     square = inputs.shape[1:] in ((side * side,), (side, side), (side, side, 1)) and side >= 8
-    images = inputs.reshape(-1, side, side) if square else inputs
-    warps = [warp(images, rng).reshape(inputs.shape) for _ in range(WARPS if square else 0)]
-    return np.concatenate([inputs, *warps])
+    rounds = -(-count // len(inputs)) if square else 0
+    chosen = (rng.permutation(len(inputs))[: count - i * len(inputs)] for i in range(rounds))
+    warped = (warp(inputs[some].reshape(-1, side, side), rng).reshape(-1, *inputs.shape[1:]) for some in chosen)
+    return np.concatenate([inputs[:0], *warped])
 
 
 def warp(images: FloatArray, rng: np.random.Generator) -> FloatArray:

@@ -17,23 +17,23 @@ import tensorflow as tf
 from edgedigits.runtimes.tensors import FloatArray
 from edgedigits_export.int8.blends import blend
 from edgedigits_export.int8.graph import Graph, Stage, float_weights, run
-from edgedigits_export.int8.ranges import equalize, rescale, set_ranges
+from edgedigits_export.int8.ranges import equalize, leads, logits_range, rescale, set_ranges
 from edgedigits_export.int8.rounding import round_to_grid, set_grids, split
 
-BLENDS = 40_000
+BLENDS = 80_000
 BATCH = 1_000  # fewer for a model with many activations
 ACTIVATIONS = 200_000  # at most, in a batch
 FLOAT_STEPS = 1_500
-GRID_STEPS = 1_500
+GRID_STEPS = 3_000
 FIT_WORK = 6e11  # multiplications, at most, in one fit; a core does about 2.5e10 a second
 TRIES_WORK = 1.3e12  # the same in all fits of rounded weights
 FEWEST_STEPS = 50  # a larger model is not tuned
 STEPS_PER_CALL = 25  # Ctrl-C takes effect between calls
 GRID_RATE = 3e-3  # weight steps per descent step
-FLOAT_RATE = 3e-5
+FLOAT_RATE = 1e-5
 HEADROOM = 1.25  # of hidden ranges beyond what was seen, if probabilities depend on them
 CLOSE_SHARE = 4  # ranges must cover one in so many samples: those with the smallest leads
-EXTRA_LEAD = 2  # quanta beyond the target: kernels differ from the simulation by one in each direction
+EXTRA_LEAD = 1  # quanta beyond the target, at the first try: kernels differ from the simulation by one
 CERTAIN = 7.0  # a logit this far below another has less than a thousandth of its probability
 LEAD_WEIGHT = 0.5  # of the lead in the loss, at the first try
 
@@ -73,6 +73,7 @@ class Examples:
     calibration_logits: tf.Tensor
     blends: tf.Tensor
     blend_logits: tf.Tensor
+    drawn_logits: FloatArray  # of the blends from which `blends` were chosen
     close: tf.Tensor  # indices of the calibration inputs with the smallest Keras leads; they are in every batch
 
 
@@ -93,8 +94,8 @@ def tune(
     samples = np.concatenate([calibration, np.asarray(examples.blends)])
     samples = samples[np.random.default_rng(seed).permutation(len(samples))[: 20 * _batch(graph)]]
     if graph.output == graph.logits:
-        covered = samples[np.argsort(_leads(keras_logits(graph, samples)))[: len(samples) // CLOSE_SHARE]]
-        share, room, limits = 0.999, 1.0, _logits_range(examples)
+        covered = samples[np.argsort(leads(keras_logits(graph, samples)))[: len(samples) // CLOSE_SHARE]]
+        share, room, limits = 0.999, 1.0, logits_range(examples.drawn_logits, np.asarray(examples.calibration_logits))
     else:  # clipping would change the probabilities of the others
         covered, share, room, limits = samples, 1.0, HEADROOM, _probable_range(examples)
     equalize(graph, covered, 1e-3 if per_channel else 0.5, share, room)
@@ -117,39 +118,24 @@ def _examples(graph: Graph, calibration: FloatArray, seed: int) -> Examples:
     rng = np.random.default_rng(seed)
     drawn = blend(calibration, BLENDS * _batch(graph) // BATCH * 3, rng)
     logits = keras_logits(graph, drawn)
-    lead = _leads(logits)
+    lead = leads(logits)
     # Quantization flips inputs with a small lead: prefer those.
     kept = np.argsort(lead + rng.exponential(float(np.median(lead)) / 4, len(lead)))[: len(lead) // 3]
     own = keras_logits(graph, calibration)
-    nearest = np.argsort(_leads(own))[: _batch(graph) // 4].astype(np.int32)
-    return Examples(*(tf.constant(array) for array in (calibration, own, drawn[kept], logits[kept], nearest)))
+    nearest = np.argsort(leads(own))[: _batch(graph) // 4].astype(np.int32)
+    return Examples(
+        calibration=tf.constant(calibration),
+        calibration_logits=tf.constant(own),
+        blends=tf.constant(drawn[kept]),
+        blend_logits=tf.constant(logits[kept]),
+        drawn_logits=logits,
+        close=tf.constant(nearest),
+    )
 
 
 def _batch(graph: Graph) -> int:
     """The number of calibration inputs in one step; the number of blends is the same."""
     return int(np.clip(ACTIVATIONS // graph.activations, BATCH // 10, BATCH))
-
-
-def _leads(logits: FloatArray) -> FloatArray:
-    """The top logit minus the second, (m,) float32."""
-    ordered = np.sort(logits, 1)
-    return np.asarray(ordered[:, -1] - ordered[:, -2])
-
-
-def _logits_range(examples: Examples) -> tuple[float, float]:
-    """The narrowest range that keeps the argmax of every calibration input; logits outside it saturate.
-
-    Every top logit is above its lower end and every second logit below its upper end, so the two never saturate
-    together. A smaller range has a smaller quantum and fewer ties.
-    """
-    blends, own = np.asarray(examples.blend_logits), np.asarray(examples.calibration_logits)
-    lead = _leads(blends)
-    margin = float(np.median(lead)) / 8
-    close = np.sort(blends[lead <= margin * 4], 1) if (lead <= margin * 4).any() else np.sort(blends, 1)
-    ordered = np.sort(own, 1)
-    low = min(float(np.percentile(close[:, -2], 1)), float(ordered[:, -1].min()))
-    high = max(float(np.percentile(close[:, -1], 99)), float(ordered[:, -2].max()))
-    return low - margin, high + margin
 
 
 def _probable_range(examples: Examples) -> tuple[float, float]:
@@ -268,7 +254,7 @@ def _fit_grid(graph: Graph, latents: Latents, examples: Examples, seed: int, tar
 
     Each attempt gives the lead more weight, and may move weights further.
     """
-    lead_weight, rate = LEAD_WEIGHT * 16**attempt, GRID_RATE * min(1 + 2 * attempt, 5)
+    lead_weight, rate = LEAD_WEIGHT * 4**attempt, GRID_RATE * min(1 + 2 * attempt, 5)
     groups = [([integers for integers, _ in latents.values()], rate)]
     groups += [([latents[s.target][1]], 3e-3 * (s.quantum if s.limits else 1e-2)) for s in graph.weighted]
 

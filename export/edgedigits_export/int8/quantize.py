@@ -3,9 +3,9 @@
 The converter's own quantization calibrates ranges and rounds each weight to the nearest step; inputs whose top two
 logits are close then change class. `quantize` adjusts a copy of the weights with a simulation of the converter:
 
-1. Channels are equalized, so that each uses all 256 levels; the logits' range excludes values that affect no argmax.
-2. Ranges and float weights are fitted to the Keras logits of the calibration set and of blends of it (square images
-   are also rotated, scaled and shifted a little).
+1. Channels are equalized, so that each uses all 256 levels; the logits' range balances ties at its ends and coarseness.
+2. Ranges and float weights are fitted to the Keras logits of the calibration set and of blends of it (half of those of
+   square images are only rotated, scaled and shifted a little).
 3. The last hidden layer gets complementary copies of channels, as far as the file size allows.
 4. Weights are rounded by least squares, stage by stage, then tuned by straight-through gradients.
 5. The file is converted and run in the real runtime. If it misses the target, step 4 continues with more weight on it.

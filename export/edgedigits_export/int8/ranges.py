@@ -6,6 +6,7 @@ Cross-layer equalization: Nagel et al. 2019 (arXiv:1906.04721). Fixed ranges: TF
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -26,6 +27,40 @@ def nudge(low: float, high: float) -> Range:
     step = (high - low) / 255
     zero = round(-low / step)
     return -zero * step, (255 - zero) * step
+
+
+def leads(logits: FloatArray) -> FloatArray:
+    """The top logit minus the second, (m,) float32."""
+    ordered = np.sort(logits, 1)
+    return np.asarray(ordered[:, -1] - ordered[:, -2])
+
+
+def logits_range(drawn: FloatArray, calibration: FloatArray) -> Range:
+    """The range of the logits that is expected to change the argmax of the fewest unseen inputs.
+
+    A narrow range makes ties: where both the top and the second logit lie outside. A wide one has a large quantum,
+    hence a large rounding error. Every calibration input keeps its argmax: its top logit lies above the lower end, and
+    its second below the upper end.
+
+    drawn: (m, classes), the logits of what unseen inputs may be like. calibration: (n, classes).
+    """
+    lead, ordered = leads(drawn), np.sort(drawn, 1)
+    tops, seconds = np.sort(ordered[:, -1]), np.sort(ordered[:, -2])
+    near = max(float(np.median(lead)) / 8, 1e-6)
+    own = np.sort(calibration, 1)
+    low, high = float(own[:, -1].min()), float(own[:, -2].max())
+    shares = np.array([0, *np.geomspace(1e-5, 0.05, 40)])
+    lows = np.minimum(low, np.quantile(tops, shares)) - near / 2
+    highs = np.maximum(high, np.quantile(seconds, 1 - shares)) + near / 2
+    ties = np.searchsorted(tops, lows)[:, None] + len(drawn) - np.searchsorted(seconds, highs)
+    quantum = (np.maximum(highs, 0) - np.minimum(lows, 0)[:, None]) / 255
+    # The other rounding errors of a lead add up to about one quantum of the narrowest range, the logits' own to
+    # sqrt(1 / 6) of theirs; an error of standard deviation s changes s / sqrt(2 pi) times the density of leads near
+    # zero. Half of the ties are lost, but unseen inputs lie farther out than the drawn ones: all are counted.
+    error = np.hypot(quantum[-1, -1], quantum / math.sqrt(6))
+    changed = ties + float((lead < near).sum()) / near * error / math.sqrt(2 * math.pi)
+    best = np.unravel_index(changed.argmin(), changed.shape)
+    return float(lows[best[0]]), float(highs[best[1]])
 
 
 def equalize(graph: Graph, samples: FloatArray, floor: float, share: float, room: float) -> None:

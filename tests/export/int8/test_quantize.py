@@ -73,8 +73,8 @@ def test_per_tensor_meets_the_target(trained: tuple[Any, Path], x: Any) -> None:
 
 
 @pytest.mark.slow
-def test_a_convolutional_model_is_tuned_until_more_would_do_harm(x: Any, y: Any) -> None:
-    """Its third try meets the target, but changes 43 of 5000 held-out predictions; the first 28, as the converter."""
+def test_a_convolutional_model_is_tuned_without_harm(x: Any, y: Any) -> None:
+    """Its third try meets the target, and changes 27 of 5000 held-out predictions; the converter's own file 28."""
     keras.utils.set_random_seed(5)
     net = [
         keras.Input((400,)),
@@ -143,7 +143,7 @@ def test_held_out_inputs_change_no_more_than_in_the_converters_own_file(
     assert errors[1] <= errors[0] + ALLOWED
     if result.method == "plain":
         assert re.fullmatch(r"tuning flips \d+ of \d+ unseen .*, the converter \d+", result.reason)
-    assert (result.method, result.tries) == ("tuned" if seed == 7 else "plain", 1)
+    assert result.method == ("tuned" if seed == 7 else "plain")
 
 
 def test_the_file_takes_any_batch_and_names_its_ends(brief: None) -> None:
