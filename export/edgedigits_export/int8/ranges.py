@@ -44,8 +44,8 @@ def logits_range(drawn: FloatArray, calibration: FloatArray) -> Range:
 
     drawn: (m, classes), the logits of what unseen inputs may be like. calibration: (n, classes).
     """
-    lead, ordered = leads(drawn), np.sort(drawn, 1)
-    tops, seconds = np.sort(ordered[:, -1]), np.sort(ordered[:, -2])
+    ordered = np.sort(drawn, 1)
+    lead, tops, seconds = ordered[:, -1] - ordered[:, -2], np.sort(ordered[:, -1]), np.sort(ordered[:, -2])
     near = max(float(np.median(lead)) / 8, 1e-6)
     own = np.sort(calibration, 1)
     low, high = float(own[:, -1].min()), float(own[:, -2].max())
